@@ -1,0 +1,1 @@
+"""The control actors' shells: each awaits, saves and tells what its brain decided, and decides nothing."""

@@ -1,0 +1,292 @@
+"""The Dispatcher's shell: receives, lets the brain decide, saves, tells. It decides nothing.
+
+Order of every turn: decide, save, tell. The decision itself never awaits; what it says reaches a mailbox or an agent
+only after the commit that makes it true has returned. Commits of turns that meet are made together.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+
+from ray_sched.core.dispatch import DispatchBrain
+from ray_sched.core.effects import (
+    AgentSpoke,
+    AnswerClient,
+    AnswerPool,
+    CleanupDue,
+    ClientPolled,
+    ClientSpoke,
+    DispatchEffect,
+    DispatchEvent,
+    DrainBegan,
+    DropClient,
+    Log,
+    OrderAgent,
+    PoolClosed,
+    PoolOffered,
+    ReportCleanup,
+    Save,
+    Swept,
+    TellClient,
+)
+from ray_sched.core.errors import Code, Refusal, SchedError
+from ray_sched.core.mailbox import Mailbox
+from ray_sched.core.messages import (
+    AgentBatch,
+    AgentOrder,
+    AgentOrders,
+    Answer,
+    Cancel,
+    ClientBatch,
+    ClientReply,
+    LeaseReceipt,
+    Mail,
+    Poll,
+    PoolOffer,
+    Refused,
+    Submit,
+)
+from ray_sched.core.ports import Change, Store, StoreDownError
+from ray_sched.core.rules import CleanupRules
+from ray_sched.core.views import ClusterView, Explanation, JobView, explain, jobs_view, status_view
+from ray_sched.wire.clock import Clock
+from ray_sched.wire.codec import decode, encode
+from ray_sched.wire.links import Directory, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+_POLL_WAIT_S = 2.0
+_STORE_RETRY_S = 0.5
+_ORDER_TIMEOUT_S = 2.0
+
+
+class _Client:
+    """A client as the shell sees it: its mailbox, and which of its processes is the current one."""
+
+    def __init__(self, box_name: str) -> None:
+        self.box_name = box_name
+        self.mailbox = Mailbox()
+        self.poller = 0
+        self.held_bytes = 0
+        self.stored_bytes = 0
+        self.has_mail = asyncio.Event()
+
+
+class Dispatcher:
+    """Actor ``dispatcher``: the only writer of jobs."""
+
+    def __init__(
+        self,
+        boot: str,
+        brain: DispatchBrain,
+        store: Store,
+        directory: Directory,
+        cleanup: CleanupRules,
+        store_wait_s: float,
+    ) -> None:
+        self._boot = boot
+        self._brain = brain
+        self._store = store
+        self._directory = directory
+        self._cleanup = cleanup
+        self._store_wait_s = store_wait_s
+        self._clock = Clock()
+        self._clients: dict[str, _Client] = {}
+        self._n_boxes = 0
+        self._commits: Outbox[Sequence[Change], None] = Outbox(self._commit)
+        self._orders: dict[str, Outbox[tuple[int, AgentOrder], None]] = {}
+        self._store_error = ""
+
+    def __repr__(self) -> str:
+        """Prefix of its log lines and its name in the dashboard."""
+        return "dispatcher"
+
+    # --- clients ---------------------------------------------------------------------------------------------------
+
+    async def client(self, raw: bytes) -> bytes:
+        """Take a client's batch; answer with one Answer for each Submit and Cancel, and with its mail."""
+        batch = decode(raw, ClientBatch)
+        client = self._client(batch.client_id)
+        refusal = self._refuse_poller(client, batch.poller)
+        if refusal:
+            return encode(ClientReply(answers=(), mail=self._mail(client, refusal)))
+        if self._store_error and any(isinstance(message, Submit) for message in batch.messages):
+            return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
+        turn = asyncio.ensure_future(self._turn(ClientSpoke(batch.client_id, batch.messages)))
+        try:
+            told = await asyncio.wait_for(asyncio.shield(turn), self._store_wait_s)
+        except TimeoutError:
+            return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
+        answers = next(effect.answers for effect in told if isinstance(effect, AnswerClient))
+        return encode(ClientReply(answers=answers, mail=self._mail(client)))
+
+    async def poll(self, raw: bytes) -> bytes:
+        """Wait for a client's mail, about two seconds at most."""
+        poll = decode(raw, Poll)
+        client = self._client(poll.client_id)
+        refusal = self._refuse_poller(client, poll.poller)
+        if refusal:
+            return encode(self._mail(client, refusal))
+        client.held_bytes, client.stored_bytes = poll.held_bytes, poll.stored_bytes
+        client.mailbox.acknowledge(poll.acked)
+        if poll.is_resync:
+            client.mailbox.resync()
+        await self._turn(ClientPolled(poll.client_id))
+        if not client.mailbox.has_mail:
+            client.has_mail.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(client.has_mail.wait(), _POLL_WAIT_S)
+        return encode(self._mail(client))
+
+    def _client(self, client_id: str) -> _Client:
+        if client_id not in self._clients:
+            self._n_boxes += 1
+            self._clients[client_id] = _Client(f"{self._boot}/{self._n_boxes}")
+        return self._clients[client_id]
+
+    def _refuse_poller(self, client: _Client, poller: int) -> Refusal | None:
+        """The newest process of a client id is the client; it gets again what an older one had not acknowledged."""
+        if poller < client.poller:
+            return Refusal(code=Code.CLIENT_REPLACED, message="a newer process has taken over this client id")
+        if poller > client.poller:
+            client.poller = poller
+            client.mailbox.resync()
+        return None
+
+    def _refuse_all(self, batch: ClientBatch) -> tuple[Answer, ...]:
+        message = f"Redis does not answer ({self._store_error or 'no commit in time'}); submit again later"
+        refusal = Refusal(code=Code.SCHEDULER_DEPENDENCY_DOWN, message=message, retry_after_ms=1_000)
+        return tuple(Refused(refusal=refusal) for asked in batch.messages if isinstance(asked, Submit | Cancel))
+
+    def _mail(self, client: _Client, refusal: Refusal | None = None) -> Mail:
+        last, events = client.mailbox.take() if refusal is None else (0, ())
+        slots = sum(seat.n_leased for seat in self._brain.seats.values())
+        return Mail(boot=client.box_name, last=last, events=events, slots=slots, refusal=refusal)
+
+    # --- agents, pools, timer --------------------------------------------------------------------------------------
+
+    async def agent(self, raw: bytes) -> None:
+        """Take an agent's reports. Returning is the acknowledgement: everything is saved."""
+        batch = decode(raw, AgentBatch)
+        await self._turn(AgentSpoke(batch.node, batch.incarnation, batch.messages))
+
+    async def offer(self, raw: bytes) -> bytes:
+        """Take a pool's leases; answer with what is spent."""
+        told = await self._turn(PoolOffered(decode(raw, PoolOffer)))
+        return encode(next((e.receipt for e in told if isinstance(e, AnswerPool)), LeaseReceipt(spent={})))
+
+    async def pool_closed(self, pool: str) -> None:
+        """A pool is removed."""
+        await self._turn(PoolClosed(pool))
+
+    async def tick(self, what: str) -> None:
+        """The Timer's ticks: ``sweep`` for time-outs, ``cleanup`` for finished jobs."""
+        if what == "cleanup":
+            await self.cleanup(self._cleanup.keep_ms)
+        else:
+            await self._turn(Swept())
+
+    # --- people ----------------------------------------------------------------------------------------------------
+
+    async def cleanup(self, max_age_ms: int) -> dict[str, int]:
+        """Forget finished jobs of this age; one log line with count and bytes."""
+        told = await self._turn(CleanupDue(max_age_ms))
+        cleaned = next(effect.cleaned for effect in told if isinstance(effect, ReportCleanup))
+        log.info(
+            "clean-up: %d finished jobs removed (%d bytes), %d younger ones kept",
+            cleaned.jobs,
+            cleaned.record_bytes,
+            cleaned.kept,
+        )
+        return {"jobs": cleaned.jobs, "record_bytes": cleaned.record_bytes, "kept": cleaned.kept}
+
+    async def drain(self) -> int:
+        """Take no new jobs from now on. Returns the number of jobs that have not ended."""
+        await self._turn(DrainBegan())
+        return len(self._brain.jobs) - len(self._brain.ended)
+
+    async def status(self) -> ClusterView:
+        """The whole scheduler in numbers."""
+        held = sum(client.held_bytes for client in self._clients.values())
+        stored = sum(client.stored_bytes for client in self._clients.values())
+        return status_view(
+            self._brain, self._clock.now_ms(), held_bytes=held, stored_bytes=stored, store_error=self._store_error
+        )
+
+    async def jobs(self, statuses: tuple[str, ...], limit: int) -> list[JobView]:
+        """The newest jobs, of these statuses if any are named."""
+        return jobs_view(self._brain, self._clock.now_ms(), statuses, limit)
+
+    async def explain(self, job_id: str) -> Explanation:
+        """Why a job is where it is. Raises SchedError UNKNOWN_JOB."""
+        return explain(self._brain, job_id, self._clock.now_ms())
+
+    # --- turns -----------------------------------------------------------------------------------------------------
+
+    async def _turn(self, event: DispatchEvent) -> list[DispatchEffect]:
+        """Decide, save, tell. Returns what was told."""
+        effects = self._brain.handle(event, self._clock.now_ms())
+        changes = [effect.change for effect in effects if isinstance(effect, Save)]
+        if changes:
+            await self._commits.ask(changes)
+        for effect in effects:
+            self._perform(effect)
+        return effects
+
+    def _perform(self, effect: DispatchEffect) -> None:
+        match effect:
+            case TellClient():
+                client = self._client(effect.client_id)
+                client.mailbox.put(effect.event)
+                client.has_mail.set()
+            case DropClient():
+                self._clients.pop(effect.client_id, None)
+            case OrderAgent():
+                self._order(effect)
+            case Log():
+                log.info(effect.text)
+            case Save() | AnswerClient() | AnswerPool() | ReportCleanup():
+                pass
+
+    async def _commit(self, turns: list[Sequence[Change]]) -> list[None]:
+        """Commit the changes of all these turns in one round trip; repeat until the store has them."""
+        changes = [change for turn in turns for change in turn]
+        while True:
+            try:
+                await self._store.commit(changes)
+            except StoreDownError as error:
+                if not self._store_error:
+                    log.error("the store does not answer, results are held: %s", error)  # noqa: TRY400  # no traceback wanted
+                self._store_error = str(error)
+                await asyncio.sleep(_STORE_RETRY_S)
+                continue
+            except SchedError as error:
+                self._store_error = error.message
+                await asyncio.sleep(_STORE_RETRY_S)
+                continue
+            if self._store_error:
+                log.info("the store answers again")
+                self._store_error = ""
+            return [None] * len(turns)
+
+    def _order(self, effect: OrderAgent) -> None:
+        if effect.agent not in self._orders:
+            self._orders[effect.agent] = Outbox(
+                lambda orders: self._send_orders(effect.agent, orders), on_lost=self._orders_lost
+            )
+        self._orders[effect.agent].put((effect.incarnation, effect.order))
+
+    async def _send_orders(self, agent: str, orders: list[tuple[int, AgentOrder]]) -> list[None]:
+        link = self._directory.link(agent)
+        for incarnation in sorted({incarnation for incarnation, _ in orders}):
+            mine = tuple(order for n, order in orders if n == incarnation)
+            raw = encode(AgentOrders(incarnation=incarnation, orders=mine))
+            await link.call("order", raw, timeout_s=_ORDER_TIMEOUT_S)
+        return [None] * len(orders)
+
+    def _orders_lost(self, orders: list[tuple[int, AgentOrder]], error: Exception) -> None:
+        """An agent that cannot be reached is repeated its orders by the sweep, or is lost and needs none."""
+        if not isinstance(error, PeerGoneError | PeerUnavailableError):
+            log.warning("%d orders failed: %s", len(orders), error)

@@ -1,0 +1,181 @@
+"""The NodeRegistry's shell: asks Ray for its nodes, hears heartbeats, starts and ends agents and pools."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from ray_sched.core.effects import ClosePool, Log, OpenPool, RegistryEffect, Save, SpawnAgent, StopAgent, TellPool
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.messages import Heartbeat, PoolMembers
+from ray_sched.core.ports import Change, Store, StoreDownError
+from ray_sched.core.registry import RayNode, RegistryBrain
+from ray_sched.core.roster import NodeRow, PoolRow
+from ray_sched.wire.clock import Clock
+from ray_sched.wire.codec import decode, encode
+from ray_sched.wire.links import Directory, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+_CALL_TIMEOUT_S = 5.0
+_FOR_EVER_S = 10 * 365 * 86_400.0
+_STORE_RETRY_S = 0.5
+
+
+class Cluster(Protocol):
+    """What the Registry needs of Ray; the room ``system`` implements it."""
+
+    async def nodes(self) -> list[RayNode]:
+        """Every node Ray knows."""
+        ...
+
+    async def spawn_agent(self, spawn: SpawnAgent) -> None:
+        """Start an agent on its node. Raises PeerUnavailableError if its name is still taken."""
+        ...
+
+    async def open_pool(self, pool: str) -> None:
+        """Start a pool's actor, if there is none."""
+        ...
+
+    async def end_actor(self, name: str) -> None:
+        """End an actor's process, whatever it is doing; nothing happens if there is none."""
+        ...
+
+
+class NodeRegistry:
+    """Actor ``registry``: the only writer of nodes."""
+
+    def __init__(self, brain: RegistryBrain, store: Store, directory: Directory, cluster: Cluster) -> None:
+        self._brain = brain
+        self._store = store
+        self._directory = directory
+        self._cluster = cluster
+        self._clock = Clock()
+        self._commits: Outbox[Sequence[Change], None] = Outbox(self._commit)
+        self._pools: dict[str, Outbox[PoolMembers, None]] = {}
+        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._spent: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        """Prefix of its log lines and its name in the dashboard."""
+        return "registry"
+
+    async def beat(self, raw: bytes) -> bytes:
+        """Take an agent's heartbeat; answer whether it is current."""
+        reply, effects = self._brain.hear_beat(decode(raw, Heartbeat), self._clock.now_ms())
+        await self._perform(effects)
+        return encode(reply)
+
+    async def tick(self, what: str) -> None:
+        """The Timer's ticks: ``poll`` asks Ray for its nodes, ``watch`` looks for silence and idle pools."""
+        if what == "poll":
+            ray_nodes = await self._cluster.nodes()
+            await self._perform(self._brain.see_ray_nodes(ray_nodes, self._clock.now_ms()))
+        else:
+            await self._perform(self._brain.tick(self._clock.now_ms()))
+
+    async def drain(self, node: str, deadline_ms: int | None) -> None:
+        """Let a node finish what it has and leave. Raises SchedError UNKNOWN_NODE."""
+        effects = self._brain.drain(node, deadline_ms, self._clock.now_ms())
+        if effects is None:
+            known = ", ".join(sorted(self._brain.nodes)) or "none"
+            raise SchedError(Code.UNKNOWN_NODE, f"there is no living node {node!r}; nodes: {known}")
+        await self._perform(effects)
+
+    async def nodes(self) -> list[NodeRow]:
+        """Every node, as people see it."""
+        now_ms = self._clock.now_ms()
+        return [NodeRow.of(node, self._spent.get(name, 0), now_ms) for name, node in sorted(self._brain.nodes.items())]
+
+    async def pools(self) -> list[PoolRow]:
+        """Every pool, as people see it."""
+        return [PoolRow.of(pool, self._brain.nodes) for _, pool in sorted(self._brain.pools.items())]
+
+    # --- effects ---------------------------------------------------------------------------------------------------
+
+    async def _perform(self, effects: list[RegistryEffect]) -> None:
+        """Save first, then do."""
+        changes = [effect.change for effect in effects if isinstance(effect, Save)]
+        if changes:
+            await self._commits.ask(changes)
+        for effect in effects:
+            self._do(effect)
+
+    def _do(self, effect: RegistryEffect) -> None:
+        match effect:
+            case SpawnAgent():
+                self._begin(self._watch_agent(effect))
+            case StopAgent():
+                self._begin(self._cluster.end_actor(effect.agent))
+            case OpenPool():
+                self._opening[effect.pool] = self._begin(self._cluster.open_pool(f"pool:{effect.pool}"))
+            case ClosePool():
+                self._begin(self._close_pool(effect.pool))
+            case TellPool():
+                self._tell_pool(effect.members)
+            case Log():
+                log.info(effect.text)
+            case Save():
+                pass
+
+    def _begin(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        async def run() -> None:
+            await work
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("work of the registry failed: %r", error)
+
+    async def _watch_agent(self, spawn: SpawnAgent) -> None:
+        """Start an agent and wait for its end: a dead process is noticed at once, not by missing heartbeats."""
+        try:
+            await self._cluster.spawn_agent(spawn)
+            await self._directory.link(spawn.agent).call("wait_until_over", timeout_s=_FOR_EVER_S)
+            why = "its agent has ended"
+        except (PeerGoneError, PeerUnavailableError) as error:
+            why = f"its agent died: {error}"
+        await self._perform(self._brain.agent_died(spawn.node, spawn.incarnation, why, self._clock.now_ms()))
+
+    def _tell_pool(self, members: PoolMembers) -> None:
+        name = members.pool
+        if name not in self._pools:
+            self._pools[name] = Outbox(self._sender(name), on_lost=lambda _members, _error: None)
+        self._pools[name].put(members)
+
+    def _sender(self, pool: str) -> Callable[[list[PoolMembers]], Awaitable[Sequence[None]]]:
+        async def send(members: list[PoolMembers]) -> list[None]:
+            """Send the newest word, which says everything."""
+            if pool in self._opening:
+                await self._opening.pop(pool)
+            link = self._directory.link(f"pool:{pool}")
+            self._spent |= await link.call("members", encode(members[-1]), timeout_s=_CALL_TIMEOUT_S)
+            return [None] * len(members)
+
+        return send
+
+    async def _close_pool(self, pool: str) -> None:
+        outbox = self._pools.pop(pool, None)
+        if outbox:
+            await outbox.close()
+        await self._cluster.end_actor(f"pool:{pool}")
+        await self._directory.link("dispatcher").call("pool_closed", pool, timeout_s=_CALL_TIMEOUT_S)
+
+    async def _commit(self, turns: list[Sequence[Change]]) -> list[None]:
+        """Write node records; repeat until the store has them."""
+        changes = [change for turn in turns for change in turn]
+        while True:
+            try:
+                await self._store.commit(changes)
+            except (StoreDownError, SchedError) as error:
+                log.warning("the store does not answer, nodes cannot join: %s", error)
+                await asyncio.sleep(_STORE_RETRY_S)
+                continue
+            return [None] * len(turns)

@@ -1,0 +1,37 @@
+"""A Pool's shell: hears of its nodes from the Registry, offers their slots to the Dispatcher."""
+
+from collections.abc import Sequence
+
+from ray_sched.core.messages import LeaseReceipt, PoolMembers, PoolOffer
+from ray_sched.core.pool import PoolBrain
+from ray_sched.wire.codec import decode, encode
+from ray_sched.wire.links import Directory
+from ray_sched.wire.outbox import Outbox
+
+_CALL_TIMEOUT_S = 5.0
+
+
+class Pool:
+    """Actor ``pool:<capability>``: the only authority on its nodes' slots."""
+
+    def __init__(self, brain: PoolBrain, directory: Directory) -> None:
+        self._brain = brain
+        self._dispatcher = directory.link("dispatcher")
+        self._offers: Outbox[PoolOffer, None] = Outbox(self._send, on_lost=lambda _offers, _error: None)
+
+    def __repr__(self) -> str:
+        """Prefix of its log lines and its name in the dashboard."""
+        return f"pool:{self._brain.name}"
+
+    async def members(self, raw: bytes) -> dict[str, int]:
+        """The Registry's word on the nodes; answers with the slots spent on each, by the Dispatcher's last receipt."""
+        offer = self._brain.hear_members(decode(raw, PoolMembers))
+        if offer:
+            self._offers.put(offer)
+        return self._brain.spent
+
+    async def _send(self, offers: Sequence[PoolOffer]) -> list[None]:
+        """Send the newest offer, which says everything; one that is lost is followed by another within a second."""
+        raw = await self._dispatcher.call("offer", encode(offers[-1]), timeout_s=_CALL_TIMEOUT_S)
+        self._brain.hear_receipt(decode(raw, LeaseReceipt))
+        return [None] * len(offers)

@@ -1,0 +1,47 @@
+"""The Timer's shell: tells other actors that time has passed. One tick of a kind is under way at a time."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from ray_sched.core.timers import Schedule, Tick
+from ray_sched.wire.clock import Clock
+from ray_sched.wire.links import Directory, PeerGoneError, PeerUnavailableError
+
+log = logging.getLogger(__name__)
+
+_TICK_TIMEOUT_S = 10.0
+
+
+class Timer:
+    """Actor ``timer``: a clean-up, a time-out, a sweep is a tick of this actor."""
+
+    def __init__(self, ticks: Iterable[Tick], directory: Directory) -> None:
+        self._directory = directory
+        self._clock = Clock()
+        self._schedule = Schedule(ticks, self._clock.now_ms())
+        self._under_way: dict[Tick, asyncio.Task[None]] = {}
+        self._loop = asyncio.create_task(self._run())
+
+    def __repr__(self) -> str:
+        """Prefix of its log lines and its name in the dashboard."""
+        return "timer"
+
+    async def ping(self) -> None:
+        """Answer."""
+
+    async def _run(self) -> None:
+        while True:
+            now_ms = self._clock.now_ms()
+            for tick in self._schedule.due(now_ms):
+                if tick not in self._under_way:
+                    self._under_way[tick] = asyncio.create_task(self._tell(tick))
+            await asyncio.sleep(max(self._schedule.next_due_ms() - self._clock.now_ms(), 1) / 1000)
+
+    async def _tell(self, tick: Tick) -> None:
+        try:
+            await self._directory.link(tick.actor).call("tick", tick.what, timeout_s=_TICK_TIMEOUT_S)
+        except (PeerGoneError, PeerUnavailableError) as error:
+            log.warning("%s did not take its %s tick: %s", tick.actor, tick.what, error)
+        finally:
+            del self._under_way[tick]

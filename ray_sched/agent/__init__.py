@@ -1,0 +1,1 @@
+"""The node's side: the agent, the engine protocol and the engines."""

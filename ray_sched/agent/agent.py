@@ -1,0 +1,322 @@
+"""The NodeAgent: runs jobs on one Ray node.
+
+It accepts or refuses what clients push, runs it in the engine's host, and reports to the Dispatcher, repeating until
+acknowledged. It beats to the Registry. It decides nothing about jobs and never overfills its slots (AgentBook).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from ray_sched.agent.engine import (
+    SAMPLE_RATE_HZ,
+    EngineResult,
+    ModelNotAvailableError,
+    RefusedError,
+    Samples,
+    Work,
+)
+from ray_sched.agent.load import LoadMeter
+from ray_sched.core.agent_book import AgentBook, AttemptKey
+from ray_sched.core.capability import Capability
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.messages import (
+    AgentBatch,
+    AgentMessage,
+    AgentOrders,
+    BeatReply,
+    DropSpeech,
+    Heartbeat,
+    Load,
+    Push,
+    PushItem,
+    PushReply,
+    RunAccepted,
+    RunFailed,
+    RunFinished,
+    RunPartial,
+    RunRefused,
+    RunStopped,
+    StopRun,
+    TakeSpeech,
+)
+from ray_sched.wire.codec import decode, encode
+from ray_sched.wire.links import Depot, Directory, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+_CALL_TIMEOUT_S = 5.0
+_REPEAT_AFTER_S = 0.2
+_BYTES_PER_SAMPLE = 2
+
+
+class Host(Protocol):
+    """Where the engine runs (``host.EngineHost``)."""
+
+    async def start(self) -> None:
+        """Load the engine in every slot."""
+        ...
+
+    async def stop(self) -> None:
+        """End the engine and its processes."""
+        ...
+
+    def capability(self) -> Capability:
+        """What is really installed."""
+        ...
+
+    def admit(self, work: Work) -> str | None:
+        """Why this work is refused right now, or None."""
+        ...
+
+    async def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        """Run on a free slot."""
+        ...
+
+    async def cancel(self, job_id: str, attempt: int) -> None:
+        """End a run; its caller gets CancelledError."""
+        ...
+
+    @property
+    def why_unhealthy(self) -> str:
+        """What is wrong, or nothing."""
+        ...
+
+
+class NodeAgent:
+    """One incarnation of the agent of one node."""
+
+    def __init__(
+        self,
+        node: str,
+        incarnation: int,
+        slots: int,
+        host: Host,
+        directory: Directory,
+        depot: Depot,
+        heartbeat_ms: int,
+        end_process: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._incarnation = incarnation
+        self._host = host
+        self._directory = directory
+        self._depot = depot
+        self._heartbeat_s = heartbeat_ms / 1000
+        self._end_process = end_process
+        self._book = AgentBook(slots)
+        self._runs: dict[AttemptKey, asyncio.Task[None]] = {}
+        self._speech: dict[AttemptKey, bytes] = {}
+        self._reports: Outbox[AgentMessage, None] = Outbox(self._send_reports)
+        self._is_loaded = False
+        self._broken = ""
+        self._load = Load()
+        self._over = asyncio.Event()
+        self._tasks = {asyncio.create_task(self._load_engine()), asyncio.create_task(self._beat())}
+
+    def __repr__(self) -> str:
+        """Prefix of its log lines and its name in the dashboard."""
+        return f"agent:{self._node}"
+
+    # --- called by clients -----------------------------------------------------------------------------------------
+
+    async def push(self, raw: bytes, parcel: Any) -> bytes:
+        """Take jobs: copy the audio of those accepted out of the object store, refuse the others."""
+        push = decode(raw, Push)
+        if push.incarnation != self._incarnation:
+            return encode(PushReply(refused={item.job_id: "another incarnation was meant" for item in push.items}))
+        payload = await self._depot.open(parcel)
+        refused = {item.job_id: why for item in push.items if (why := self._take(item, payload))}
+        return encode(PushReply(refused=refused))
+
+    def _take(self, item: PushItem, payload: Any) -> str | None:
+        """Accept one job and start it; or say why not."""
+        work = Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
+        why = self._why_refused(item, work, len(payload))
+        if why:
+            self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=why))
+            return why
+        audio = np.array(payload[item.offset : item.offset + item.n_bytes], copy=True).view(np.int16)
+        self._book.take(item)
+        audio_ms = len(audio) * 1000 // SAMPLE_RATE_HZ
+        self._reports.put(
+            RunAccepted(job_id=item.job_id, attempt=item.attempt, audio_ms=audio_ms, audio_bytes=item.n_bytes)
+        )
+        key = (item.job_id, item.attempt)
+        self._runs[key] = asyncio.create_task(self._run(key, work, audio, wants_partials=item.wants_partials))
+        return None
+
+    def _why_refused(self, item: PushItem, work: Work, payload_bytes: int) -> str | None:
+        if not self._is_loaded:
+            return "the engine is still loading"
+        if item.n_bytes == 0 or item.n_bytes % _BYTES_PER_SAMPLE or item.offset + item.n_bytes > payload_bytes:
+            return "the push does not hold the audio it describes"
+        return self._book.why_refused(item) or self._host.admit(work)
+
+    async def take_speech(self, raw: bytes) -> bytes:
+        """Hand out synthesised speech; it stays until the Dispatcher says that it was taken."""
+        wanted = decode(raw, TakeSpeech)
+        try:
+            return self._speech[wanted.job_id, wanted.attempt]
+        except KeyError:
+            raise SchedError(Code.UNKNOWN_JOB, f"no speech of {wanted.job_id} waits here") from None
+
+    # --- called by the dispatcher and the registry -----------------------------------------------------------------
+
+    async def order(self, raw: bytes) -> None:
+        """Carry out the Dispatcher's orders."""
+        orders = decode(raw, AgentOrders)
+        if orders.incarnation != self._incarnation:
+            return
+        for order in orders.orders:
+            key = (order.job_id, order.attempt)
+            match order:
+                case StopRun():
+                    await self._stop(key)
+                case DropSpeech():
+                    self._drop_speech(key)
+
+    async def _stop(self, key: AttemptKey) -> None:
+        self._drop_speech(key)
+        if self._book.stop(key):
+            await self._host.cancel(*key)
+        else:
+            self._reports.put(RunStopped(job_id=key[0], attempt=key[1]))
+
+    def _drop_speech(self, key: AttemptKey) -> None:
+        if self._speech.pop(key, None) is not None:
+            self._book.drop_speech(key)
+
+    async def wait_until_over(self) -> None:
+        """Never returns while the agent lives: whoever waits notices its death at once."""
+        await self._over.wait()
+
+    async def stop(self) -> None:
+        """End the engine and everything this agent started."""
+        for task in [*self._tasks, *self._runs.values()]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._runs.values(), return_exceptions=True)
+        await self._host.stop()
+        await self._reports.close()
+        self._over.set()
+
+    # --- runs ------------------------------------------------------------------------------------------------------
+
+    async def _run(self, key: AttemptKey, work: Work, audio: Samples, *, wants_partials: bool) -> None:
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+
+        def emit_partial(text: str) -> None:
+            if wants_partials:
+                self._reports.put(RunPartial(job_id=key[0], attempt=key[1], text=text))
+
+        try:
+            result = await self._host.run(work, audio, emit_partial)
+        except asyncio.CancelledError:
+            self._report_end(key, RunStopped(job_id=key[0], attempt=key[1]))
+            if self._over.is_set() or (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+        except RefusedError as error:
+            self._report_end(key, RunRefused(job_id=key[0], attempt=key[1], why=str(error)))
+        except ModelNotAvailableError as error:
+            self._report_failure(key, Code.MODEL_NOT_AVAILABLE, error.message, began_s, error.service)
+        except Exception as error:  # noqa: BLE001  # whatever a model raises fails this attempt and nothing else
+            self._report_failure(key, Code.ENGINE_FAILED, f"{type(error).__name__}: {error}", began_s)
+        else:
+            self._report_result(key, result, round((clock() - began_s) * 1000))
+        finally:
+            self._runs.pop(key, None)
+
+    def _report_end(self, key: AttemptKey, message: AgentMessage) -> None:
+        """The attempt has left its slot; tell the Dispatcher."""
+        self._book.leave(key)
+        self._reports.put(message)
+
+    def _report_failure(self, key: AttemptKey, code: Code, why: str, began_s: float, service: str = "") -> None:
+        run_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
+        message = RunFailed(job_id=key[0], attempt=key[1], code=code, why=why[:1000], service=service, run_ms=run_ms)
+        self._report_end(key, message)
+
+    def _report_result(self, key: AttemptKey, result: EngineResult, run_ms: int) -> None:
+        if result.speech:
+            self._speech[key] = result.speech
+            self._book.keep_speech(key, len(result.speech))
+        message = RunFinished(
+            job_id=key[0],
+            attempt=key[1],
+            text=result.text,
+            translation=result.translation,
+            speech_bytes=len(result.speech),
+            speech_rate_hz=result.speech_rate_hz,
+            run_ms=run_ms,
+        )
+        self._report_end(key, message)
+
+    async def _send_reports(self, messages: list[AgentMessage]) -> list[None]:
+        """Report to the Dispatcher until it has answered."""
+        raw = encode(AgentBatch(node=self._node, incarnation=self._incarnation, messages=tuple(messages)))
+        link = self._directory.link("dispatcher")
+        while True:
+            try:
+                await link.call("agent", raw, timeout_s=_CALL_TIMEOUT_S)
+                return [None] * len(messages)
+            except (PeerGoneError, PeerUnavailableError):
+                await asyncio.sleep(_REPEAT_AFTER_S)
+
+    # --- health ----------------------------------------------------------------------------------------------------
+
+    async def _load_engine(self) -> None:
+        try:
+            await self._host.start()
+            self._is_loaded = True
+            log.info("engine loaded: %s", self._host.capability().text())
+        except SchedError as error:
+            self._broken = error.message
+        except Exception as error:  # told in every heartbeat from now on
+            log.exception("the engine cannot be loaded")
+            self._broken = f"the engine cannot be loaded: {type(error).__name__}: {error}"
+
+    async def _beat(self) -> None:
+        """Beat to the Registry for as long as it says that this incarnation is current."""
+        measuring = asyncio.create_task(self._measure())
+        self._tasks.add(measuring)
+        link = self._directory.link("registry")
+        while True:
+            try:
+                raw = await link.call("beat", encode(self._heartbeat()), timeout_s=_CALL_TIMEOUT_S)
+                reply = decode(raw, BeatReply)
+                self._book.is_draining = reply.is_draining
+                if not reply.is_current:
+                    log.warning("another incarnation has taken over; this one ends")
+                    self._end_process()
+            except (PeerGoneError, PeerUnavailableError):
+                log.warning("the registry does not answer")
+            await asyncio.sleep(self._heartbeat_s)
+
+    async def _measure(self) -> None:
+        meter = await asyncio.to_thread(LoadMeter)
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            self._load = await asyncio.to_thread(meter.measure)
+
+    def _heartbeat(self) -> Heartbeat:
+        why = self._broken or (self._host.why_unhealthy if self._is_loaded else "")
+        audio_bytes, speech_bytes = self._book.bytes()
+        return Heartbeat(
+            node=self._node,
+            incarnation=self._incarnation,
+            is_loaded=self._is_loaded,
+            is_healthy=not why,
+            why=why or ("" if self._is_loaded else "loading its engine"),
+            capability=self._host.capability() if self._is_loaded else None,
+            load=self._load,
+            running=self._book.running,
+            most_running=self._book.most_running,
+            accepted=self._book.accepted,
+            audio_bytes=audio_bytes,
+            speech_bytes=speech_bytes,
+        )

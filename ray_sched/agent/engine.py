@@ -1,0 +1,87 @@
+"""The engine protocol: what a model has to offer to run jobs on a node.
+
+An engine never sees Ray, Redis or the network. It runs outside the agent's event loop (``isolation`` says where), so
+that a stuck or crashing model never silences a heartbeat.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from ray_sched.core.capability import Capability
+
+SAMPLE_RATE_HZ = 16_000
+"""Rate of every audio an engine is given: one channel of signed 16-bit samples."""
+
+Samples = NDArray[np.int16]
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """One attempt of one job, as an engine sees it."""
+
+    job_id: str
+    attempt: int
+    src: str
+    tgt: str
+    services: tuple[str, ...]
+    """Sorted names out of ``asr``, ``mt``, ``tts``."""
+
+
+class EngineResult(Struct, frozen=True, kw_only=True):
+    """What a run produced. An empty ``text`` means that nothing was said."""
+
+    text: str
+    translation: str = ""
+    speech: bytes = b""
+    """Signed 16-bit mono samples, little endian; empty unless ``tts`` was asked for."""
+    speech_rate_hz: int = 0
+
+
+class ModelNotAvailableError(Exception):
+    """A model this run needs is not there at the moment; ``service`` is skipped on this node for a while."""
+
+    def __init__(self, service: str, message: str) -> None:
+        super().__init__(message)
+        self.service = service
+        self.message = message
+
+    def __reduce__(self) -> tuple[type["ModelNotAvailableError"], tuple[str, str]]:
+        """Keep the service when the error crosses a process."""
+        return ModelNotAvailableError, (self.service, self.message)
+
+
+class RefusedError(Exception):
+    """The engine does not take this job now; it goes to another node and nothing counts as failed."""
+
+
+class Engine(Protocol):
+    """A model, or a chain of them. Made once per process that runs it, with the options of the node's labels."""
+
+    isolation: ClassVar[Literal["thread", "process"]]
+    """``thread``: ``run`` releases the GIL or is short. ``process``: one process per slot, killed when stuck."""
+
+    def __init__(self, declared: Capability, options: dict[str, str]) -> None:
+        """Take the capability that the labels declare and the engine's own options; touch nothing yet."""
+        ...
+
+    def capability(self) -> Capability:
+        """What is really installed: the declaration narrowed or widened. Cheap, needs no ``load``."""
+        ...
+
+    def load(self) -> None:
+        """Load the models. Called once, before the first run; may take minutes."""
+        ...
+
+    def admit(self, work: Work) -> str | None:
+        """Why this work is refused right now, or None to take it. Called in the event loop: must be quick."""
+        ...
+
+    def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        """Do the work. ``audio`` is 16 kHz mono.
+
+        Raises :class:`ModelNotAvailableError`; every other exception fails this attempt.
+        """
+        ...

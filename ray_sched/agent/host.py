@@ -1,0 +1,192 @@
+"""Runs one node's engine in as many slots as the node has, outside the agent's event loop.
+
+The host picks a free slot for a run, passes partials and results on in the event loop, and keeps crashed processes
+coming back. It never decides which job runs, never retries a job and never reports to anybody.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from ray_sched.agent.engine import Engine, EngineResult, RefusedError, Samples, Work
+from ray_sched.agent.engine_process import LoadEngine, describe_error
+from ray_sched.agent.engine_slot import (
+    EngineCrashedError,
+    EngineFailedError,
+    ProcessSlot,
+    Slot,
+    SlotState,
+    ThreadSlot,
+)
+from ray_sched.agent.engines import find_engine
+from ray_sched.core.capability import Capability
+from ray_sched.core.errors import SchedError
+
+__all__ = ["EngineCrashedError", "EngineFailedError", "EngineHost"]
+
+logger = logging.getLogger(__name__)
+
+
+class _Run:
+    """A run between its call and its end. It has a slot as soon as one is free."""
+
+    def __init__(self) -> None:
+        self.slot: Slot | None = None
+        self.is_cancelled = False
+
+
+class EngineHost:
+    """An engine with its slots. Made, started and used in one event loop.
+
+    A ``thread`` engine is loaded once and shared by all slots; a ``process`` engine is loaded once per slot, in a
+    process that is killed when its run is cancelled and started again when it ends. Failing to load makes the host
+    unhealthy: at once if the engine says what is missing, else after 3 failures in a row.
+    """
+
+    def __init__(
+        self,
+        engine_name: str,
+        declared: Capability,
+        options: dict[str, str],
+        slots: int,
+        *,
+        restart_backoff_s: float = 0.5,
+    ) -> None:
+        """Find the engine and check its options: SchedError (INVALID_CONFIGURATION) says what is wrong with them.
+
+        ``restart_backoff_s`` is waited before a process is started again, doubled after each failure to load.
+        """
+        self._engine: Engine = find_engine(engine_name)(declared, options)
+        self._load = LoadEngine(engine_name, declared, options)
+        self._n_slots = slots
+        self._backoff_s = restart_backoff_s
+        self._capability = declared
+        self._slots: list[Slot] = []
+        self._runs: dict[tuple[str, int], _Run] = {}
+        self._changed = asyncio.Event()
+        self._executor: ThreadPoolExecutor | None = None
+        self._why = "the engine has not been started"
+
+    async def start(self) -> None:
+        """Load the engine in every slot, side by side, and find out what it can do.
+
+        Returns when every slot is ready or has given up; ``is_healthy`` tells which. Call it once.
+        """
+        self._capability = await asyncio.to_thread(self._engine.capability)
+        self._why = ""
+        if self._engine.isolation == "thread":
+            await self._start_threads()
+        else:
+            self._start_processes()
+        while any(slot.state is SlotState.LOADING for slot in self._slots):
+            await self._next_change()
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether every slot runs or will run again."""
+        return not self.why_unhealthy
+
+    @property
+    def why_unhealthy(self) -> str:
+        """Why the host is unhealthy, one sentence; empty when it is healthy."""
+        return self._why or next((slot.why for slot in self._slots if slot.state is SlotState.BROKEN), "")
+
+    @property
+    def free_slots(self) -> int:
+        """How many more runs are taken now: idle slots, and those that are starting again, less the waiting runs."""
+        ready = sum(slot.state in (SlotState.IDLE, SlotState.LOADING) for slot in self._slots)
+        return max(0, ready - sum(run.slot is None for run in self._runs.values()))
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the engine's living processes; empty for a thread engine."""
+        return [slot.pid for slot in self._slots if isinstance(slot, ProcessSlot) and slot.pid is not None]
+
+    def capability(self) -> Capability:
+        """What the engine found installed at the start; before that, what was declared."""
+        return self._capability
+
+    def admit(self, work: Work) -> str | None:
+        """Why this work is refused right now, or None to take it."""
+        if self.why_unhealthy:
+            return self.why_unhealthy
+        if self.free_slots == 0:
+            return f"all {self._n_slots} slots of the engine are taken"
+        return self._engine.admit(work)
+
+    async def run(self, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        """Run on a free slot. ``audio`` is 16 kHz mono, 16 bit; ``emit_partial`` is called in the event loop.
+
+        Waits for a slot that is starting again. Raises RefusedError when none is free, ModelNotAvailableError and
+        EngineFailedError as the engine does, EngineCrashedError when its process ended, asyncio.CancelledError after
+        :meth:`cancel`. Cancelling the task that awaits this has the same effect on the slot as :meth:`cancel`.
+        """
+        key = (work.job_id, work.attempt)
+        if key in self._runs:
+            raise RefusedError(f"attempt {work.attempt} of job {work.job_id} is running here already")
+        run = self._runs[key] = _Run()
+        try:
+            run.slot = await self._take(run)
+            return await run.slot.run(work, audio, emit_partial)
+        except asyncio.CancelledError:
+            if run.slot is not None:
+                run.slot.abandon()
+            raise
+        finally:
+            del self._runs[key]
+
+    async def cancel(self, job_id: str, attempt: int) -> None:
+        """End a run; its caller gets asyncio.CancelledError. Nothing happens if this attempt does not run here.
+
+        A process engine's slot is killed with all it started and starts again in the background. A thread cannot be
+        killed: the slot stays taken until the engine comes back by itself, and its result is thrown away.
+        """
+        run = self._runs.get((job_id, attempt))
+        if run is None:
+            return
+        run.is_cancelled = True
+        if run.slot is not None:
+            run.slot.abandon()
+        self._changed.set()
+
+    async def stop(self) -> None:
+        """End all runs and processes and wait until the processes are gone. May be called again."""
+        self._why = "the engine was stopped"
+        await asyncio.gather(*(slot.stop() for slot in self._slots))
+        self._changed.set()
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _start_threads(self) -> None:
+        self._executor = ThreadPoolExecutor(self._n_slots, thread_name_prefix="engine")
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.load)
+        except SchedError as error:
+            self._why = error.message
+        except Exception as error:
+            logger.exception("loading engine %s failed", self._load.engine)
+            self._why = f"the engine cannot be loaded: {describe_error(error)}"
+        else:
+            self._slots = [ThreadSlot(self._engine, self._executor, self._changed.set) for _ in range(self._n_slots)]
+
+    def _start_processes(self) -> None:
+        slots = [ProcessSlot(self._load, self._changed.set, self._backoff_s) for _ in range(self._n_slots)]
+        self._slots = list(slots)
+        for slot in slots:
+            slot.start()
+
+    async def _take(self, run: _Run) -> Slot:
+        """The first idle slot; waits only while there is one that is starting again."""
+        while not run.is_cancelled:
+            for slot in self._slots:
+                if slot.state is SlotState.IDLE:
+                    return slot
+            if not any(slot.state is SlotState.LOADING for slot in self._slots):
+                raise RefusedError(self.why_unhealthy or f"all {self._n_slots} slots of the engine are taken")
+            await self._next_change()
+        raise asyncio.CancelledError
+
+    async def _next_change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

@@ -1,0 +1,1 @@
+"""The library users import: submit, push, poll, results, audio sources."""

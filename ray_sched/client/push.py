@@ -1,0 +1,150 @@
+"""Pushing: the audio of assigned jobs goes to their agents, one object and one call for all that wait for one agent.
+
+The audio is read when a node is ready for it, packed once, put into the object store once, and dropped from there as
+soon as the agent has answered. The ledger follows every byte.
+"""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+from msgspec import Struct
+
+from ray_sched.client.sources import Source
+from ray_sched.core.errors import Code, Refusal, SchedError
+from ray_sched.core.ledger import AudioState, Ledger
+from ray_sched.core.messages import Assigned, AudioUnreadable, ClientMessage, JobSpec, Push, PushFailed, PushItem
+from ray_sched.wire.codec import encode
+from ray_sched.wire.links import Depot, Directory, Payload, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.outbox import Outbox
+
+_MAX_JOBS_PER_PUSH = 64
+_MAX_PUSH_BYTES = 16 * 2**20
+
+LedgerKey = tuple[str, str | int]
+
+
+class Shipment(Struct, frozen=True):
+    """A job on its way to the agent it was assigned to."""
+
+    assigned: Assigned
+    spec: JobSpec
+    source: Source
+
+
+class Pusher:
+    """Brings audio to agents. One Outbox per agent, so that what waits for one goes together."""
+
+    def __init__(
+        self,
+        client_id: str,
+        directory: Directory,
+        depot: Depot,
+        ledger: Ledger[LedgerKey],
+        say: Callable[[ClientMessage], None],
+        timeout_s: float,
+    ) -> None:
+        self._client_id = client_id
+        self._directory = directory
+        self._depot = depot
+        self._ledger = ledger
+        self._say = say
+        self._timeout_s = timeout_s
+        self._outboxes: dict[str, Outbox[Shipment, None]] = {}
+        self._numbers = itertools.count(1)
+
+    def push(self, shipment: Shipment) -> None:
+        """Bring this job's audio to its agent."""
+        agent = shipment.assigned.agent
+        if agent not in self._outboxes:
+            self._outboxes[agent] = Outbox(self._ship, max_batch=_MAX_JOBS_PER_PUSH, on_lost=self._lost)
+        self._outboxes[agent].put(shipment)
+
+    def _lost(self, shipments: list[Shipment], error: Exception) -> None:
+        for shipment in shipments:
+            self._fail(shipment, f"{type(error).__name__}: {error}")
+
+    async def close(self) -> None:
+        """Push nothing more."""
+        for outbox in self._outboxes.values():
+            await outbox.close()
+
+    async def _ship(self, shipments: list[Shipment]) -> list[None]:
+        """Read, pack, put, push and drop; in parts if it is much."""
+        for incarnation in sorted({shipment.assigned.incarnation for shipment in shipments}):
+            mine = [shipment for shipment in shipments if shipment.assigned.incarnation == incarnation]
+            part: list[tuple[Shipment, Payload]] = []
+            n_bytes = 0
+            for shipment in mine:
+                audio = await self._read(shipment)
+                if audio is None:
+                    continue
+                part.append((shipment, audio))
+                n_bytes += len(audio)
+                if n_bytes >= _MAX_PUSH_BYTES:
+                    await self._push_part(part)
+                    part, n_bytes = [], 0
+            if part:
+                await self._push_part(part)
+        return [None] * len(shipments)
+
+    async def _read(self, shipment: Shipment) -> Payload | None:
+        """The audio as bytes; a job whose audio cannot be read fails with a clear refusal."""
+        try:
+            samples = await shipment.source.samples()
+        except SchedError as error:
+            refusal = Refusal(code=error.code, message=error.message)
+        except Exception as error:  # noqa: BLE001  # a user's callable may raise anything; it fails this job only
+            refusal = Refusal(
+                code=Code.INVALID_AUDIO, message=f"the audio source raised {type(error).__name__}: {error}"
+            )
+        else:
+            return samples.view(np.uint8)
+        assigned = shipment.assigned
+        self._say(AudioUnreadable(job_id=assigned.job_id, attempt=assigned.attempt, refusal=refusal))
+        return None
+
+    async def _push_part(self, part: list[tuple[Shipment, Payload]]) -> None:
+        header, payload = self._pack(part)
+        key = ("push", next(self._numbers))
+        self._ledger.open(key, AudioState.STORED, len(payload))
+        agent = part[0][0].assigned.agent
+        try:
+            await self._put_and_call(agent, header, payload)
+        except (PeerGoneError, PeerUnavailableError, SchedError) as error:
+            for shipment, _ in part:
+                self._fail(shipment, f"{agent}: {error}")
+        finally:
+            self._ledger.move(key, AudioState.RELEASED)
+
+    async def _put_and_call(self, agent: str, header: bytes, payload: Payload) -> None:
+        """The object lives as long as this call: its only reference is local to it."""
+        parcel = self._depot.put(payload)
+        await self._directory.link(agent).call("push", header, parcel, timeout_s=self._timeout_s)
+
+    def _pack(self, part: list[tuple[Shipment, Payload]]) -> tuple[bytes, Payload]:
+        """The description of a push and the one payload that holds all of its audio."""
+        items = []
+        offset = 0
+        for shipment, audio in part:
+            spec, assigned = shipment.spec, shipment.assigned
+            items.append(
+                PushItem(
+                    job_id=assigned.job_id,
+                    attempt=assigned.attempt,
+                    src=spec.src,
+                    tgt=spec.tgt,
+                    services=spec.services,
+                    wants_partials=spec.wants_partials,
+                    offset=offset,
+                    n_bytes=len(audio),
+                )
+            )
+            offset += len(audio)
+        incarnation = part[0][0].assigned.incarnation
+        header = encode(Push(client_id=self._client_id, incarnation=incarnation, items=tuple(items)))
+        return header, part[0][1] if len(part) == 1 else np.concatenate([audio for _, audio in part])
+
+    def _fail(self, shipment: Shipment, why: str) -> None:
+        assigned = shipment.assigned
+        self._say(PushFailed(job_id=assigned.job_id, attempt=assigned.attempt, why=why[:1000]))

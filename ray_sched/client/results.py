@@ -1,0 +1,160 @@
+"""What a submitter gets: results, gaps, and the handle of a job on its way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from typing import Any
+
+from msgspec import Struct
+
+from ray_sched.core.errors import Refusal, SchedError
+from ray_sched.core.messages import AttemptNote, Delivered, JobSpec
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """How a job ended. ``error`` is None for a completed one."""
+
+    job_id: str
+    name: str
+    status: str
+    """``completed``, ``completed_no_text``, ``failed``, ``cancelled``; ``refused`` for a job never taken."""
+    pair: str
+    text: str = ""
+    translation: str = ""
+    speech: bytes = b""
+    """Signed 16-bit mono samples."""
+    speech_rate_hz: int = 0
+    session: str = ""
+    utterance_index: int | None = None
+    is_late: bool = False
+    """Its gap had been announced before it came."""
+    node: str = ""
+    attempt: int = 0
+    audio_ms: int = 0
+    wait_ms: int = 0
+    """From submission until a node had the audio."""
+    run_ms: int = 0
+    attempts: tuple[AttemptNote, ...] = ()
+    error: Refusal | None = None
+
+    def raise_for_error(self) -> "Result":
+        """The result itself, or its error as a SchedError."""
+        if self.error:
+            raise SchedError.of(self.error)
+        return self
+
+
+class Missing(Struct, frozen=True, kw_only=True):
+    """The session goes on without these utterances; they may still come, marked late."""
+
+    session: str
+    first_index: int
+    last_index: int
+    """Inclusive."""
+    why: str
+
+
+def result_of(delivered: Delivered, spec: JobSpec, speech: bytes) -> Result:
+    """The submitter's view of a delivered outcome."""
+    outcome = delivered.outcome
+    return Result(
+        job_id=delivered.job_id,
+        name=spec.name,
+        status=outcome.status,
+        pair=f"{spec.src}:{spec.tgt}",
+        text=outcome.text,
+        translation=outcome.translation,
+        speech=speech,
+        speech_rate_hz=outcome.speech_rate_hz,
+        session=delivered.session,
+        utterance_index=delivered.utterance_index,
+        is_late=delivered.is_late,
+        node=outcome.node,
+        attempt=outcome.attempt,
+        audio_ms=outcome.audio_ms,
+        wait_ms=outcome.wait_ms,
+        run_ms=outcome.run_ms,
+        attempts=outcome.attempts,
+        error=outcome.error,
+    )
+
+
+def refused(spec: JobSpec, refusal: Refusal) -> Result:
+    """The result of a job that was never taken."""
+    return Result(
+        job_id="",
+        name=spec.name,
+        status="refused",
+        pair=f"{spec.src}:{spec.tgt}",
+        session=spec.session,
+        utterance_index=spec.utterance_index,
+        error=refusal,
+    )
+
+
+_END = object()
+
+
+class JobHandle:
+    """A submitted job. ``await handle`` gives its Result or raises its error as SchedError."""
+
+    def __init__(self, spec: JobSpec, cancel: Callable[["JobHandle"], Awaitable[None]]) -> None:
+        self.spec = spec
+        self.job_id = ""
+        """Known once the Dispatcher has taken the job; see ``accepted``."""
+        self.is_duplicate = False
+        self.utterance_index = spec.utterance_index
+        self._cancel = cancel
+        self._accepted = asyncio.Event()
+        self._result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._partials: asyncio.Queue[Any] = asyncio.Queue()
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        return self._raise().__await__()
+
+    async def _raise(self) -> Result:
+        return (await self.result()).raise_for_error()
+
+    async def result(self) -> Result:
+        """The result, whatever became of the job; waiting for it may be given up without giving up the job."""
+        return await asyncio.shield(self._result)
+
+    async def accepted(self) -> str:
+        """The job's id, once the Dispatcher has taken it. Raises SchedError if it was refused."""
+        await self._accepted.wait()
+        if not self.job_id:
+            (await self.result()).raise_for_error()
+        return self.job_id
+
+    async def cancel(self) -> None:
+        """Ask for the job to be cancelled; its result then says so, unless it ended before."""
+        await self._cancel(self)
+
+    async def partials(self) -> AsyncIterator[str]:
+        """What the node has recognised so far, until the job ends. Needs ``partials=True`` at submission."""
+        while (text := await self._partials.get()) is not _END:
+            yield text
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a result."""
+        return self._result.done()
+
+    # --- called by the client --------------------------------------------------------------------------------------
+
+    def take_accepted(self, job_id: str, index: int | None, *, is_duplicate: bool) -> None:
+        """The Dispatcher has taken the job."""
+        self.job_id, self.utterance_index, self.is_duplicate = job_id, index, is_duplicate
+        self._accepted.set()
+
+    def take_partial(self, text: str) -> None:
+        """A partial text has come."""
+        self._partials.put_nowait(text)
+
+    def take_result(self, result: Result) -> bool:
+        """The end of the job. False if there was one already."""
+        if self._result.done():
+            return False
+        self._result.set_result(result)
+        self._accepted.set()
+        self._partials.put_nowait(_END)
+        return True

@@ -1,0 +1,1 @@
+"""The pure part: decisions only. No Ray, Redis, asyncio, clock, chance or logging."""

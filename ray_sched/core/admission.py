@@ -1,0 +1,74 @@
+"""Admission: which submitted jobs are taken, and the sentence for each that is not."""
+
+from ray_sched.core.capability import ASR, MT, SERVICES
+from ray_sched.core.errors import Code, Refusal
+from ray_sched.core.job import Job
+from ray_sched.core.messages import JobSpec
+from ray_sched.core.rules import DispatchRules
+
+_MIN_RETRY_MS = 50
+_MAX_RETRY_MS = 10_000
+
+
+def invalid(spec: JobSpec) -> Refusal | None:
+    """What is wrong with a description that has the right types, or None."""
+    if not spec.request_id:
+        return _refuse(Code.INVALID_MESSAGE, "a job needs a request id")
+    unknown = [service for service in spec.services if service not in SERVICES]
+    if unknown:
+        return _refuse(Code.INVALID_MESSAGE, f"unknown service {unknown[0]!r}; there are {', '.join(SERVICES)}")
+    if tuple(sorted(set(spec.services))) != spec.services or ASR not in spec.services:
+        return _refuse(Code.INVALID_MESSAGE, "services must be sorted, without repetition, and include asr")
+    if (MT in spec.services) != (spec.src != spec.tgt):
+        return _refuse(Code.INVALID_MESSAGE, f"mt goes with two different languages, not with {spec.src}:{spec.tgt}")
+    if spec.utterance_index is not None and not spec.session:
+        return _refuse(Code.INVALID_MESSAGE, "an utterance index needs a session")
+    return None
+
+
+def is_same_content(job: Job, spec: JobSpec) -> bool:
+    """Whether a repeated request id describes the job it named. The place in the session may be left open."""
+    had = job.spec
+    return (had.src, had.tgt, had.services, had.session, had.digest, had.tenant) == (
+        spec.src,
+        spec.tgt,
+        spec.services,
+        spec.session,
+        spec.digest,
+        spec.tenant,
+    ) and spec.utterance_index in {None, job.utterance_index}
+
+
+def other_content(job: Job) -> Refusal:
+    """The answer to a request id that is used for something else."""
+    return _refuse(
+        Code.DUPLICATE_REQUEST,
+        f"request id {job.spec.request_id!r} belongs to {job.job_id}, which has other content; use a new request id",
+    )
+
+
+def index_taken(spec: JobSpec) -> Refusal:
+    """The answer to an utterance index given twice."""
+    return _refuse(
+        Code.DUPLICATE_INDEX,
+        f"utterance {spec.utterance_index} of session {spec.session!r} was submitted before; use the next index",
+    )
+
+
+def overloaded(
+    n_waiting: int, n_in_session: int, spec: JobSpec, rules: DispatchRules, ended_per_s: float
+) -> Refusal | None:
+    """Whether the queue or the session's share of it is full; with the time until a tenth of it has gone."""
+    if n_waiting >= rules.max_waiting_jobs:
+        what, n_jobs = f"{n_waiting} jobs wait already", n_waiting
+    elif spec.session and n_in_session >= rules.max_waiting_jobs_per_session:
+        what, n_jobs = f"{n_in_session} jobs of session {spec.session!r} wait already", n_in_session
+    else:
+        return None
+    wait_ms = int(100 * n_jobs / ended_per_s) if ended_per_s > 0 else 1_000
+    retry_ms = min(max(wait_ms, _MIN_RETRY_MS), _MAX_RETRY_MS)
+    return Refusal(code=Code.OVERLOADED, message=f"{what}; try again in {retry_ms} ms", retry_after_ms=retry_ms)
+
+
+def _refuse(code: Code, message: str) -> Refusal:
+    return Refusal(code=code, message=message)

@@ -1,0 +1,171 @@
+"""What brains are told and what they answer: facts in, instructions out.
+
+Events are past tense, effects imperative. A shell performs the effects in this order: save what is to be saved, in
+one commit; then tell. What nobody has saved, nobody is told.
+"""
+
+from msgspec import Struct
+
+from ray_sched.core.cleanup import Cleaned
+from ray_sched.core.messages import (
+    AgentMessage,
+    AgentOrder,
+    Answer,
+    ClientEvent,
+    ClientMessage,
+    LeaseReceipt,
+    PoolMembers,
+    PoolOffer,
+)
+from ray_sched.core.ports import Change
+
+# --- told to the dispatcher's brain --------------------------------------------------------------------------------
+
+
+class ClientSpoke(Struct, frozen=True):
+    """A client's batch has arrived."""
+
+    client_id: str
+    messages: tuple[ClientMessage, ...]
+
+
+class ClientPolled(Struct, frozen=True):
+    """A client is there."""
+
+    client_id: str
+
+
+class AgentSpoke(Struct, frozen=True):
+    """An agent's batch has arrived."""
+
+    node: str
+    incarnation: int
+    messages: tuple[AgentMessage, ...]
+
+
+class PoolOffered(Struct, frozen=True):
+    """A pool has said which slots may be used."""
+
+    offer: PoolOffer
+
+
+class PoolClosed(Struct, frozen=True):
+    """A pool is removed; it had no nodes."""
+
+    pool: str
+
+
+class Swept(Struct, frozen=True):
+    """Time has passed: see what is due."""
+
+
+class CleanupDue(Struct, frozen=True):
+    """Finished jobs of this age can be forgotten."""
+
+    max_age_ms: int
+
+
+class DrainBegan(Struct, frozen=True):
+    """The whole scheduler takes no new jobs."""
+
+
+DispatchEvent = ClientSpoke | ClientPolled | AgentSpoke | PoolOffered | PoolClosed | Swept | CleanupDue | DrainBegan
+
+# --- what brains answer --------------------------------------------------------------------------------------------
+
+
+class Save(Struct, frozen=True):
+    """Make this change in the store."""
+
+    change: Change
+
+
+class TellClient(Struct, frozen=True):
+    """Put this event into the client's mailbox."""
+
+    client_id: str
+    event: ClientEvent
+
+
+class DropClient(Struct, frozen=True):
+    """Forget the mailbox of a client that is gone."""
+
+    client_id: str
+
+
+class OrderAgent(Struct, frozen=True):
+    """Tell an agent to do this."""
+
+    agent: str
+    incarnation: int
+    order: AgentOrder
+
+
+class AnswerClient(Struct, frozen=True):
+    """The answers to the Submits and Cancels of the batch, in order."""
+
+    answers: tuple[Answer, ...]
+
+
+class AnswerPool(Struct, frozen=True):
+    """The answer to a pool's offer."""
+
+    receipt: LeaseReceipt
+
+
+class ReportCleanup(Struct, frozen=True):
+    """What a clean-up removed."""
+
+    cleaned: Cleaned
+
+
+class Log(Struct, frozen=True):
+    """Something a person on call wants to read."""
+
+    text: str
+
+
+DispatchEffect = Save | TellClient | DropClient | OrderAgent | AnswerClient | AnswerPool | ReportCleanup | Log
+
+# --- the registry's ------------------------------------------------------------------------------------------------
+
+
+class SpawnAgent(Struct, frozen=True, kw_only=True):
+    """Start the agent of a node."""
+
+    node: str
+    incarnation: int
+    agent: str
+    ray_node_id: str
+    slots: int
+    engine: str
+    options: dict[str, str]
+    declared: bytes
+    """The declared capability, JSON."""
+
+
+class StopAgent(Struct, frozen=True):
+    """End the process of an agent, whatever it is doing."""
+
+    agent: str
+
+
+class OpenPool(Struct, frozen=True):
+    """Start the actor of a pool."""
+
+    pool: str
+
+
+class ClosePool(Struct, frozen=True):
+    """End the actor of a pool, and tell the Dispatcher."""
+
+    pool: str
+
+
+class TellPool(Struct, frozen=True):
+    """Tell a pool who belongs to it."""
+
+    members: PoolMembers
+
+
+RegistryEffect = SpawnAgent | StopAgent | OpenPool | ClosePool | TellPool | Save | Log

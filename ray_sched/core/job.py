@@ -1,0 +1,177 @@
+"""The job: its record, its states, and which messages about it still count.
+
+A job waits (pending), is given to a node (assigned), runs there (processing) and ends once. From assigned and
+processing it can go back to pending with the next attempt; that fences the old one, whose messages change nothing.
+Terminal rows of the table are empty: an ended job never changes again.
+"""
+
+from enum import StrEnum, auto
+
+import msgspec
+from msgspec import Struct
+
+from ray_sched.core.capability import Demand
+from ray_sched.core.messages import AttemptNote, JobSpec, Outcome
+from ray_sched.core.ports import SaveJob
+
+
+class JobStatus(StrEnum):
+    """Where a job is."""
+
+    PENDING = auto()
+    ASSIGNED = auto()
+    PROCESSING = auto()
+    COMPLETED = auto()
+    COMPLETED_NO_TEXT = auto()
+    FAILED = auto()
+    CANCELLED = auto()
+
+
+class JobEvent(StrEnum):
+    """What happens to a job."""
+
+    ASSIGN = auto()
+    ACCEPT = auto()
+    REQUEUE = auto()
+    FINISH = auto()
+    FINISH_EMPTY = auto()
+    FAIL = auto()
+    CANCEL = auto()
+
+
+JOB_TABLE: dict[JobStatus, dict[JobEvent, JobStatus]] = {
+    JobStatus.PENDING: {
+        JobEvent.ASSIGN: JobStatus.ASSIGNED,
+        JobEvent.FAIL: JobStatus.FAILED,
+        JobEvent.CANCEL: JobStatus.CANCELLED,
+    },
+    JobStatus.ASSIGNED: {
+        JobEvent.ACCEPT: JobStatus.PROCESSING,
+        JobEvent.REQUEUE: JobStatus.PENDING,
+        JobEvent.FAIL: JobStatus.FAILED,
+        JobEvent.CANCEL: JobStatus.CANCELLED,
+    },
+    JobStatus.PROCESSING: {
+        JobEvent.FINISH: JobStatus.COMPLETED,
+        JobEvent.FINISH_EMPTY: JobStatus.COMPLETED_NO_TEXT,
+        JobEvent.REQUEUE: JobStatus.PENDING,
+        JobEvent.FAIL: JobStatus.FAILED,
+        JobEvent.CANCEL: JobStatus.CANCELLED,
+    },
+    JobStatus.COMPLETED: {},
+    JobStatus.COMPLETED_NO_TEXT: {},
+    JobStatus.FAILED: {},
+    JobStatus.CANCELLED: {},
+}
+
+TERMINAL = frozenset(status for status, row in JOB_TABLE.items() if not row)
+MAX_STORY_LINES = 64
+"""The story of a job keeps its first and newest lines up to this many."""
+
+
+class JobTableError(Exception):
+    """The table has no such row; the job is unchanged."""
+
+
+class StoryLine(Struct, frozen=True, array_like=True):
+    """One thing that happened to a job."""
+
+    at_ms: int
+    attempt: int
+    what: str
+    """Such as ``submitted``, ``assigned to node-a``, ``refused by node-a: full``."""
+
+
+class Job(Struct, kw_only=True):
+    """A job's record. Owned and changed by the Dispatcher's brain alone; Redis holds this and nothing else of a job."""
+
+    job_id: str
+    client_id: str
+    spec: JobSpec
+    utterance_index: int | None
+    created_at_ms: int
+    number: int
+    """Order of arrival."""
+    status: JobStatus = JobStatus.PENDING
+    attempt: int = 1
+    failovers: int = 0
+    refusals: int = 0
+    engine_errors: int = 0
+    node: str = ""
+    """Where this attempt is assigned or runs; empty while pending."""
+    incarnation: int = 0
+    agent: str = ""
+    excluded_node: str = ""
+    """The node of the failed attempt before this one."""
+    deadline_at_ms: int = 0
+    """When waiting ends."""
+    assigned_at_ms: int = 0
+    accepted_at_ms: int = 0
+    ended_at_ms: int = 0
+    audio_ms: int = 0
+    """Duration: expected at first, measured once a node has the audio."""
+    audio_bytes: int = 0
+    speech: Outcome | None = None
+    """The outcome, while the submitter still fetches the speech."""
+    outcome: Outcome | None = None
+    attempts: list[AttemptNote] = []
+    story: list[StoryLine] = []
+    is_delivered: bool = False
+    """The outcome has been told to the submitter (in session order)."""
+
+    def move(self, event: JobEvent) -> None:
+        """Change the status by the table. Raises JobTableError, the job unchanged, if there is no such row."""
+        try:
+            self.status = JOB_TABLE[self.status][event]
+        except KeyError:
+            raise JobTableError(f"job {self.job_id} is {self.status} and cannot {event}") from None
+
+    def tell(self, now_ms: int, what: str) -> None:
+        """Add a line to the story."""
+        if len(self.story) >= MAX_STORY_LINES:
+            del self.story[MAX_STORY_LINES // 2]
+        self.story.append(StoryLine(now_ms, self.attempt, what))
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self.status in TERMINAL
+
+    @property
+    def demand(self) -> Demand:
+        """What the job needs of a node."""
+        return self.spec.demand()
+
+    @property
+    def session_key(self) -> tuple[str, str]:
+        """Sessions of different clients never meet, whatever they are called."""
+        return (self.client_id, self.spec.session)
+
+
+def is_current(job: Job | None, attempt: int, node: str, incarnation: int) -> bool:
+    """The one fence: whether a message about an attempt on a node still counts."""
+    return (
+        job is not None
+        and job.status in {JobStatus.ASSIGNED, JobStatus.PROCESSING}
+        and (job.attempt, job.node, job.incarnation) == (attempt, node, incarnation)
+    )
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Job)
+
+
+def to_record(job: Job) -> SaveJob:
+    """The job as the store keeps it: every field, also those that equal a default."""
+    return SaveJob(
+        job_id=job.job_id,
+        client_id=job.client_id,
+        request_id=job.spec.request_id,
+        is_open=not job.is_terminal,
+        record=_encoder.encode(job),
+    )
+
+
+def from_record(record: bytes) -> Job:
+    """The job a record describes. Raises msgspec.ValidationError for anything else."""
+    return _decoder.decode(record)

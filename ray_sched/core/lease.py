@@ -1,0 +1,64 @@
+"""The lease: a slot's permission to run one job at a time.
+
+A Pool leases the slots of its nodes to the Dispatcher for a term. Within the term the Dispatcher spends a lease on a
+job, gets it back when the job leaves the slot, and spends it again, without asking. A lease that is revoked or whose
+term ends while a job is on it is ENDING: it ends with the job, and is never spent again.
+"""
+
+from enum import StrEnum, auto
+
+
+class LeaseState(StrEnum):
+    """Where a lease is."""
+
+    OFFERED = auto()
+    SPENT = auto()
+    ENDING = auto()
+    REVOKED = auto()
+    EXPIRED = auto()
+
+
+class LeaseEvent(StrEnum):
+    """What happens to a lease."""
+
+    SPEND = auto()
+    RETURN = auto()
+    REVOKE = auto()
+    EXPIRE = auto()
+    RENEW = auto()
+
+
+LEASE_TABLE: dict[LeaseState, dict[LeaseEvent, LeaseState]] = {
+    LeaseState.OFFERED: {
+        LeaseEvent.SPEND: LeaseState.SPENT,
+        LeaseEvent.RENEW: LeaseState.OFFERED,
+        LeaseEvent.REVOKE: LeaseState.REVOKED,
+        LeaseEvent.EXPIRE: LeaseState.EXPIRED,
+    },
+    LeaseState.SPENT: {
+        LeaseEvent.RETURN: LeaseState.OFFERED,
+        LeaseEvent.RENEW: LeaseState.SPENT,
+        LeaseEvent.REVOKE: LeaseState.ENDING,
+        LeaseEvent.EXPIRE: LeaseState.ENDING,
+    },
+    LeaseState.ENDING: {
+        LeaseEvent.RETURN: LeaseState.REVOKED,
+        LeaseEvent.RENEW: LeaseState.SPENT,
+        LeaseEvent.REVOKE: LeaseState.ENDING,
+        LeaseEvent.EXPIRE: LeaseState.ENDING,
+    },
+    LeaseState.REVOKED: {},
+    LeaseState.EXPIRED: {},
+}
+
+
+class LeaseError(Exception):
+    """The table has no such row: a slot would have been oversold or returned twice."""
+
+
+def next_lease_state(state: LeaseState, event: LeaseEvent) -> LeaseState:
+    """The state after the event. Raises LeaseError if the table has no such row."""
+    try:
+        return LEASE_TABLE[state][event]
+    except KeyError:
+        raise LeaseError(f"a lease that is {state} cannot {event}") from None

@@ -1,0 +1,171 @@
+"""The node: its states and the heartbeats that move it.
+
+A node registers, becomes ready with its first good heartbeat, and is suspect, then lost, when heartbeats stop.
+Degraded nodes beat but say that something is wrong. A node that comes back after being lost is a new incarnation with
+a state of its own; messages of an old incarnation are ignored.
+"""
+
+from collections import deque
+from enum import StrEnum, auto
+
+from msgspec import Struct
+
+from ray_sched.core.capability import Capability
+from ray_sched.core.messages import Heartbeat
+
+_BAD_IN_A_ROW = 3
+_BAD_OF_LAST_5 = 3
+_BEATS_TO_BE_EMPTY = 2
+
+
+class NodeStatus(StrEnum):
+    """How a node is."""
+
+    REGISTERING = auto()
+    READY = auto()
+    DEGRADED = auto()
+    SUSPECT = auto()
+    DRAINING = auto()
+    LOST = auto()
+    GONE = auto()
+
+
+class NodeEvent(StrEnum):
+    """What happens to a node."""
+
+    GOOD_BEAT = auto()
+    TOO_MANY_BAD_BEATS = auto()
+    SILENT = auto()
+    TOO_LONG_SILENT = auto()
+    DIED = auto()
+    DRAIN = auto()
+    EMPTY = auto()
+
+
+_DEATH = {NodeEvent.TOO_LONG_SILENT: NodeStatus.LOST, NodeEvent.DIED: NodeStatus.LOST}
+
+NODE_TABLE: dict[NodeStatus, dict[NodeEvent, NodeStatus]] = {
+    NodeStatus.REGISTERING: {
+        NodeEvent.GOOD_BEAT: NodeStatus.READY,
+        NodeEvent.TOO_MANY_BAD_BEATS: NodeStatus.DEGRADED,
+        NodeEvent.DRAIN: NodeStatus.DRAINING,
+        **_DEATH,
+    },
+    NodeStatus.READY: {
+        NodeEvent.GOOD_BEAT: NodeStatus.READY,
+        NodeEvent.TOO_MANY_BAD_BEATS: NodeStatus.DEGRADED,
+        NodeEvent.SILENT: NodeStatus.SUSPECT,
+        NodeEvent.DRAIN: NodeStatus.DRAINING,
+        **_DEATH,
+    },
+    NodeStatus.DEGRADED: {
+        NodeEvent.GOOD_BEAT: NodeStatus.READY,
+        NodeEvent.TOO_MANY_BAD_BEATS: NodeStatus.DEGRADED,
+        NodeEvent.SILENT: NodeStatus.SUSPECT,
+        NodeEvent.DRAIN: NodeStatus.DRAINING,
+        **_DEATH,
+    },
+    NodeStatus.SUSPECT: {
+        NodeEvent.GOOD_BEAT: NodeStatus.READY,
+        NodeEvent.TOO_MANY_BAD_BEATS: NodeStatus.DEGRADED,
+        NodeEvent.DRAIN: NodeStatus.DRAINING,
+        **_DEATH,
+    },
+    NodeStatus.DRAINING: {
+        NodeEvent.GOOD_BEAT: NodeStatus.DRAINING,
+        NodeEvent.TOO_MANY_BAD_BEATS: NodeStatus.DRAINING,
+        NodeEvent.SILENT: NodeStatus.DRAINING,
+        NodeEvent.DRAIN: NodeStatus.DRAINING,
+        NodeEvent.EMPTY: NodeStatus.GONE,
+        **_DEATH,
+    },
+    NodeStatus.LOST: {},
+    NodeStatus.GONE: {},
+}
+
+
+class Declaration(Struct, frozen=True, kw_only=True):
+    """What a node's labels say of it."""
+
+    node: str
+    engine: str
+    capability: Capability
+    slots: int
+    options: dict[str, str] = {}
+    """The engine's own options."""
+
+
+class NodeRecord(Struct, frozen=True, kw_only=True):
+    """What the store keeps of a node, so that a restarted Registry goes on counting incarnations."""
+
+    declaration: Declaration
+    ray_node_id: str
+    incarnation: int
+    is_drained: bool
+
+
+class Node:
+    """One incarnation of a node."""
+
+    def __init__(self, declaration: Declaration, ray_node_id: str, incarnation: int, now_ms: int) -> None:
+        self.declaration = declaration
+        self.ray_node_id = ray_node_id
+        self.incarnation = incarnation
+        self.status = NodeStatus.REGISTERING
+        self.capability: Capability | None = None
+        """What the engine really offers, once it is loaded."""
+        self.pool = ""
+        self.started_at_ms = now_ms
+        self.last_beat_at_ms = 0
+        self.drain_ends_at_ms = 0
+        self.beats_since_drain = 0
+        self.gone_at_ms = 0
+        self.beat: Heartbeat | None = None
+        self.why = ""
+        self._bad: deque[bool] = deque(maxlen=5)
+        self._bad_in_a_row = 0
+
+    def move(self, event: NodeEvent) -> bool:
+        """Change the status by the table. False, nothing changed, if there is no such row."""
+        row = NODE_TABLE[self.status]
+        if event not in row:
+            return False
+        self.status = row[event]
+        return True
+
+    def hear(self, beat: Heartbeat, now_ms: int) -> None:
+        """Take a heartbeat in. A good one says: loaded and healthy."""
+        self.last_beat_at_ms = now_ms
+        self.beat = beat
+        self.beats_since_drain += self.status is NodeStatus.DRAINING
+        self.why = beat.why
+        if beat.capability:
+            self.capability = beat.capability
+        if not beat.is_healthy:
+            self._hear_bad()
+        elif beat.is_loaded:
+            self._bad.append(False)
+            self._bad_in_a_row = 0
+            self.move(NodeEvent.GOOD_BEAT)
+
+    def _hear_bad(self) -> None:
+        self._bad.append(True)
+        self._bad_in_a_row += 1
+        if self._bad_in_a_row >= _BAD_IN_A_ROW or sum(self._bad) >= _BAD_OF_LAST_5:
+            self.move(NodeEvent.TOO_MANY_BAD_BEATS)
+
+    @property
+    def running(self) -> int:
+        """Jobs that hold a slot, by the agent's last heartbeat."""
+        return self.beat.running if self.beat else 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether a draining node has no job, nor one on its way: the second beat since the drain began says so."""
+        is_heard = self.beats_since_drain >= _BEATS_TO_BE_EMPTY or not self.last_beat_at_ms
+        return is_heard and self.running == 0
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent's actor."""
+        return f"agent:{self.declaration.node}"

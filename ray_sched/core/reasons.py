@@ -1,0 +1,40 @@
+"""Why a node is not the one: the words a selection answers with, and the sentence a person reads for each."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a node was passed over for a job. The member's value is stable; scripts may match on it."""
+
+    NOT_READY = "NOT_READY"
+    DRAINING = "DRAINING"
+    TENANT_MISMATCH = "TENANT_MISMATCH"
+    SERVICE_MISSING = "SERVICE_MISSING"
+    ASR_LANG_UNSUPPORTED = "ASR_LANG_UNSUPPORTED"
+    LANG_PAIR_UNSUPPORTED = "LANG_PAIR_UNSUPPORTED"
+    TTS_LANG_UNSUPPORTED = "TTS_LANG_UNSUPPORTED"
+    GPU_REQUIRED = "GPU_REQUIRED"
+    SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    QUARANTINED = "QUARANTINED"
+    EXCLUDED = "EXCLUDED"
+    REFUSED_LATELY = "REFUSED_LATELY"
+    RESOURCE_THRESHOLD = "RESOURCE_THRESHOLD"
+    CAPACITY_FULL = "CAPACITY_FULL"
+
+
+SENTENCE: dict[Reason, str] = {
+    Reason.NOT_READY: "the node is not ready: still loading its engine, unhealthy, silent, or its lease ran out",
+    Reason.DRAINING: "the node is draining and takes no new work",
+    Reason.TENANT_MISMATCH: "the node serves another tenant only",
+    Reason.SERVICE_MISSING: "the node does not offer one of the services the job needs",
+    Reason.ASR_LANG_UNSUPPORTED: "the node does not recognise the source language",
+    Reason.LANG_PAIR_UNSUPPORTED: "the node does not translate this pair in this direction",
+    Reason.TTS_LANG_UNSUPPORTED: "the node does not speak the target language",
+    Reason.GPU_REQUIRED: "the job asks for a GPU and the node has none",
+    Reason.SERVICE_UNAVAILABLE: "the node reported that a model for this service is not available at the moment",
+    Reason.QUARANTINED: "the node failed too many of its last jobs and rests",
+    Reason.EXCLUDED: "the job's last attempt failed on this node",
+    Reason.REFUSED_LATELY: "the node refused a job a moment ago and is left alone for a little while",
+    Reason.RESOURCE_THRESHOLD: "the node's CPU, GPU or memory is at or above its threshold",
+    Reason.CAPACITY_FULL: "every slot of the node is taken",
+}

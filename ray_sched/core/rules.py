@@ -1,0 +1,126 @@
+"""Every number a decision uses, with its unit in its name, its default and its bounds.
+
+The settings file has one section per class here; the brains are given the class and nothing else of the settings.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, Gt, Le
+
+_REFUSE_UNKNOWN = {"extra": "forbid"}
+
+Milliseconds = Annotated[int, Ge(1), Le(30 * 24 * 3600 * 1000)]
+Percent = Annotated[float, Gt(0), Le(101)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchRules:
+    """Admission, attempts and time-outs of jobs."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _REFUSE_UNKNOWN
+
+    pending_timeout_ms: Milliseconds = 10_000
+    """A job without a deadline of its own may wait this long for a slot."""
+    push_timeout_ms: Milliseconds = 2_000
+    """An assigned job's audio must be accepted by the node within this time."""
+    run_timeout_ms: Milliseconds = 60_000
+    """A job may run this long, or ``run_timeout_factor`` times its audio if that is longer."""
+    run_timeout_factor: Annotated[float, Gt(0)] = 10.0
+    max_failovers: Annotated[int, Ge(0), Le(100)] = 3
+    """How often a job goes back to pending before it fails."""
+    max_engine_retries: Annotated[int, Ge(0), Le(100)] = 1
+    """How many of those may follow an error that the engine itself raised about the job."""
+    max_refusals: Annotated[int, Ge(0), Le(10_000)] = 50
+    """How often nodes may refuse one job; a refusal costs no failover, but it must end somewhere."""
+    max_waiting_jobs: Annotated[int, Ge(1)] = 10_000
+    max_waiting_jobs_per_session: Annotated[int, Ge(1)] = 200
+    client_ttl_ms: Milliseconds = 10_000
+    """Waiting jobs of a client that has not polled for this long are cancelled."""
+    session_ttl_ms: Milliseconds = 3_600_000
+    """A session without jobs is forgotten after this long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRules:
+    """Order of results within a session."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _REFUSE_UNKNOWN
+
+    gap_wait_ms: Milliseconds = 5_000
+    """A result waits this long for the ones before it; then the gap is announced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectionRules:
+    """Which node a job goes to."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _REFUSE_UNKNOWN
+
+    affinity_ttl_ms: Milliseconds = 300_000
+    """A session prefers its last node until it was silent for this long."""
+    affinity_discount: Annotated[float, Gt(0), Le(1)] = 0.8
+    """Factor on the expected completion at the session's own node: bounded, so a slow node loses its sessions."""
+    speed_weight: Annotated[float, Gt(0), Le(1)] = 0.2
+    """Weight of the newest observation in a node's exponentially averaged speed."""
+    default_speed: Annotated[float, Gt(0)] = 1.0
+    """Audio-seconds per second assumed while no node's speed for a pair is known."""
+    assumed_audio_ms: Milliseconds = 5_000
+    """Duration assumed for audio whose length is not known before it is read."""
+    unavailable_ms: Milliseconds = 60_000
+    """A service whose model a node reported as not available is skipped there for this long."""
+    quarantine_failures_in_a_row: Annotated[int, Ge(1)] = 3
+    quarantine_failures_of_last_5: Annotated[int, Ge(1), Le(5)] = 3
+    quarantine_ms: Milliseconds = 30_000
+    """How long a quarantined node rests before it is tried again."""
+    refusal_rest_ms: Milliseconds = 50
+    """A node that refused is left alone this long; doubles with each refusal in a row, up to 1.6 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupRules:
+    """When finished jobs are forgotten. 30 s / 120 s are the documented values for machines short of memory."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _REFUSE_UNKNOWN
+
+    every_ms: Milliseconds = 60_000
+    keep_ms: Annotated[int, Ge(0)] = 300_000
+    """Age after its end at which a job is forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRules:
+    """Health of nodes."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _REFUSE_UNKNOWN
+
+    poll_ms: Milliseconds = 250
+    """How often Ray is asked for its nodes."""
+    heartbeat_ms: Milliseconds = 500
+    suspect_after_ms: Milliseconds = 1_500
+    lost_after_ms: Milliseconds = 3_000
+    start_timeout_ms: Milliseconds = 60_000
+    """An agent that has not sent its first heartbeat by then is started again."""
+    respawn_delay_ms: Milliseconds = 1_000
+    """Pause before an agent is started again on a node that lost one; doubles up to 30 s."""
+    drain_deadline_ms: Milliseconds = 120_000
+    """Running jobs of a draining node may take this long."""
+    default_slots: Annotated[int, Ge(1), Le(1024)] = 4
+    """Slots of a node whose labels name none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRules:
+    """Leases and pools."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _REFUSE_UNKNOWN
+
+    max_nodes_per_pool: Annotated[int, Ge(1)] = 100
+    pool_idle_ttl_ms: Milliseconds = 60_000
+    """A pool without nodes is removed after this long."""
+    lease_term_ms: Milliseconds = 10_000
+    """A lease not renewed for this long is spent no more."""
+    cpu_threshold_percent: Percent = 85.0
+    """At or above it a node gets no new work; counts what others use, our own work is bounded by slots. 101: never."""
+    gpu_threshold_percent: Percent = 85.0
+    memory_threshold_percent: Percent = 85.0

@@ -1,0 +1,1 @@
+"""What people see: explain texts, word error rate, metrics."""

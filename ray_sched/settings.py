@@ -1,0 +1,196 @@
+"""Settings: one frozen tree, from a YAML file and ``RAY_SCHED_*`` variables. The only reader of the environment.
+
+Nested keys are joined by two underscores in variables: ``RAY_SCHED_CLEANUP__KEEP_MS=120000``. Variables go before the
+file. An unknown key is an error that names the nearest known one.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from annotated_types import Ge, Gt, Le
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.rules import (
+    CleanupRules,
+    DeliveryRules,
+    DispatchRules,
+    Milliseconds,
+    NodeRules,
+    PoolRules,
+    SelectionRules,
+)
+
+PREFIX = "RAY_SCHED_"
+CONFIG_VARIABLE = "RAY_SCHED_CONFIG"
+"""Names the YAML file."""
+_DELIMITER = "__"
+
+
+def default_data_dir() -> Path:
+    """Where the embedded Redis and the note about the running scheduler live: ``$XDG_DATA_HOME/ray_sched``."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ray_sched"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreRules:
+    """Redis."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    redis_url: str = ""
+    """``redis://[:password@]host:port/db``, ``rediss://`` or ``unix://``; empty: an embedded server."""
+    prefix: str = "ray_sched"
+    """Every key begins with it; two schedulers on one Redis need two."""
+    appendfsync: Literal["everysec", "always"] = "everysec"
+    """The embedded server's promise: a power cut costs at most the last second, or nothing at all."""
+    timeout_ms: Milliseconds = 2_000
+    """No command waits longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRules:
+    """Submitters."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    patience_ms: Milliseconds = 10_000
+    """A submit is repeated this long while the scheduler does not answer."""
+    max_audio_s: Annotated[float, Gt(0), Le(86_400)] = 600.0
+    """Longer audio is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRules:
+    """The Ray that ``demo``, and ``up`` without an address, start on this machine."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    nodes: Annotated[int, Ge(1), Le(64)] = 2
+    slots_per_node: Annotated[int, Ge(1), Le(1024)] = 1
+    engine: str = "speech"
+    object_store_mb: Annotated[int, Ge(80)] = 256
+    """Per node."""
+    dashboard_port: Annotated[int, Ge(0), Le(65_535)] = 0
+    """Port of the Ray dashboard; 0: no dashboard."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Frozen; sections are the rules of the brains they are given to."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=_DELIMITER, extra="forbid", frozen=True, validate_default=True
+    )
+
+    address: str = ""
+    """Ray's address, ``host:6379``; empty: ``RAY_ADDRESS``, else the scheduler that runs on this machine."""
+    namespace: str = "ray_sched"
+    """Ray namespace of the actors; two schedulers on one cluster need two."""
+    data_dir: Path = default_data_dir()
+    store: StoreRules = StoreRules()
+    dispatch: DispatchRules = DispatchRules()
+    delivery: DeliveryRules = DeliveryRules()
+    selection: SelectionRules = SelectionRules()
+    cleanup: CleanupRules = CleanupRules()
+    nodes: NodeRules = NodeRules()
+    pools: PoolRules = PoolRules()
+    client: ClientRules = ClientRules()
+    local: LocalRules = LocalRules()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Variables go before what ``load_settings`` read from the file; no other source is looked at."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Read the file (``config``, else ``RAY_SCHED_CONFIG``) and the variables.
+
+    Raises SchedError INVALID_CONFIGURATION with one sentence that names the key and what it should be.
+    """
+    named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    told = _read_yaml(named) if named else {}
+    where = str(named) if named else "the environment"
+    known = list(_known_keys())
+    for key in _keys_of(told):
+        _check_known(key, known, str(named))
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
+            _check_known(variable.removeprefix(PREFIX).lower().replace(_DELIMITER, "."), known, variable)
+    try:
+        return Settings(**told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise _invalid(f"{where}: {key}: {first['msg']}, not {first['input']!r}") from None
+
+
+def default_settings(**overrides: Any) -> Settings:
+    """Settings as the defaults have them, whatever the environment says; sections may be replaced."""
+    return Settings.model_construct(
+        **{name: field.default for name, field in Settings.model_fields.items()}
+    ).model_copy(update=overrides)
+
+
+def ray_address_variable() -> str:
+    """``RAY_ADDRESS``, which ``ray job submit`` sets for what it starts."""
+    return os.environ.get("RAY_ADDRESS", "")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _invalid(f"there is no configuration file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _invalid(f"the configuration file {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise _invalid(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if told is None:
+        return {}
+    if not isinstance(told, dict):
+        raise _invalid(f"{path} must hold keys and values, such as 'cleanup: {{keep_ms: 120000}}'")
+    return told
+
+
+def _known_keys() -> Iterator[str]:
+    for name, field in Settings.model_fields.items():
+        yield name
+        if is_dataclass(field.default):
+            yield from (f"{name}.{inner.name}" for inner in fields(field.default))
+
+
+def _keys_of(told: dict[str, Any]) -> Iterator[str]:
+    for name, value in told.items():
+        yield str(name)
+        if isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in value)
+
+
+def _check_known(key: str, known: list[str], where: str) -> None:
+    if key in known:
+        return
+    last = {name.rsplit(".", 1)[-1]: name for name in known}
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
+        last[name] for name in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(last), n=1, cutoff=0.5)
+    ]
+    hint = f"did you mean {near[0]!r}?" if near else f"known sections are {', '.join(n for n in known if '.' not in n)}"
+    raise _invalid(f"{where}: there is no setting {key!r}; {hint}")
+
+
+def _invalid(sentence: str) -> SchedError:
+    return SchedError(Code.INVALID_CONFIGURATION, sentence)

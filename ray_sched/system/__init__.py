@@ -1,0 +1,1 @@
+"""The composition root: starts and finds actors. The one room that knows Ray."""

@@ -1,0 +1,187 @@
+"""What each actor's process is made of: the plain class, given its brain, its store and its links.
+
+These are the classes that become Ray actors. Their arguments cross processes, so they are settings and messages.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+
+import msgspec
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ray_sched.actors.dispatcher import Dispatcher
+from ray_sched.actors.node_registry import NodeRegistry
+from ray_sched.actors.pool import Pool
+from ray_sched.actors.timer import Timer
+from ray_sched.agent.agent import NodeAgent
+from ray_sched.agent.host import EngineHost
+from ray_sched.core.capability import Capability
+from ray_sched.core.dispatch import DispatchBrain
+from ray_sched.core.effects import SpawnAgent
+from ray_sched.core.node import NodeRecord
+from ray_sched.core.pool import PoolBrain
+from ray_sched.core.registry import RayNode, RegistryBrain
+from ray_sched.core.timers import Tick
+from ray_sched.settings import Settings
+from ray_sched.store.redis_store import RedisStore
+from ray_sched.system.links import RayDepot, RayDirectory
+from ray_sched.system.table import AGENT, POOL, Placement, make_actor
+from ray_sched.wire.clock import Clock
+from ray_sched.wire.links import PeerUnavailableError
+
+_SWEEP_MS = 100
+_DAY_S = 86_400
+
+
+def _begin_log() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+
+
+def _store(settings: Settings, redis_url: str) -> RedisStore:
+    keep_s = settings.cleanup.keep_ms // 1000 + _DAY_S
+    return RedisStore(redis_url, settings.store.prefix, settings.store.timeout_ms / 1000, keep_s)
+
+
+class DispatcherProcess(Dispatcher):
+    """Actor ``dispatcher``."""
+
+    def __init__(self, settings: Settings, redis_url: str) -> None:
+        _begin_log()
+        boot = f"{Clock().now_ms():x}"
+        super().__init__(
+            boot=boot,
+            brain=DispatchBrain(boot, settings.dispatch, settings.delivery, settings.selection),
+            store=_store(settings, redis_url),
+            directory=RayDirectory(settings.namespace),
+            cleanup=settings.cleanup,
+            store_wait_s=settings.store.timeout_ms / 1000,
+        )
+
+
+class RegistryProcess(NodeRegistry):
+    """Actor ``registry``."""
+
+    def __init__(self, settings: Settings, redis_url: str, placement: Placement) -> None:
+        _begin_log()
+        self._records_loaded = asyncio.create_task(self._load_records())
+        super().__init__(
+            brain=RegistryBrain(Clock().now_ms(), settings.nodes, settings.pools),
+            store=_store(settings, redis_url),
+            directory=RayDirectory(settings.namespace),
+            cluster=RayCluster(settings, placement),
+        )
+
+    async def tick(self, what: str) -> None:
+        """As the Registry's; nodes join only after the stored records are known."""
+        await self._records_loaded
+        await super().tick(what)
+
+    async def _load_records(self) -> None:
+        records = await self._store.load_nodes()
+        self._brain.load([msgspec.json.decode(record, type=NodeRecord) for record in records.values()])
+
+
+class PoolProcess(Pool):
+    """Actor ``pool:<capability>``."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        _begin_log()
+        super().__init__(
+            PoolBrain(name.removeprefix("pool:"), Clock().now_ms(), settings.pools), RayDirectory(settings.namespace)
+        )
+
+
+class TimerProcess(Timer):
+    """Actor ``timer``."""
+
+    def __init__(self, settings: Settings) -> None:
+        _begin_log()
+        ticks = (
+            Tick("dispatcher", "sweep", _SWEEP_MS),
+            Tick("dispatcher", "cleanup", settings.cleanup.every_ms),
+            Tick("registry", "poll", settings.nodes.poll_ms),
+            Tick("registry", "watch", settings.nodes.poll_ms),
+        )
+        super().__init__(ticks, RayDirectory(settings.namespace))
+
+
+class AgentProcess(NodeAgent):
+    """Actor ``agent:<node>``."""
+
+    def __init__(self, settings: Settings, spawn: SpawnAgent) -> None:
+        _begin_log()
+        declared = msgspec.json.decode(spawn.declared, type=Capability)
+        super().__init__(
+            node=spawn.node,
+            incarnation=spawn.incarnation,
+            slots=spawn.slots,
+            host=EngineHost(spawn.engine, declared, spawn.options, spawn.slots),
+            directory=RayDirectory(settings.namespace),
+            depot=RayDepot(),
+            heartbeat_ms=settings.nodes.heartbeat_ms,
+            end_process=_end_process,
+        )
+
+
+def _end_process() -> None:
+    """End this actor's process at once; the kernel ends its engines with it."""
+    os._exit(0)
+
+
+class RayCluster:
+    """What the Registry needs of Ray."""
+
+    def __init__(self, settings: Settings, placement: Placement) -> None:
+        self._settings = settings
+        self._placement = placement
+
+    async def nodes(self) -> list[RayNode]:
+        """Every node Ray knows."""
+        return await asyncio.to_thread(_ray_nodes)
+
+    async def spawn_agent(self, spawn: SpawnAgent) -> None:
+        """Start an agent on its node."""
+        strategy = NodeAffinitySchedulingStrategy(spawn.ray_node_id, soft=False)
+        await asyncio.to_thread(self._make, AGENT, AgentProcess, spawn.agent, strategy, self._settings, spawn)
+
+    async def open_pool(self, pool: str) -> None:
+        """Start a pool's actor, if there is none."""
+        strategy = self._placement.strategy()
+        await asyncio.to_thread(self._make, POOL, PoolProcess, pool, strategy, self._settings, pool)
+
+    async def end_actor(self, name: str) -> None:
+        """End an actor's process, whatever it is doing."""
+        await asyncio.to_thread(kill_actor, name, self._settings.namespace)
+
+    def _make(self, kind: str, cls: type, name: str, strategy: object, *args: object) -> None:
+        try:
+            make_actor(kind, cls, name, self._settings.namespace, strategy, *args)
+        except ValueError as error:
+            raise PeerUnavailableError(f"the name {name} is still taken: {error}") from None
+
+
+def kill_actor(name: str, namespace: str) -> bool:
+    """End a named actor for good. False if there is none."""
+    try:
+        handle = ray.get_actor(name, namespace=namespace)
+    except ValueError:
+        return False
+    ray.kill(handle, no_restart=True)
+    return True
+
+
+def _ray_nodes() -> list[RayNode]:
+    draining = set(ray._private.state.state.get_draining_nodes())  # noqa: SLF001  # Ray has no public list of them
+    return [
+        RayNode(
+            ray_node_id=node["NodeID"],
+            labels=node.get("Labels") or {},
+            has_gpu=bool(node.get("Resources", {}).get("GPU")),
+            is_alive=bool(node["Alive"]),
+            is_draining=node["NodeID"] in draining,
+        )
+        for node in ray.nodes()
+    ]

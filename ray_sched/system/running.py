@@ -1,0 +1,53 @@
+"""A scheduler that runs as long as this block: Ray if we start it, Redis if we start it, the control actors."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from ray_sched.settings import Settings
+from ray_sched.system.local import LocalCluster, LocalNode, prepare_environment
+from ray_sched.system.ray_session import connect_ray, disconnect_ray
+from ray_sched.system.start import Note, Scheduler, own_note, start_embedded_redis
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    *,
+    address: str = "",
+    local_nodes: Sequence[LocalNode] = (),
+    drain_s: float = 10.0,
+    log_to_driver: bool = False,
+    has_note: bool = False,
+) -> AsyncIterator[Scheduler]:
+    """Start what is not there and, on leaving, stop what was started, in the reverse order, whatever happened.
+
+    Without an ``address`` a Ray with ``local_nodes`` is started on this machine. ``has_note``: other commands shall
+    find this scheduler. Leaving drains for ``drain_s`` seconds.
+    """
+    async with AsyncExitStack() as stack:
+        token = ""
+        if not address:
+            token = prepare_environment()
+            cluster = LocalCluster(local_nodes, settings.local.object_store_mb, settings.local.dashboard_port)
+            stack.callback(cluster.stop)
+            address = cluster.start()  # Ray sets signal handlers, so it starts in the main thread or not at all
+        connect_ray(address, settings.namespace, log_to_driver=log_to_driver)
+        stack.callback(disconnect_ray)
+        redis_url = settings.store.redis_url
+        if not redis_url:
+            redis = await asyncio.to_thread(start_embedded_redis, settings)
+            stack.callback(redis.stop)
+            redis_url = redis.url
+        scheduler = Scheduler(settings)
+        await scheduler.start(redis_url, is_embedded=not settings.store.redis_url)
+        stack.push_async_callback(_stop, scheduler, drain_s)
+        if has_note:
+            own_note(address, settings.namespace, token).write(settings.data_dir)
+            stack.callback(Note.remove, settings.data_dir)
+        yield scheduler
+
+
+async def _stop(scheduler: Scheduler, drain_s: float) -> None:
+    if await scheduler.is_running():
+        await scheduler.stop(drain_s)

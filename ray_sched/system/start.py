@@ -1,0 +1,225 @@
+"""Starting and stopping the scheduler: Redis, then the control actors in the order of the table, and back."""
+
+import asyncio
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+from msgspec import Struct
+
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.roster import NodeRow, PoolRow
+from ray_sched.core.views import ClusterView, Explanation, JobView
+from ray_sched.settings import Settings
+from ray_sched.store.embedded import EmbeddedRedis
+from ray_sched.store.redis_store import open_store
+from ray_sched.wire.links import Link, PeerGoneError, PeerUnavailableError
+
+log = logging.getLogger(__name__)
+
+_CALL_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 60.0
+_POLL_S = 0.1
+CONTROL = ("dispatcher", "registry", "timer")
+"""Names of the control actors in the order in which they start."""
+
+
+class Note(Struct, frozen=True, kw_only=True):
+    """What ``up`` leaves in the data directory so that the other commands find it."""
+
+    pid: int
+    started_at_s: float
+    """Creation time of the process: another process may get its number."""
+    address: str
+    namespace: str
+    token: str
+    """Of a local cluster that ``up`` started itself; the file is readable by its owner only."""
+
+    @classmethod
+    def path(cls, data_dir: Path) -> Path:
+        """Where the note is."""
+        return data_dir / "running.json"
+
+    @classmethod
+    def read(cls, data_dir: Path) -> "Note | None":
+        """The note of an ``up`` that still runs, or None."""
+        try:
+            note = cls(**json.loads(cls.path(data_dir).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+        return note if note.is_alive() else None
+
+    def is_alive(self) -> bool:
+        """Whether the process that wrote it still runs."""
+        try:
+            return abs(psutil.Process(self.pid).create_time() - self.started_at_s) < 1
+        except psutil.NoSuchProcess:
+            return False
+
+    def write(self, data_dir: Path) -> None:
+        """Leave the note."""
+        data_dir.mkdir(parents=True, exist_ok=True)
+        path = self.path(data_dir)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({name: getattr(self, name) for name in self.__struct_fields__}, file)
+
+    @classmethod
+    def remove(cls, data_dir: Path) -> None:
+        """Take the note away."""
+        cls.path(data_dir).unlink(missing_ok=True)
+
+
+def own_note(address: str, namespace: str, token: str) -> Note:
+    """The note of this process."""
+    pid = os.getpid()
+    created = psutil.Process(pid).create_time()
+    return Note(pid=pid, started_at_s=created, address=address, namespace=namespace, token=token)
+
+
+class Scheduler:
+    """The running scheduler as its administrators see it. Needs a Ray connection (``connect_ray``)."""
+
+    def __init__(self, settings: Settings) -> None:
+        from ray_sched.system.links import RayDirectory  # noqa: PLC0415  # imports Ray, which reads its environment then
+
+        self._settings = settings
+        self.directory = RayDirectory(settings.namespace)
+
+    # --- start and stop --------------------------------------------------------------------------------------------
+
+    async def start(self, redis_url: str, *, is_embedded: bool) -> None:
+        """Start the control actors. Raises SchedError if a scheduler runs in this namespace already."""
+        import ray  # noqa: PLC0415
+
+        from ray_sched.system import processes  # noqa: PLC0415
+        from ray_sched.system.table import DISPATCHER, REGISTRY, TIMER, Placement, make_actor  # noqa: PLC0415
+
+        await self._clear_the_dead()
+        store = await open_store(redis_url, self._settings.store.prefix, self._settings.store.timeout_ms / 1000)
+        await store.close()
+        placement = Placement(ray.get_runtime_context().get_node_id(), is_embedded)
+        settings, namespace, strategy = self._settings, self._settings.namespace, placement.strategy()
+        make_actor(DISPATCHER, processes.DispatcherProcess, DISPATCHER, namespace, strategy, settings, redis_url)
+        make_actor(REGISTRY, processes.RegistryProcess, REGISTRY, namespace, strategy, settings, redis_url, placement)
+        await self.status()
+        await self.nodes()
+        make_actor(TIMER, processes.TimerProcess, TIMER, namespace, strategy, settings)
+
+    async def _clear_the_dead(self) -> None:
+        """Take away what an ``up`` that was killed has left; refuse to start beside one that works."""
+        if not await self.is_running():
+            return
+        view = await self.status()
+        if not view.store_error:
+            raise SchedError(
+                Code.INVALID_CONFIGURATION,
+                f"a scheduler runs in namespace {self._settings.namespace!r} already; stop it with ray-sched down",
+            )
+        log.warning("a scheduler without its Redis is here; it is replaced")
+        await self.kill()
+
+    async def wait_for_nodes(self, n_nodes: int, timeout_s: float = _START_TIMEOUT_S) -> None:
+        """Wait until this many nodes are ready and their slots leased. Raises SchedError with what they lack."""
+        give_up_at = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            rows = await self.nodes()
+            ready = [row for row in rows if row.status == "ready"]
+            if len(ready) >= n_nodes and (await self.status()).slots >= sum(row.slots for row in ready):
+                return
+            broken = [f"{row.node}: {row.why}" for row in rows if row.status == "degraded"]
+            if broken or asyncio.get_running_loop().time() >= give_up_at:
+                told = "; ".join(broken) or f"{len(ready)} of {n_nodes} nodes are ready after {timeout_s:.0f} s"
+                raise SchedError(Code.NO_AVAILABLE_NODE, told)
+            await asyncio.sleep(_POLL_S)
+
+    async def stop(self, deadline_s: float) -> int:
+        """Take no new jobs, let the running ones end, then end every actor. Returns the jobs that were left."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + deadline_s
+        n_open = await self._ask("dispatcher", "drain")
+        while n_open and loop.time() < give_up_at:
+            await asyncio.sleep(_POLL_S)
+            n_open = await self._ask("dispatcher", "drain")
+        await self.kill()
+        return int(n_open)
+
+    async def kill(self) -> None:
+        """End every actor of this namespace: first those that would start others again."""
+        from ray_sched.system.processes import kill_actor  # noqa: PLC0415
+
+        namespace = self._settings.namespace
+        names = await asyncio.to_thread(_named_actors, namespace)
+        first = [name for name in ("timer", "registry") if name in names]
+        for name in [*first, *sorted(names - set(first))]:
+            await asyncio.to_thread(kill_actor, name, namespace)
+        while await asyncio.to_thread(_named_actors, namespace):  # noqa: ASYNC110  # Ray has no event for it
+            await asyncio.sleep(_POLL_S)
+
+    async def is_running(self) -> bool:
+        """Whether there is a Dispatcher."""
+        return "dispatcher" in await asyncio.to_thread(_named_actors, self._settings.namespace)
+
+    # --- questions -------------------------------------------------------------------------------------------------
+
+    async def status(self) -> ClusterView:
+        """The whole in numbers."""
+        view: ClusterView = await self._ask("dispatcher", "status")
+        return view
+
+    async def nodes(self) -> list[NodeRow]:
+        """Every node."""
+        rows: list[NodeRow] = await self._ask("registry", "nodes")
+        return rows
+
+    async def pools(self) -> list[PoolRow]:
+        """Every pool."""
+        rows: list[PoolRow] = await self._ask("registry", "pools")
+        return rows
+
+    async def jobs(self, statuses: tuple[str, ...] = (), limit: int = 50) -> list[JobView]:
+        """The newest jobs."""
+        views: list[JobView] = await self._ask("dispatcher", "jobs", statuses, limit)
+        return views
+
+    async def explain(self, job_id: str) -> Explanation:
+        """Why a job is where it is. Raises SchedError UNKNOWN_JOB."""
+        explanation: Explanation = await self._ask("dispatcher", "explain", job_id)
+        return explanation
+
+    async def drain_node(self, node: str, deadline_s: float | None) -> None:
+        """Let a node finish and leave. Raises SchedError UNKNOWN_NODE."""
+        deadline_ms = None if deadline_s is None else round(deadline_s * 1000)
+        await self._ask("registry", "drain", node, deadline_ms)
+
+    async def cleanup(self, max_age_s: float) -> dict[str, int]:
+        """Forget finished jobs at least this old: ``jobs``, ``record_bytes``, ``kept``."""
+        told: dict[str, int] = await self._ask("dispatcher", "cleanup", round(max_age_s * 1000))
+        return told
+
+    async def _ask(self, actor: str, method: str, *args: Any) -> Any:
+        link: Link = self.directory.link(actor)
+        try:
+            return await link.call(method, *args, timeout_s=_CALL_TIMEOUT_S)
+        except PeerGoneError:
+            raise SchedError(
+                Code.SCHEDULER_NOT_RUNNING,
+                f"no scheduler runs in namespace {self._settings.namespace!r}; start one with ray-sched up",
+            ) from None
+        except PeerUnavailableError as error:
+            raise SchedError(Code.SCHEDULER_NOT_RUNNING, f"the scheduler does not answer: {error}") from None
+
+
+def start_embedded_redis(settings: Settings) -> EmbeddedRedis:
+    """The embedded server on the data directory. Blocks until it answers; SchedError says what is in the way."""
+    return EmbeddedRedis().start(settings.data_dir, settings.store.appendfsync)
+
+
+def _named_actors(namespace: str) -> set[str]:
+    import ray.util  # noqa: PLC0415
+
+    named = ray.util.list_named_actors(all_namespaces=True)
+    return {actor["name"] for actor in named if actor["namespace"] == namespace}

@@ -1,0 +1,96 @@
+"""Outbox: batching without waiting, the same on every edge.
+
+If nothing is in flight, what is put in goes at once; while a call is in flight, it collects; when the call returns,
+all that was collected goes in the next one. No timer: an idle system adds no delay, a busy one batches by itself.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+ItemT = TypeVar("ItemT")
+ReplyT = TypeVar("ReplyT")
+
+
+class OutboxClosedError(Exception):
+    """The outbox was closed before the item was sent."""
+
+
+class Outbox(Generic[ItemT, ReplyT]):
+    """Sends items in order, in batches, one call in flight.
+
+    ``send`` takes a batch and returns one reply for each item, in order. If it raises, the batch is lost: those who
+    ``ask`` get the exception, and ``on_lost`` is told the batch. An edge that must not lose anything repeats inside
+    ``send``.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[list[ItemT]], Awaitable[Sequence[ReplyT]]],
+        *,
+        max_batch: int = 512,
+        on_lost: Callable[[list[ItemT], Exception], None] | None = None,
+    ) -> None:
+        self._send = send
+        self._max_batch = max_batch
+        self._on_lost = on_lost
+        self._waiting: deque[tuple[ItemT, asyncio.Future[ReplyT] | None]] = deque()
+        self._flight: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    def put(self, item: ItemT) -> None:
+        """Send this; nobody waits for the reply."""
+        self._add(item, None)
+
+    async def ask(self, item: ItemT) -> ReplyT:
+        """Send this and wait for its reply. Raises what ``send`` raised."""
+        future: asyncio.Future[ReplyT] = asyncio.get_running_loop().create_future()
+        self._add(item, future)
+        return await future
+
+    def _add(self, item: ItemT, future: "asyncio.Future[ReplyT] | None") -> None:
+        if self._is_closed:
+            raise OutboxClosedError("this outbox is closed")
+        self._waiting.append((item, future))
+        if self._flight is None:
+            self._flight = asyncio.create_task(self._fly())
+
+    async def _fly(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
+                await self._send_batch(batch)
+        finally:
+            self._flight = None
+
+    async def _send_batch(self, batch: "list[tuple[ItemT, asyncio.Future[ReplyT] | None]]") -> None:
+        items = [item for item, _ in batch]
+        try:
+            replies = await self._send(items)
+        except Exception as error:  # noqa: BLE001  # handed on to those who asked and to on_lost
+            for _, future in batch:
+                if future and not future.done():
+                    future.set_exception(error)
+            if self._on_lost:
+                self._on_lost(items, error)
+            return
+        for (_, future), reply in zip(batch, replies, strict=True):
+            if future and not future.done():
+                future.set_result(reply)
+
+    async def flush(self) -> None:
+        """Wait until everything put in so far was sent."""
+        while self._flight is not None:
+            await asyncio.shield(self._flight)
+
+    async def close(self) -> None:
+        """Send nothing more; what waits is lost, and a call in flight is given up."""
+        self._is_closed = True
+        if self._flight is not None:
+            self._flight.cancel()
+            await asyncio.gather(self._flight, return_exceptions=True)
+        for _, future in self._waiting:
+            if future and not future.done():
+                future.set_exception(OutboxClosedError("the outbox was closed"))
+        self._waiting.clear()

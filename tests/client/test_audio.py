@@ -1,0 +1,318 @@
+import asyncio
+import io
+import os
+import struct
+import threading
+import tracemalloc
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from ray_sched.client.audio import AudioInfo, describe, read, write_wav
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.data import samples
+
+SAMPLE = samples()[1].path
+"""48 000-sample WAV, 16 kHz mono."""
+KNOWN = np.arange(-8000, 8000, dtype=np.int16)
+
+
+def wav(
+    data: bytes = KNOWN.tobytes(), *, riff: int | None = None, size: int | None = None, rate: int = 16_000
+) -> bytes:
+    """A mono 16-bit WAV whose lengths may lie."""
+    head = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, rate * 2, 2, 16)
+    head += b"data" + struct.pack("<I", len(data) if size is None else size)
+    return b"RIFF" + struct.pack("<I", len(head) + len(data) if riff is None else riff) + head + data
+
+
+def tone(rate_hz: int, seconds: float = 0.5) -> NDArray[np.float64]:
+    return 0.5 * np.sin(2 * np.pi * 440 * np.arange(int(rate_hz * seconds)) / rate_hz)
+
+
+def encoded(array: NDArray[Any], rate_hz: int, kind: str, subtype: str | None = None) -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, array, rate_hz, format=kind, subtype=subtype)
+    return stream.getvalue()
+
+
+def refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(SchedError) as caught:
+        call()
+    assert caught.value.code is Code.INVALID_AUDIO
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+# --- what is taken -----------------------------------------------------------------------------------------------
+
+
+def test_the_same_samples_come_from_a_path_its_bytes_an_open_file_and_a_function() -> None:
+    expected, _ = soundfile.read(SAMPLE, dtype="int16")
+    data = SAMPLE.read_bytes()
+    for source in (SAMPLE, str(SAMPLE), data, bytearray(data), memoryview(data), io.BytesIO(data), lambda: SAMPLE):
+        heard = read(source)
+        assert heard.dtype == np.int16
+        assert np.array_equal(heard, expected)
+    with SAMPLE.open("rb") as stream:
+        assert np.array_equal(read(stream), expected)
+
+
+def test_a_right_array_is_returned_without_a_copy() -> None:
+    assert np.shares_memory(read(KNOWN), KNOWN)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "float32", "float64", ">i2", ">f4"])
+def test_arrays_of_every_type_mean_the_same(dtype: str) -> None:
+    scale = {"i2": 1.0, "32": 65536.0 if dtype == "int32" else 1 / 32768}.get(dtype[-2:], 1 / 32768)
+    scale = 1.0 if dtype in {"int16", ">i2"} else scale
+    assert np.array_equal(read((KNOWN * np.float64(scale)).astype(dtype)), KNOWN)
+
+
+def test_channels_are_averaged() -> None:
+    stereo = np.stack([KNOWN, np.zeros_like(KNOWN)], axis=1)
+    assert np.abs(read(stereo).astype(int) - KNOWN // 2).max() <= 1
+    assert np.abs(read(encoded(stereo, 16_000, "WAV")).astype(int) - KNOWN // 2).max() <= 1
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
+def test_every_rate_becomes_16_khz(rate_hz: int) -> None:
+    for heard in (read(tone(rate_hz), rate_hz), read(encoded(tone(rate_hz), rate_hz, "WAV"))):
+        assert abs(len(heard) - 8000) <= 1
+        spectrum = np.abs(np.fft.rfft(heard))
+        assert abs(int(spectrum.argmax()) * 16_000 / len(heard) - 440) < 3
+        assert 14_000 < np.abs(heard).max() < 18_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [
+        ("WAV", "PCM_U8"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "ULAW"), ("WAVEX", "PCM_16"),
+        ("RF64", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("AIFF", "PCM_16"), ("MP3", None),
+        ("AU", "PCM_16"), ("CAF", "PCM_16"),
+    ],
+)  # fmt: skip
+def test_every_common_format_is_read(kind: str, subtype: str | None) -> None:
+    data = encoded(tone(16_000), 16_000, kind, subtype)
+    heard = read(data)
+    assert abs(len(heard) - 8000) <= 1200
+    assert abs(describe(data).duration_ms - len(heard) / 16) <= 75
+
+
+def test_raw_bytes_are_samples_when_the_caller_says_their_rate() -> None:
+    assert np.array_equal(read(KNOWN.tobytes(), 16_000), KNOWN)
+    assert len(read(KNOWN.tobytes(), 8_000)) == 32_000
+    assert len(read(io.BytesIO(KNOWN.tobytes()), 16_000)) == 16_000
+
+
+def test_raw_samples_that_begin_like_an_mp3_are_samples_when_the_caller_says_so() -> None:
+    loud = np.full(100, -1025, dtype="<i2")
+    assert loud.tobytes()[0] == 0xFF
+    assert np.array_equal(read(loud.tobytes(), 16_000), loud)
+
+
+@pytest.mark.parametrize("length", [0xFFFF_FFFF, 0x7FFF_F000, 0])
+def test_a_wav_that_was_written_to_a_pipe_is_read_to_its_end(length: int) -> None:
+    data = wav(riff=length, size=length)
+    assert np.array_equal(read(data), KNOWN)
+    assert describe(data) == AudioInfo(duration_ms=1000, n_bytes_16k=32_000)
+
+
+def test_a_named_pipe_is_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert describe(pipe) == AudioInfo(), "looking must not take anything out of it"
+    writer = threading.Thread(target=pipe.write_bytes, args=(wav(),))
+    writer.start()
+    assert np.array_equal(read(pipe), KNOWN)
+    writer.join()
+
+
+def test_floats_a_little_too_loud_are_clipped() -> None:
+    assert read(np.array([1.5, -1.5, 0.0])).tolist() == [32767, -32768, 0]
+
+
+# --- what is known beforehand ------------------------------------------------------------------------------------
+
+
+def test_a_description_comes_from_the_header_or_the_shape() -> None:
+    expected = AudioInfo(duration_ms=1000, n_bytes_16k=32_000)
+    assert describe(KNOWN) == expected
+    assert describe(wav()) == expected
+    assert describe(KNOWN.tobytes(), 16_000) == expected
+    assert describe(np.zeros((48_000, 2), np.float32), 48_000) == expected
+    assert describe(SAMPLE).n_bytes_16k == read(SAMPLE).nbytes
+
+
+def test_functions_and_open_files_are_unknown_until_they_are_read() -> None:
+    def never() -> bytes:
+        raise AssertionError("a description must not call the function")
+
+    stream = io.BytesIO(wav())
+    assert describe(never) == describe(stream) == AudioInfo()
+    assert stream.tell() == 0
+
+
+def test_three_hours_are_refused_from_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    with path.open("wb") as stream:
+        stream.write(wav(b"", size=3 * 3600 * 32_000, riff=3 * 3600 * 32_000 + 36))
+        stream.truncate(3 * 3600 * 32_000 + 44)
+    tracemalloc.start()
+    for call in (describe, read):
+        assert refusal(lambda call=call: call(path)) == (  # type: ignore[misc]
+            f"{path} is 10800 s long and at most 600 s are taken; cut it into parts"
+        )
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000, "nothing was decoded"
+    tracemalloc.stop()
+    assert describe(path, max_duration_s=4 * 3600).duration_ms == 10_800_000
+
+
+def test_a_long_wav_from_a_pipe_is_refused_before_it_is_copied(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    with path.open("wb") as stream:
+        stream.write(wav(b"", size=0xFFFFFFFF, riff=0xFFFFFFFF))
+        stream.truncate(3600 * 32_000 + 44)
+    assert "is 3600 s long" in refusal(lambda: read(path))
+
+
+def test_too_long_arrays_and_raw_bytes_are_refused() -> None:
+    assert "is 2 s long" in refusal(lambda: read(np.zeros(32_000, np.int16), max_duration_s=1))
+    assert "is 2 s long" in refusal(lambda: read(bytes(64_000), 16_000, max_duration_s=1))
+    assert "is 2 s long" in refusal(lambda: describe(bytes(64_000), 16_000, max_duration_s=1))
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------
+
+BAD_FILES: dict[str, tuple[bytes, str]] = {
+    "text": (b"The quick brown fox.\nJumps.\n", "is a text, not audio"),
+    "umlaut-text": ("Größe und Maß".encode(), "is a text, not audio"),
+    "zip": (b"PK\x03\x04\x00\x01\x02\xff" * 40, "is not in a known audio format"),
+    "empty": (b"", "is empty; record it again"),
+    "header-only": (wav(b""), "is a WAV header without audio"),
+    "cut-header": (wav()[:20], "is a WAV header without audio"),
+    "cut-in-four": (b"RIFF", "is a WAV header without audio"),
+    "data-lies": (wav(size=90_000), "claims 90000 bytes in its header but has 32000"),
+    "riff-lies": (wav(riff=90_000), "claims 90008 bytes in its header but has 32044"),
+    "riff-too-short": (wav(riff=100), "claims 108 bytes in its header but has 32044"),
+    "cut-off": (wav()[:-1000], "claims 32000 bytes in its header but has 31000"),
+    "cut-flac": (encoded(tone(16_000), 16_000, "FLAC")[:4000], "damaged"),
+    "cut-aiff": (encoded(tone(16_000), 16_000, "AIFF")[:4000], "bytes in its header but has"),
+    "cut-rf64": (encoded(tone(16_000), 16_000, "RF64")[:4000], "bytes in its header but has"),
+    "garbage": (b"fLaC" + bytes(range(200)), "cannot be decoded"),
+    "not-a-wav": (b"RIFF" + struct.pack("<I", 4) + b"AVI ", "is a WAV header without audio"),
+    "odd-rate": (wav(rate=10), "the rate of"),
+    "nan": (encoded(np.array([0.0, np.nan] * 50), 16_000, "WAV", "FLOAT"), "holds NaN or infinite samples"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_a_bad_file_is_refused_by_name(kind: str, tmp_path: Path) -> None:
+    data, sentence = BAD_FILES[kind]
+    path = tmp_path / f"{kind}.wav"
+    path.write_bytes(data)
+    message = refusal(lambda: read(path))
+    assert sentence in message
+    assert str(path) in message
+
+
+@pytest.mark.parametrize("kind", sorted(set(BAD_FILES) - {"cut-flac", "nan"}))
+def test_a_bad_file_is_refused_before_it_is_read(kind: str, tmp_path: Path) -> None:
+    data, sentence = BAD_FILES[kind]
+    path = tmp_path / f"{kind}.wav"
+    path.write_bytes(data)
+    assert sentence in refusal(lambda: describe(path))
+
+
+def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    for call in (read, describe):
+        assert refusal(lambda call=call: call(tmp_path / "x.wav")).startswith(f"there is no file {tmp_path}/x.wav")  # type: ignore[misc]
+        assert "is a folder, not an audio file" in refusal(lambda call=call: call(tmp_path))  # type: ignore[misc]
+        assert "is a device or socket" in refusal(lambda call=call: call("/dev/zero"))  # type: ignore[misc]
+        assert "cannot be opened" in refusal(lambda call=call: call("a\0b"))  # type: ignore[misc]
+
+
+def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")  # root, who runs the tests in a container, may read everything
+
+    path = tmp_path / "secret.wav"
+    path.write_bytes(wav())
+    monkeypatch.setattr(Path, "open", denied)
+    assert "may not be read by this user" in refusal(lambda: read(path))
+
+
+def test_bytes_that_may_be_anything_are_never_taken_for_samples() -> None:
+    assert "is a text" in refusal(lambda: read(b"This is not audio at all."))
+    assert "has no header of an audio file" in refusal(lambda: read(KNOWN.tobytes()))
+    assert "say sample_rate_hz=16000" in refusal(lambda: describe(KNOWN.tobytes()))
+    assert "is empty" in refusal(lambda: read(b""))
+    assert "is empty" in refusal(lambda: read(b"", 16_000))
+    assert "odd number" in refusal(lambda: read(b"abc", 16_000))
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (np.zeros(0, np.int16), "holds no samples"),
+        (np.zeros((0, 2), np.int16), "holds no samples"),
+        (np.zeros((2, 48_000), np.int16), r"has shape (2, 48000)"),
+        (np.zeros((10, 2, 2), np.int16), "has shape (10, 2, 2)"),
+        (np.zeros((), np.int16), "has shape ()"),
+        (np.zeros((10, 0), np.int16), "has shape (10, 0)"),
+        (np.zeros(10, np.uint8), "is of type uint8"),
+        (np.zeros(10, np.complex64), "is of type complex64"),
+        (np.array(["a"]), "is of type <U1"),
+        (np.array([0.0, np.nan]), "holds NaN or infinite samples"),
+        (np.array([0.0, np.inf], np.float32), "holds NaN or infinite samples"),
+        (np.array([0.0, 20_000.0]), "has a peak of 20000; float samples go from -1 to 1"),
+    ],
+)
+def test_a_bad_array_is_refused(array: NDArray[Any], sentence: str) -> None:
+    assert sentence in refusal(lambda: read(array))
+
+
+def test_a_rate_that_no_audio_has_is_refused() -> None:
+    for rate_hz in (-1, 0, 10, 10_000_000):
+        assert f"is {rate_hz} Hz" in refusal(lambda rate_hz=rate_hz: read(KNOWN, rate_hz))  # type: ignore[misc]
+        assert f"is {rate_hz} Hz" in refusal(lambda rate_hz=rate_hz: read(KNOWN.tobytes(), rate_hz))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("source", [None, 3, [1, 2, 3]])
+def test_what_is_no_audio_at_all_is_refused(source: Any) -> None:
+    assert "is not audio; give a path" in refusal(lambda: read(source))
+
+
+def test_a_file_open_for_text_is_refused() -> None:
+    assert "open it with mode 'rb'" in refusal(lambda: read(io.StringIO("text")))  # type: ignore[arg-type]
+
+
+def test_a_function_that_gives_no_audio_is_refused() -> None:
+    async def fetch() -> bytes:
+        return await asyncio.sleep(0, b"")
+
+    assert "the audio function gave a coroutine" in refusal(lambda: read(fetch))  # type: ignore[arg-type]
+    assert "the audio function gave a function" in refusal(lambda: read(lambda: lambda: SAMPLE))
+    assert "NoneType is not audio" in refusal(lambda: read(lambda: None))  # type: ignore[arg-type, return-value]
+
+
+# --- results -----------------------------------------------------------------------------------------------------
+
+
+def test_a_result_is_written_as_a_wav_that_everyone_reads(tmp_path: Path) -> None:
+    for source in (KNOWN, KNOWN.tobytes()):
+        write_wav(tmp_path / "out.wav", source, 22_050)
+        with wave.open(str(tmp_path / "out.wav")) as file:
+            assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (22_050, 1, 2)
+            assert file.readframes(20_000) == KNOWN.tobytes()
+
+
+def test_writing_to_nowhere_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_wav(tmp_path / "no" / "out.wav", KNOWN, 16_000)

@@ -1,0 +1,61 @@
+"""The audio ledger: its table, and sums that always add up."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ray_sched.core.ledger import LEDGER_TABLE, AudioState, Ledger, LedgerError
+
+
+@pytest.mark.parametrize("to", AudioState)
+@pytest.mark.parametrize("state", set(AudioState) - {AudioState.RELEASED})
+def test_audio_moves_by_the_table_or_changes_nothing(state: AudioState, to: AudioState) -> None:
+    ledger: Ledger[str] = Ledger()
+    ledger.open("j1", state, 100)
+    if to in LEDGER_TABLE[state]:
+        ledger.move("j1", to)
+        assert ledger.state("j1") is to
+    else:
+        with pytest.raises(LedgerError):
+            ledger.move("j1", to)
+        assert (ledger.state("j1"), ledger.bytes_in(state)) == (state, 100)
+
+
+def test_released_audio_is_forgotten_and_its_bytes_are_counted() -> None:
+    ledger: Ledger[str] = Ledger()
+    ledger.open("j1", AudioState.DECLARED, 0)
+    ledger.move("j1", AudioState.HELD, 320)
+    ledger.move("j1", AudioState.STORED)
+    ledger.move("j1", AudioState.RELEASED)
+    assert (len(ledger), ledger.bytes_in(), ledger.released_bytes) == (0, 0, 320)
+    with pytest.raises(LedgerError):
+        ledger.move("j1", AudioState.HELD)
+
+
+def test_a_key_is_opened_once_and_never_with_less_than_nothing() -> None:
+    ledger: Ledger[str] = Ledger()
+    ledger.open("j1", AudioState.HELD, 5)
+    with pytest.raises(LedgerError):
+        ledger.open("j1", AudioState.HELD, 5)
+    with pytest.raises(LedgerError):
+        ledger.open("j2", AudioState.HELD, -1)
+    assert (len(ledger), ledger.bytes_in()) == (1, 5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(AudioState), st.integers(0, 1_000)), max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_the_sums_equal_the_entries_after_any_moves(moves: list[tuple[int, AudioState, int]]) -> None:
+    ledger: Ledger[int] = Ledger()
+    model: dict[int, tuple[AudioState, int]] = {}
+    for key, state, n_bytes in moves:
+        if key not in model:
+            if state is not AudioState.RELEASED:
+                ledger.open(key, state, n_bytes)
+                model[key] = (state, n_bytes)
+        elif state in LEDGER_TABLE[model[key][0]]:
+            ledger.move(key, state, n_bytes)
+            model[key] = (state, n_bytes)
+            if state is AudioState.RELEASED:
+                del model[key]
+        for each in AudioState:
+            assert ledger.bytes_in(each) == sum(had for where, had in model.values() if where is each)

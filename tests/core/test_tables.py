@@ -1,0 +1,64 @@
+"""Every state table: a pair is in the table, or it is an error and nothing has changed. Ends are ends, all are reached."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pytest
+
+from ray_sched.core.delivery import DELIVERY_TABLE, IndexState
+from ray_sched.core.job import JOB_TABLE, TERMINAL, JobEvent, JobStatus
+from ray_sched.core.ledger import LEDGER_TABLE, AudioState
+from ray_sched.core.lease import LEASE_TABLE, LeaseState
+from ray_sched.core.node import NODE_TABLE, NodeStatus
+
+Graph = Mapping[Any, Any]
+
+
+def reached_from(start: Hashable, table: Graph) -> set[Hashable]:
+    seen: set[Hashable] = set()
+    todo = [start]
+    while todo:
+        state = todo.pop()
+        if state not in seen:
+            seen.add(state)
+            row = table[state]
+            todo += row.values() if isinstance(row, Mapping) else row
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("table", "states", "starts"),
+    [
+        (JOB_TABLE, JobStatus, [JobStatus.PENDING]),
+        (LEASE_TABLE, LeaseState, [LeaseState.OFFERED]),
+        (NODE_TABLE, NodeStatus, [NodeStatus.REGISTERING]),
+        (DELIVERY_TABLE, IndexState, [IndexState.AWAITED]),
+        (LEDGER_TABLE, AudioState, [AudioState.DECLARED, AudioState.RUNNING]),
+    ],
+    ids=["job", "lease", "node", "delivery", "ledger"],
+)
+def test_every_state_has_a_row_and_is_reached(table: Graph, states: type, starts: list[Hashable]) -> None:
+    assert set(table) == set(states)
+    assert set().union(*(reached_from(start, table) for start in starts)) == set(states)
+
+
+@pytest.mark.parametrize(
+    ("table", "ends"),
+    [
+        (JOB_TABLE, {JobStatus.COMPLETED, JobStatus.COMPLETED_NO_TEXT, JobStatus.FAILED, JobStatus.CANCELLED}),
+        (LEASE_TABLE, {LeaseState.REVOKED, LeaseState.EXPIRED}),
+        (NODE_TABLE, {NodeStatus.LOST, NodeStatus.GONE}),
+        (DELIVERY_TABLE, {IndexState.DELIVERED}),
+        (LEDGER_TABLE, {AudioState.RELEASED}),
+    ],
+    ids=["job", "lease", "node", "delivery", "ledger"],
+)
+def test_the_terminal_rows_are_empty_and_no_others(table: Graph, ends: set[Hashable]) -> None:
+    assert {state for state, row in table.items() if not row} == ends
+
+
+def test_every_state_that_is_not_terminal_can_still_end() -> None:
+    for state in set(JobStatus) - TERMINAL:
+        assert reached_from(state, JOB_TABLE) & TERMINAL
+        assert JobEvent.FAIL in JOB_TABLE[state]
+        assert JobEvent.CANCEL in JOB_TABLE[state]

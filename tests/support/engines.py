@@ -1,0 +1,103 @@
+"""Tiny engines for the tests of the host: each misbehaves in one way. The tests tell them what to do by language."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Samples, Work
+from ray_sched.core.capability import Capability
+from ray_sched.core.errors import Code, SchedError
+
+
+class PlainEngine:
+    """Says which process it is; what it does otherwise is in the source language of the work."""
+
+    isolation: ClassVar[Literal["thread", "process"]] = "process"
+
+    def __init__(self, declared: Capability, options: dict[str, str]) -> None:
+        self.declared = declared
+        self.options = options
+
+    def capability(self) -> Capability:
+        return self.declared
+
+    def load(self) -> None:
+        pass
+
+    def admit(self, work: Work) -> str | None:
+        return "no French today" if work.src == "fr" else None
+
+    def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        print(f"noise of {work.job_id} on stdout")  # noqa: T201
+        sys.stdout.flush()
+        emit_partial(f"heard {len(audio)}")
+        return EngineResult(text=str(os.getpid()), speech=audio.tobytes(), speech_rate_hz=16_000)
+
+
+class CrashingEngine(PlainEngine):
+    """``die`` kills its process, ``hang`` never comes back, ``raise``, ``miss`` and ``refuse`` raise."""
+
+    def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        match work.src:
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "hang":
+                emit_partial("hanging")
+                threading.Event().wait()
+            case "raise":
+                raise ValueError("three\nlegs")
+            case "miss":
+                raise ModelNotAvailableError("mt", "the weights are gone")
+            case "refuse":
+                raise RefusedError("too hot")
+        return super().run(work, audio, emit_partial)
+
+
+class ThreadEngine(CrashingEngine):
+    """The same in threads; ``wait`` stays until the test sets the event."""
+
+    isolation: ClassVar[Literal["thread", "process"]] = "thread"
+    go_on: ClassVar[threading.Event] = threading.Event()
+
+    def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        if work.src == "wait":
+            emit_partial("waiting")
+            self.go_on.wait()
+        return super().run(work, audio, emit_partial)
+
+
+class UnloadableEngine(PlainEngine):
+    """Dies while loading."""
+
+    def load(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class IncompleteEngine(PlainEngine):
+    """Says what it misses while loading."""
+
+    def load(self) -> None:
+        raise SchedError(Code.MISSING_PART, "the weights are missing; put them there")
+
+
+class ParentEngine(PlainEngine):
+    """Runs a program for ever and tells its process id first."""
+
+    def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        del work, audio
+        import subprocess  # noqa: PLC0415
+
+        with subprocess.Popen(["sleep", "1000"]) as child:
+            emit_partial(str(child.pid))
+        return EngineResult(text="")
+
+
+class SlowEngine(PlainEngine):
+    """Needs a moment to load."""
+
+    def load(self) -> None:
+        time.sleep(0.2)
