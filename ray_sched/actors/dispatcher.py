@@ -114,12 +114,12 @@ class Dispatcher:
             return encode(ClientReply(answers=(), mail=self._mail(client, refusal)))
         if self._store_error and any(isinstance(message, Submit) for message in batch.messages):
             return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
-        turn = asyncio.ensure_future(self._turn(ClientSpoke(batch.client_id, batch.messages)))
-        try:
-            told = await asyncio.wait_for(asyncio.shield(turn), self._store_wait_s)
-        except TimeoutError:
-            return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
-        answers = next(effect.answers for effect in told if isinstance(effect, AnswerClient))
+        effects, saved = self._decide(ClientSpoke(batch.client_id, batch.messages))
+        if saved is not None:
+            await asyncio.wait({saved}, timeout=self._store_wait_s)
+            if not saved.done():
+                return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
+        answers = next(effect.answers for effect in effects if isinstance(effect, AnswerClient))
         return encode(ClientReply(answers=answers, mail=self._mail(client)))
 
     async def poll(self, raw: bytes) -> bytes:
@@ -227,13 +227,25 @@ class Dispatcher:
 
     async def _turn(self, event: DispatchEvent) -> list[DispatchEffect]:
         """Decide, save, tell. Returns what was told."""
+        effects, saved = self._decide(event)
+        if saved is not None:
+            await saved
+        return effects
+
+    def _decide(self, event: DispatchEvent) -> tuple[list[DispatchEffect], asyncio.Future[None] | None]:
+        """Let the brain decide. What it says is told as soon as it is saved, whoever still waits for that by then."""
         effects = self._brain.handle(event, self._clock.now_ms())
         changes = [effect.change for effect in effects if isinstance(effect, Save)]
-        if changes:
-            await self._commits.ask(changes)
+        if not changes:
+            self._tell(effects)
+            return effects, None
+        saved = self._commits.ask(changes)
+        saved.add_done_callback(lambda done: None if done.exception() else self._tell(effects))
+        return effects, saved
+
+    def _tell(self, effects: list[DispatchEffect]) -> None:
         for effect in effects:
             self._perform(effect)
-        return effects
 
     def _perform(self, effect: DispatchEffect) -> None:
         match effect:

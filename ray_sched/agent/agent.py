@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+from msgspec import structs
 
 from ray_sched.agent.engine import (
     SAMPLE_RATE_HZ,
@@ -19,6 +20,7 @@ from ray_sched.agent.engine import (
     Samples,
     Work,
 )
+from ray_sched.agent.host import EngineCrashedError, EngineFailedError
 from ray_sched.agent.load import LoadMeter
 from ray_sched.core.agent_book import AgentBook, AttemptKey
 from ray_sched.core.capability import Capability
@@ -111,6 +113,7 @@ class NodeAgent:
         self._book = AgentBook(slots)
         self._runs: dict[AttemptKey, asyncio.Task[None]] = {}
         self._speech: dict[AttemptKey, bytes] = {}
+        self._accepted_at_s: dict[AttemptKey, float] = {}
         self._reports: Outbox[AgentMessage, None] = Outbox(self._send_reports)
         self._is_loaded = False
         self._broken = ""
@@ -143,7 +146,8 @@ class NodeAgent:
         audio = np.array(payload[item.offset : item.offset + item.n_bytes], copy=True).view(np.int16)
         self._book.take(item)
         audio_ms = len(audio) * 1000 // SAMPLE_RATE_HZ
-        self._reports.put(
+        self._accepted_at_s[item.job_id, item.attempt] = asyncio.get_running_loop().time()
+        self._reports.put_lazily(
             RunAccepted(job_id=item.job_id, attempt=item.attempt, audio_ms=audio_ms, audio_bytes=item.n_bytes)
         )
         key = (item.job_id, item.attempt)
@@ -224,8 +228,8 @@ class NodeAgent:
             self._report_end(key, RunRefused(job_id=key[0], attempt=key[1], why=str(error)))
         except ModelNotAvailableError as error:
             self._report_failure(key, Code.MODEL_NOT_AVAILABLE, error.message, began_s, error.service)
-        except Exception as error:  # noqa: BLE001  # whatever a model raises fails this attempt and nothing else
-            self._report_failure(key, Code.ENGINE_FAILED, f"{type(error).__name__}: {error}", began_s)
+        except (EngineFailedError, EngineCrashedError) as error:
+            self._report_failure(key, Code.ENGINE_FAILED, str(error), began_s)
         else:
             self._report_result(key, result, round((clock() - began_s) * 1000))
         finally:
@@ -258,14 +262,27 @@ class NodeAgent:
 
     async def _send_reports(self, messages: list[AgentMessage]) -> list[None]:
         """Report to the Dispatcher until it has answered."""
-        raw = encode(AgentBatch(node=self._node, incarnation=self._incarnation, messages=tuple(messages)))
         link = self._directory.link("dispatcher")
         while True:
+            dated = tuple(self._dated(message) for message in messages)
+            raw = encode(AgentBatch(node=self._node, incarnation=self._incarnation, messages=dated))
             try:
                 await link.call("agent", raw, timeout_s=_CALL_TIMEOUT_S)
-                return [None] * len(messages)
+                break
             except (PeerGoneError, PeerUnavailableError):
                 await asyncio.sleep(_REPEAT_AFTER_S)
+        for message in messages:
+            if isinstance(message, RunAccepted):
+                self._accepted_at_s.pop((message.job_id, message.attempt), None)
+        return [None] * len(messages)
+
+    def _dated(self, message: AgentMessage) -> AgentMessage:
+        """An acceptance says how old it is, since it travels without hurry."""
+        if not isinstance(message, RunAccepted):
+            return message
+        accepted_at_s = self._accepted_at_s.get((message.job_id, message.attempt), 0.0)
+        age_ms = round((asyncio.get_running_loop().time() - accepted_at_s) * 1000) if accepted_at_s else 0
+        return structs.replace(message, age_ms=age_ms)
 
     # --- health ----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ loop that entered it; ``BlockingClient`` is its twin for ordinary code.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self, assert_never
 
@@ -241,7 +241,7 @@ class Client:
         window: int | None = None,
         wait_s: float = _BULK_WAIT_S,
         **options: Any,
-    ) -> AsyncIterator[Result]:
+    ) -> AsyncGenerator[Result, None]:
         """Submit any number of utterances, a window of them at a time, and yield every result, failed ones too.
 
         The window follows the cluster's slots unless given, so memory holds what is in flight and nothing is

@@ -433,16 +433,16 @@ class DispatchBrain:
         return job is not None and job.attempt == message.attempt and job.speech is not None
 
     def _run_accepted(self, job: Job, message: RunAccepted) -> None:
+        """The node has the audio. Not saved by itself: the record says where the attempt is, its agent what it does."""
         if job.status is not JobStatus.ASSIGNED:
             return
         job.move(JobEvent.ACCEPT)
-        job.accepted_at_ms = self._now_ms
+        job.accepted_at_ms = max(self._now_ms - message.age_ms, job.assigned_at_ms)
         job.audio_ms, job.audio_bytes = message.audio_ms, message.audio_bytes
-        job.tell(self._now_ms, f"accepted by {job.node}")
+        job.tell(job.accepted_at_ms, f"accepted by {job.node}")
         self.seats[job.node].has_accepted()
         limit_ms = max(self._rules.run_timeout_ms, int(self._rules.run_timeout_factor * job.audio_ms))
         self._due.set(("job", job.job_id, ""), self._now_ms + limit_ms)
-        self._touched[job.job_id] = job
 
     def _run_refused(self, job: Job, message: RunRefused) -> None:
         self.counters.refused += 1

@@ -4,9 +4,13 @@ The Dispatcher's shell puts an event in only after what it tells is saved. A cli
 gets; after a failed call it asks for a resync and is handed out again what it had not acknowledged.
 """
 
+import itertools
 from collections import deque
 
 from ray_sched.core.messages import ClientEvent, PartialText
+
+MAX_EVENTS = 256
+"""Events to a mail: it stays under the 100 KB that Ray sends inline."""
 
 
 class Mailbox:
@@ -43,11 +47,11 @@ class Mailbox:
         self._last_handed_out = self.last_put - len(self._events)
 
     def take(self) -> tuple[int, tuple[ClientEvent, ...]]:
-        """The events not handed out yet, and the number of the last one."""
-        n_new = self.last_put - self._last_handed_out
-        self._last_handed_out = self.last_put
-        events = tuple(self._events)
-        return self.last_put, events[len(events) - n_new :] if n_new else ()
+        """The next events not handed out yet, up to MAX_EVENTS, and the number of the last one."""
+        begin = self._last_handed_out - (self.last_put - len(self._events))
+        events = tuple(itertools.islice(self._events, begin, begin + MAX_EVENTS))
+        self._last_handed_out += len(events)
+        return self._last_handed_out, events
 
     def __len__(self) -> int:
         return len(self._events)

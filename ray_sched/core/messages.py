@@ -301,6 +301,8 @@ class RunAccepted(Message, frozen=True, kw_only=True):
     attempt: Attempt
     audio_ms: Count
     audio_bytes: Count
+    age_ms: Count = 0
+    """How long ago that was when the agent sent this."""
 
 
 class RunRefused(Message, frozen=True, kw_only=True):

@@ -71,7 +71,8 @@ class Schedule:
         """The ticks to tell now; each is set again."""
         ticks = self._due.pop_due(now_ms)
         for tick in ticks:
-            self._set(tick, max(self._next_at[tick], now_ms - tick.every_ms) + tick.every_ms)
+            in_rhythm_ms = self._next_at[tick] + tick.every_ms
+            self._set(tick, in_rhythm_ms if in_rhythm_ms > now_ms else now_ms + tick.every_ms)
         return ticks
 
     def next_due_ms(self) -> int:

@@ -8,8 +8,9 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from msgspec import Struct
 
 from ray_sched.core.capability import LABEL_PREFIX
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.system.ray_session import keeping_signal_handler
 
 RAY_ENVIRONMENT = {
     # A released object's bytes return in 0.1 s instead of 1 s: "freed after dispatch" means soon.
@@ -45,8 +47,11 @@ class LocalNode(Struct, frozen=True, kw_only=True):
 def prepare_environment(token: str | None = None) -> str:
     """Set Ray's variables in this process. Call it before Ray is first imported: Ray reads them then.
 
-    Returns the token every process of the cluster needs (``RAY_AUTH_TOKEN``).
+    Returns the token every process of the cluster needs (``RAY_AUTH_TOKEN``). A process that has imported Ray keeps
+    the token it had.
     """
+    if "ray" in sys.modules:
+        token = os.environ.get("RAY_AUTH_TOKEN", token)
     token = token or secrets.token_hex(32)
     os.environ.update(RAY_ENVIRONMENT | _QUIET)
     os.environ["RAY_AUTH_MODE"] = "token"
@@ -59,8 +64,12 @@ def prepare_environment(token: str | None = None) -> str:
 class LocalCluster:
     """Head and nodes on this machine. ``start`` and ``stop`` block; call them in the main thread."""
 
-    def __init__(self, nodes: Sequence[LocalNode], object_store_mb: int, dashboard_port: int = 0) -> None:
+    def __init__(
+        self, nodes: Sequence[LocalNode], object_store_mb: int, dashboard_port: int = 0, *, is_head_a_node: bool = False
+    ) -> None:
+        """``is_head_a_node``: the head itself is the first of the nodes, which saves a raylet."""
         self._nodes = nodes
+        self._is_head_a_node = is_head_a_node and bool(nodes)
         self._object_store_bytes = object_store_mb * _MB
         self._dashboard_port = dashboard_port
         self._dir = ""
@@ -81,16 +90,19 @@ class LocalCluster:
         head |= {"include_dashboard": bool(self._dashboard_port)}
         if self._dashboard_port:
             head["dashboard_port"] = self._dashboard_port
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        for node in self._nodes:
-            self.add_node(node)
+        if self._is_head_a_node:
+            head["labels"] = _labels(self._nodes[0])
+        with keeping_signal_handler():
+            self._cluster = Cluster()
+            self._cluster.add_node(**head)
+            for node in self._nodes[self._is_head_a_node :]:
+                self.add_node(node)
         return str(self._cluster.address)
 
     def add_node(self, node: LocalNode) -> Any:
         """One more raylet."""
-        labels: Mapping[str, str] = {f"{LABEL_PREFIX}{name}": value for name, value in node.labels.items()}
         raylet = self._cluster.add_node(
-            num_cpus=node.num_cpus, labels=dict(labels), object_store_memory=self._object_store_bytes
+            num_cpus=node.num_cpus, labels=_labels(node), object_store_memory=self._object_store_bytes
         )
         self.raylets.append(raylet)
         return raylet
@@ -108,6 +120,10 @@ class LocalCluster:
             shutil.rmtree(self._dir, ignore_errors=True)
             os.environ.pop("RAY_TMPDIR", None)
             self._dir = ""
+
+
+def _labels(node: LocalNode) -> dict[str, str]:
+    return {f"{LABEL_PREFIX}{name}": value for name, value in node.labels.items()}
 
 
 def _check_port(port: int) -> None:

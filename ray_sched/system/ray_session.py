@@ -1,8 +1,15 @@
 """The process's connection to a Ray cluster, and the sentence for each way in which it can fail."""
 
 import logging
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ray_sched.core.errors import Code, SchedError
+
+_PROBE_S = 3.0
+"""Ray itself tries for a minute and more to reach an address where nobody is."""
 
 
 def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False) -> None:
@@ -15,23 +22,22 @@ def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False) ->
 
     if ray.is_initialized():
         return
+    _probe(address)
     try:
-        ray.init(
-            address=address,
-            namespace=namespace,
-            log_to_driver=log_to_driver,
-            logging_level=logging.WARNING,
-            configure_logging=True,
-        )
+        with keeping_signal_handler():
+            ray.init(
+                address=address,
+                namespace=namespace,
+                log_to_driver=log_to_driver,
+                logging_level=logging.WARNING,
+                configure_logging=True,
+            )
     except ray.exceptions.AuthenticationError as error:
         raise _unauthenticated(address) from error
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         if "Unauthenticated" in str(error) or "AuthToken" in str(error):
             raise _unauthenticated(address) from error
-        raise SchedError(
-            Code.NO_CLUSTER,
-            f"there is no Ray cluster at {address}; start one (ray start --head) or correct the address",
-        ) from error
+        raise _no_cluster(address) from error
 
 
 def disconnect_ray() -> None:
@@ -39,6 +45,39 @@ def disconnect_ray() -> None:
     import ray  # noqa: PLC0415  # Ray reads its environment when it is imported
 
     ray.shutdown()
+
+
+@contextmanager
+def keeping_signal_handler() -> Iterator[None]:
+    """Keep Ray from replacing a handler of SIGTERM that is there already: a program that has one means it."""
+    import ray._private.utils  # noqa: PLC0415  # Ray reads its environment when it is imported
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        yield
+        return
+    rays_own = ray._private.utils.set_sigterm_handler  # noqa: SLF001  # Ray has no option for it
+    ray._private.utils.set_sigterm_handler = lambda _handler: None  # noqa: SLF001
+    try:
+        yield
+    finally:
+        ray._private.utils.set_sigterm_handler = rays_own  # noqa: SLF001
+
+
+def _probe(address: str) -> None:
+    """Raise NO_CLUSTER at once if nothing listens at ``host:port``; other forms of address are left to Ray."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PROBE_S).close()
+    except (OSError, OverflowError):
+        raise _no_cluster(address) from None
+
+
+def _no_cluster(address: str) -> SchedError:
+    return SchedError(
+        Code.NO_CLUSTER, f"there is no Ray cluster at {address}; start one (ray start --head) or correct the address"
+    )
 
 
 def _unauthenticated(address: str) -> SchedError:

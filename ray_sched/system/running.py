@@ -1,10 +1,11 @@
 """A scheduler that runs as long as this block: Ray if we start it, Redis if we start it, the control actors."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from ray_sched.settings import Settings
+from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.system.local import LocalCluster, LocalNode, prepare_environment
 from ray_sched.system.ray_session import connect_ray, disconnect_ray
 from ray_sched.system.start import Note, Scheduler, own_note, start_embedded_redis
@@ -19,26 +20,36 @@ async def running(
     drain_s: float = 10.0,
     log_to_driver: bool = False,
     has_note: bool = False,
+    is_head_a_node: bool = False,
+    say: Callable[[str], None] = lambda _step: None,
 ) -> AsyncIterator[Scheduler]:
     """Start what is not there and, on leaving, stop what was started, in the reverse order, whatever happened.
 
     Without an ``address`` a Ray with ``local_nodes`` is started on this machine. ``has_note``: other commands shall
-    find this scheduler. Leaving drains for ``drain_s`` seconds.
+    find this scheduler. Leaving drains for ``drain_s`` seconds. ``say`` is told each step as it begins.
     """
     async with AsyncExitStack() as stack:
         token = ""
         if not address:
             token = prepare_environment()
-            cluster = LocalCluster(local_nodes, settings.local.object_store_mb, settings.local.dashboard_port)
+            cluster = LocalCluster(
+                local_nodes,
+                settings.local.object_store_mb,
+                settings.local.dashboard_port,
+                is_head_a_node=is_head_a_node,
+            )
             stack.callback(cluster.stop)
+            say("starting Ray")
             address = cluster.start()  # Ray sets signal handlers, so it starts in the main thread or not at all
         connect_ray(address, settings.namespace, log_to_driver=log_to_driver)
         stack.callback(disconnect_ray)
         redis_url = settings.store.redis_url
         if not redis_url:
-            redis = await asyncio.to_thread(start_embedded_redis, settings)
+            say("starting Redis")
+            redis = await _start_redis(settings)
             stack.callback(redis.stop)
             redis_url = redis.url
+        say("starting the scheduler")
         scheduler = Scheduler(settings)
         await scheduler.start(redis_url, is_embedded=not settings.store.redis_url)
         stack.push_async_callback(_stop, scheduler, drain_s)
@@ -46,6 +57,16 @@ async def running(
             own_note(address, settings.namespace, token).write(settings.data_dir)
             stack.callback(Note.remove, settings.data_dir)
         yield scheduler
+
+
+async def _start_redis(settings: Settings) -> EmbeddedRedis:
+    """Start the server in a thread; one that is called off half-way is waited for, then stopped."""
+    starting = asyncio.ensure_future(asyncio.to_thread(start_embedded_redis, settings))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        (await starting).stop()
+        raise
 
 
 async def _stop(scheduler: Scheduler, drain_s: float) -> None:

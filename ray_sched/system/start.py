@@ -104,10 +104,15 @@ class Scheduler:
         placement = Placement(ray.get_runtime_context().get_node_id(), is_embedded)
         settings, namespace, strategy = self._settings, self._settings.namespace, placement.strategy()
         make_actor(DISPATCHER, processes.DispatcherProcess, DISPATCHER, namespace, strategy, settings, redis_url)
-        make_actor(REGISTRY, processes.RegistryProcess, REGISTRY, namespace, strategy, settings, redis_url, placement)
-        await self.status()
-        await self.nodes()
-        make_actor(TIMER, processes.TimerProcess, TIMER, namespace, strategy, settings)
+        try:
+            args = (settings, redis_url, placement)
+            make_actor(REGISTRY, processes.RegistryProcess, REGISTRY, namespace, strategy, *args)
+            await self.status()
+            await self.nodes()
+            make_actor(TIMER, processes.TimerProcess, TIMER, namespace, strategy, settings)
+        except BaseException:  # called off half-way too: no half of a scheduler stays
+            await self.kill()
+            raise
 
     async def _clear_the_dead(self) -> None:
         """Take away what an ``up`` that was killed has left; refuse to start beside one that works."""
@@ -162,6 +167,10 @@ class Scheduler:
     async def is_running(self) -> bool:
         """Whether there is a Dispatcher."""
         return "dispatcher" in await asyncio.to_thread(_named_actors, self._settings.namespace)
+
+    async def is_gone(self) -> bool:
+        """Whether no actor of this namespace is left."""
+        return not await asyncio.to_thread(_named_actors, self._settings.namespace)
 
     # --- questions -------------------------------------------------------------------------------------------------
 

@@ -1,16 +1,26 @@
 """Outbox: batching without waiting, the same on every edge.
 
 If nothing is in flight, what is put in goes at once; while a call is in flight, it collects; when the call returns,
-all that was collected goes in the next one. No timer: an idle system adds no delay, a busy one batches by itself.
+all that was collected goes in the next one: an idle system adds no delay, a busy one batches by itself. What nobody
+waits for can be put in with patience: it goes with the next thing that is in a hurry, or after ``LAZY_S``.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
 ReplyT = TypeVar("ReplyT")
+
+
+LAZY_S = 0.02
+"""How long a lazy item waits for company."""
+
+
+MAX_BATCH = 256
+"""Messages to a call: a few hundred bytes each, so a call stays under the 100 KB that Ray sends inline; a larger one
+would take the way through the object store."""
 
 
 class OutboxClosedError(Exception):
@@ -29,7 +39,7 @@ class Outbox(Generic[ItemT, ReplyT]):
         self,
         send: Callable[[list[ItemT]], Awaitable[Sequence[ReplyT]]],
         *,
-        max_batch: int = 512,
+        max_batch: int = MAX_BATCH,
         on_lost: Callable[[list[ItemT], Exception], None] | None = None,
     ) -> None:
         self._send = send
@@ -37,22 +47,38 @@ class Outbox(Generic[ItemT, ReplyT]):
         self._on_lost = on_lost
         self._waiting: deque[tuple[ItemT, asyncio.Future[ReplyT] | None]] = deque()
         self._flight: asyncio.Task[None] | None = None
+        self._lazy: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     def put(self, item: ItemT) -> None:
         """Send this; nobody waits for the reply."""
         self._add(item, None)
 
-    async def ask(self, item: ItemT) -> ReplyT:
-        """Send this and wait for its reply. Raises what ``send`` raised."""
+    def put_lazily(self, item: ItemT) -> None:
+        """Send this with the next item that is in a hurry, or soon; nobody waits for the reply."""
+        self._append(item, None)
+        if self._flight is None and self._lazy is None:
+            self._lazy = asyncio.get_running_loop().call_later(LAZY_S, self._take_off)
+
+    def ask(self, item: ItemT) -> "asyncio.Future[ReplyT]":
+        """Send this; awaiting the future gives its reply or raises what ``send`` raised."""
         future: asyncio.Future[ReplyT] = asyncio.get_running_loop().create_future()
         self._add(item, future)
-        return await future
+        return future
 
     def _add(self, item: ItemT, future: "asyncio.Future[ReplyT] | None") -> None:
+        self._append(item, future)
+        self._take_off()
+
+    def _append(self, item: ItemT, future: "asyncio.Future[ReplyT] | None") -> None:
         if self._is_closed:
             raise OutboxClosedError("this outbox is closed")
         self._waiting.append((item, future))
+
+    def _take_off(self) -> None:
+        if self._lazy is not None:
+            self._lazy.cancel()
+            self._lazy = None
         if self._flight is None:
             self._flight = asyncio.create_task(self._fly())
 
@@ -68,10 +94,11 @@ class Outbox(Generic[ItemT, ReplyT]):
         items = [item for item, _ in batch]
         try:
             replies = await self._send(items)
+        except asyncio.CancelledError:
+            _fail(batch, OutboxClosedError("the outbox was closed while this was on its way"))
+            raise
         except Exception as error:  # noqa: BLE001  # handed on to those who asked and to on_lost
-            for _, future in batch:
-                if future and not future.done():
-                    future.set_exception(error)
+            _fail(batch, error)
             if self._on_lost:
                 self._on_lost(items, error)
             return
@@ -81,16 +108,25 @@ class Outbox(Generic[ItemT, ReplyT]):
 
     async def flush(self) -> None:
         """Wait until everything put in so far was sent."""
+        if self._waiting:
+            self._take_off()
         while self._flight is not None:
             await asyncio.shield(self._flight)
 
     async def close(self) -> None:
         """Send nothing more; what waits is lost, and a call in flight is given up."""
         self._is_closed = True
+        if self._lazy is not None:
+            self._lazy.cancel()
+            self._lazy = None
         if self._flight is not None:
             self._flight.cancel()
             await asyncio.gather(self._flight, return_exceptions=True)
-        for _, future in self._waiting:
-            if future and not future.done():
-                future.set_exception(OutboxClosedError("the outbox was closed"))
+        _fail(self._waiting, OutboxClosedError("the outbox was closed"))
         self._waiting.clear()
+
+
+def _fail(batch: "Iterable[tuple[ItemT, asyncio.Future[ReplyT] | None]]", error: Exception) -> None:
+    for _, future in batch:
+        if future and not future.done():
+            future.set_exception(error)

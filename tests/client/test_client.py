@@ -1,0 +1,233 @@
+"""The client against the real Dispatcher and agents, over a network that loses what a test tells it to lose."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from ray_sched.client.results import Missing, Result
+from ray_sched.core.capability import Capability
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.ledger import AudioState
+from ray_sched.core.node import NodeStatus
+from ray_sched.core.rules import DeliveryRules, DispatchRules
+from tests.support.in_process import InProcess
+
+SECOND = np.zeros(16_000, np.int16)
+
+
+async def test_a_submitted_utterance_is_recognised_and_its_audio_let_go() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client:
+            result = await client.submit(SECOND, src="en", name="hello")
+            assert (result.text, result.node, result.audio_ms, result.name) == (
+                "echo of 16000 samples",
+                "a",
+                1000,
+                "hello",
+            )
+            assert client.ledger.bytes_in() == 0
+
+
+@pytest.mark.parametrize("method", ["client", "poll", "push", "agent"])
+@pytest.mark.parametrize("way", ["lose_requests", "lose_replies"])
+async def test_each_job_ends_once_whatever_call_gets_lost(method: str, way: str) -> None:
+    async with InProcess(DispatchRules(push_timeout_ms=100)) as system:
+        await system.add_node("a")
+        await system.add_node("b")
+        getattr(system.network, way)[method] = 2
+        async with system.client() as client, asyncio.timeout(20):
+            sweeping = asyncio.create_task(sweep(system))
+            results = [await handle.result() for handle in client.submit_many([SECOND] * 10, src="en")]
+            sweeping.cancel()
+        assert [result.status for result in results] == ["completed"] * 10
+        assert len({result.job_id for result in results}) == 10
+        assert system.brain.counters.submitted == 10
+
+
+async def sweep(system: InProcess) -> None:
+    while True:
+        await system.dispatcher.tick("sweep")
+        await asyncio.sleep(0.02)
+
+
+async def test_while_redis_is_away_submits_are_refused_in_time_and_all_goes_on_by_itself() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client:
+            system.store.is_down = True
+            refused = [await client.submit(SECOND, src="en").result() for _ in range(2)]
+            assert [r.error.code for r in refused if r.error] == [Code.SCHEDULER_DEPENDENCY_DOWN] * 2
+            system.store.is_down = False
+            async with asyncio.timeout(5):
+                while (result := await client.submit(SECOND, src="en").result()).error:
+                    await asyncio.sleep(0.05)
+            assert result.status == "completed"
+
+
+async def test_nobody_is_told_what_is_not_saved() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client:
+            system.store.is_down = True
+            handle = client.submit(SECOND, src="en")
+            await handle.result()
+            assert system.network.calls.get("push", 0) == 0
+
+
+async def test_a_session_stream_tells_results_in_order_gaps_and_late_ones() -> None:
+    async with InProcess(delivery=DeliveryRules(gap_wait_ms=50)) as system:
+        await system.add_node("a")
+        async with system.client() as client:
+            stream = client.session("s")
+            sweeping = asyncio.create_task(sweep(system))
+            for index in (0, 2):
+                await client.submit(SECOND, src="en", session="s", utterance_index=index).result()
+            await client.submit(SECOND, src="en", session="s", utterance_index=1).result()
+            told = [await anext(stream) for _ in range(4)]
+            sweeping.cancel()
+            stream.end()
+            assert [what async for what in stream] == []
+    kinds = [(type(w).__name__, w.utterance_index if isinstance(w, Result) else w.first_index) for w in told]
+    assert kinds == [("Result", 0), ("Missing", 1), ("Result", 2), ("Result", 1)]
+    assert isinstance(told[1], Missing)
+    assert told[1].why == "not submitted"
+    assert isinstance(told[3], Result)
+    assert told[3].is_late
+
+
+async def test_a_job_of_a_lost_node_is_sent_again_to_another_one() -> None:
+    async with InProcess() as system:
+        await system.add_node("slow", speed="0.5")
+        async with system.client() as client:
+            handle = client.submit(SECOND, src="en")
+            await handle.accepted()
+            async with asyncio.timeout(5):
+                while system.registry.beats["slow"].running == 0:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await system.add_node("fast")
+            await system.say_of_node("slow", NodeStatus.LOST)
+            result = await handle
+            assert (result.node, result.attempt) == ("fast", 2)
+            assert result.attempts[0].node == "slow"
+
+
+async def test_a_source_is_read_only_when_a_node_is_ready() -> None:
+    reads = []
+
+    def source() -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+        reads.append(1)
+        return SECOND
+
+    async with InProcess() as system, system.client() as client:
+        handle = client.submit(source, src="en")
+        await handle.accepted()
+        assert reads == []
+        assert client.ledger.bytes_in(AudioState.HELD) == 0
+        await system.add_node("a")
+        await handle
+        assert reads == [1]
+
+
+async def test_speech_is_fetched_from_the_node_before_the_job_completes() -> None:
+    async with InProcess() as system:
+        agent = await system.add_node("a", capability=Capability(engine="echo", asr=("en",), tts=("en",)))
+        async with system.client() as client:
+            result = await client.submit(SECOND + 7, src="en", speech=True)
+            assert result.speech == (SECOND + 7).tobytes()
+            assert result.speech_rate_hz == 16_000
+            assert system.network.calls["take_speech"] == 1
+            async with asyncio.timeout(5):
+                while system.registry.beats["a"].speech_bytes:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        del agent
+
+
+async def test_map_keeps_within_its_window_and_yields_everything() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        taken = 0
+        done = 0
+
+        def sources() -> object:
+            nonlocal taken
+            for _ in range(200):
+                taken += 1
+                assert taken - done <= 8
+                yield SECOND
+
+        async with system.client() as client:
+            async for result in client.map(sources(), src="en", window=8):  # type: ignore[arg-type]  # a generator
+                assert result.status == "completed"
+                done += 1
+        assert done == 200
+
+
+async def test_an_overloaded_scheduler_is_asked_again_by_map_and_refuses_a_plain_submit() -> None:
+    async with InProcess(DispatchRules(max_waiting_jobs=3)) as system, system.client() as client:
+        handles = client.submit_many([SECOND] * 5, src="en")
+        results = [await asyncio.wait_for(handle.result(), 5) for handle in handles[3:]]
+        assert [r.error.code for r in results if r.error] == [Code.OVERLOADED] * 2
+        assert all(r.error.retry_after_ms > 0 for r in results if r.error)
+        mapped = asyncio.create_task(collect(client, 10))
+        await system.add_node("a")
+        assert await mapped == 10
+
+
+async def collect(client: object, n_jobs: int) -> int:
+    return len([r async for r in client.map([SECOND] * n_jobs, src="en") if r.error is None])  # type: ignore[attr-defined]
+
+
+async def test_a_newer_process_of_the_same_client_id_takes_over() -> None:
+    async with InProcess() as system, system.client(client_id="secret") as old:
+        waiting = old.submit(SECOND, src="en", request_id="r")
+        job_id = await waiting.accepted()
+        async with system.client(client_id="secret") as new:
+            again = new.submit(SECOND, src="en", request_id="r")
+            assert await again.accepted() == job_id
+            with pytest.raises(SchedError) as error:
+                await waiting
+            assert error.value.code is Code.CLIENT_REPLACED
+            await system.add_node("a")
+            assert (await again).job_id == job_id
+
+
+async def test_a_client_cannot_touch_the_job_of_another() -> None:
+    async with InProcess() as system, system.client() as owner, system.client() as stranger:
+        handle = owner.submit(SECOND, src="en")
+        foreign = stranger.submit(SECOND, src="en")
+        await foreign.accepted()
+        foreign.job_id = await handle.accepted()
+        with pytest.raises(SchedError) as error:
+            await foreign.cancel()
+        assert error.value.code is Code.UNKNOWN_JOB
+        await system.add_node("a")
+        assert (await handle).status == "completed"
+
+
+async def test_without_a_scheduler_a_submit_is_refused_after_its_patience() -> None:
+    async with InProcess() as system:
+        del system.network.actors["dispatcher"]
+        async with system.client(patience_s=0.2) as client:
+            result = await client.submit(SECOND, src="en").result()
+    assert result.error is not None
+    assert result.error.code is Code.SCHEDULER_NOT_RUNNING
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"src": "english"}, Code.INVALID_LANGUAGE),
+        ({"src": "en", "tgt": "x"}, Code.INVALID_LANGUAGE),
+        ({"src": "en", "priority": 5000}, Code.INVALID_MESSAGE),
+        ({"src": "en", "session": "s" * 1000}, Code.INVALID_MESSAGE),
+        ({"src": "en", "session": "s", "utterance_index": -1}, Code.INVALID_MESSAGE),
+    ],
+)
+async def test_what_cannot_be_right_is_refused_at_once(options: dict[str, object], code: Code) -> None:
+    async with InProcess() as system, system.client() as client:
+        with pytest.raises(SchedError) as error:
+            client.submit(SECOND, **options)  # type: ignore[arg-type]  # on purpose
+        assert error.value.code is code
+        assert client.ledger.bytes_in() == 0

@@ -1,0 +1,120 @@
+"""The audio ledger against Ray's own figures."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ray_sched import Client
+from ray_sched.client.client import Client as PlainClient
+from ray_sched.core.ledger import AudioState
+from ray_sched.core.rules import DispatchRules
+from ray_sched.system.links import RayDepot, RayDirectory
+from ray_sched.system.store_stats import object_store_stats
+from ray_sched.wire.links import Link
+from tests.support.cluster import RunningCluster, echo_node, wait_until
+
+pytestmark = pytest.mark.cluster
+
+OBJECT_OVERHEAD_BYTES = 1024
+"""Ray writes a header beside the array: its dtype, its shape and the pickle that joins them."""
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    nodes = [echo_node("one", slots=8), echo_node("two", slots=8)]
+    rules = DispatchRules(max_waiting_jobs=11_000)
+    with RunningCluster(nodes, tmp_path_factory.mktemp("data"), dispatch=rules) as cluster:
+        yield cluster
+
+
+class HeldPushes:
+    """A directory whose pushes wait, with their object in the store, until they are let go."""
+
+    def __init__(self, namespace: str) -> None:
+        self._directory = RayDirectory(namespace)
+        self.let_go = asyncio.Event()
+        self.n_held = 0
+
+    def link(self, actor: str) -> Link:
+        return HeldLink(self._directory.link(actor), self)
+
+
+class HeldLink:
+    def __init__(self, link: Link, pushes: HeldPushes) -> None:
+        self._link = link
+        self._pushes = pushes
+
+    async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
+        if method == "push":
+            self._pushes.n_held += 1
+            await self._pushes.let_go.wait()
+        return await self._link.call(method, *args, timeout_s=timeout_s)
+
+
+async def until(is_so: Callable[[], bool], timeout_s: float) -> None:
+    """Wait until it is so. Raises TimeoutError if it is not in time."""
+    async with asyncio.timeout(timeout_s):
+        while not is_so():  # noqa: ASYNC110  # Ray tells nobody when a byte comes back
+            await asyncio.sleep(0.01)
+
+
+def test_the_ledger_equals_the_object_store_while_pushes_are_under_way_and_at_rest(
+    two_nodes: RunningCluster,
+) -> None:
+    audio = np.arange(80_000, dtype=np.int16)
+
+    async def hold() -> None:
+        before = object_store_stats()
+        pushes = HeldPushes(two_nodes.settings.namespace)
+        async with PlainClient(pushes, RayDepot()) as client:
+            handles = client.submit_many([audio] * 6, src="en")
+            await until(lambda: client.ledger.bytes_in(AudioState.STORED) == 6 * audio.nbytes, 5)
+            during = object_store_stats()
+            n_objects = during.n_objects - before.n_objects
+            assert n_objects == pushes.n_held
+            excess = during.bytes_used - before.bytes_used - client.ledger.bytes_in(AudioState.STORED)
+            assert 0 <= excess <= n_objects * OBJECT_OVERHEAD_BYTES
+            assert client.ledger.bytes_in(AudioState.HELD) == 6 * audio.nbytes
+            pushes.let_go.set()
+            for handle in handles:
+                await handle
+            assert client.ledger.bytes_in() == 0
+            assert client.ledger.released_bytes == 2 * 6 * audio.nbytes
+        await until(lambda: object_store_stats() == before, 1)
+
+    two_nodes.run(hold())
+
+
+def test_the_store_is_back_within_a_second_of_500_utterances_while_10_000_jobs_wait(
+    two_nodes: RunningCluster,
+) -> None:
+    audio = np.arange(80_000, dtype=np.int16)
+
+    async def submit() -> tuple[int, int]:
+        async with Client(two_nodes.settings) as client:
+            waiting = client.submit_many([audio] * 10_000, src="de", deadline_s=120)
+            await waiting[-1].accepted()
+            view = await two_nodes.scheduler.status()
+            assert view.waiting == 10_000
+            assert object_store_stats().bytes_used == before.bytes_used
+            peak = 0
+            done = 0
+            for handle in client.submit_many([audio] * 500, src="en", deadline_s=120):
+                assert (await handle).audio_ms == 5_000
+                done += 1
+                peak = max(peak, client.ledger.bytes_in(AudioState.STORED))
+            await until(lambda: object_store_stats() == before, 1)
+            assert (await two_nodes.scheduler.status()).waiting == 10_000
+            assert client.ledger.bytes_in(AudioState.STORED) == 0
+            return done, peak
+
+    before = object_store_stats()
+    done, peak = two_nodes.run(submit())
+    assert done == 500
+    assert peak <= 16 * audio.nbytes, "the store never holds more than one job for each slot"
+    wait_until(
+        lambda: two_nodes.run(two_nodes.scheduler.status()).waiting == 0, 5, "a closed client's jobs are cancelled"
+    )

@@ -1,0 +1,167 @@
+"""The real shells in one event loop: real Dispatcher, agents and clients, with a dictionary as the network."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Self
+
+from ray_sched.actors.dispatcher import Dispatcher
+from ray_sched.agent.agent import NodeAgent
+from ray_sched.agent.host import EngineHost
+from ray_sched.client.client import Client
+from ray_sched.core.capability import Capability
+from ray_sched.core.dispatch import DispatchBrain
+from ray_sched.core.messages import BeatReply, Heartbeat, NodeView, PoolMembers
+from ray_sched.core.node import NodeStatus
+from ray_sched.core.pool import PoolBrain
+from ray_sched.core.ports import Change, StoreDownError
+from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, PoolRules, SelectionRules
+from ray_sched.wire.codec import decode, encode
+from ray_sched.wire.links import Link, Payload, PeerGoneError, PeerUnavailableError
+
+ENGLISH = Capability(engine="echo", asr=("en",))
+
+
+class MemoryStore:
+    """Keeps what was committed; can be away."""
+
+    def __init__(self) -> None:
+        self.commits: list[list[Change]] = []
+        self.is_down = False
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await asyncio.sleep(0)
+        if self.is_down:
+            raise StoreDownError("the test took it away")
+        self.commits.append(list(changes))
+
+    async def load_jobs(self, *, open_only: bool) -> AsyncIterator[bytes]:
+        del open_only
+        for _ in ():
+            yield b""
+
+    async def load_nodes(self) -> dict[str, bytes]:
+        return {}
+
+    async def load_speeds(self) -> dict[str, dict[str, float]]:
+        return {}
+
+    async def ping(self) -> float:
+        return 0.0
+
+    async def close(self) -> None:
+        pass
+
+
+class Network:
+    """Actors by name. ``lose_requests`` and ``lose_replies``: how many calls of a method get lost on either way."""
+
+    def __init__(self) -> None:
+        self.actors: dict[str, Any] = {}
+        self.lose_requests: dict[str, int] = {}
+        self.lose_replies: dict[str, int] = {}
+        self.calls: dict[str, int] = {}
+
+    def link(self, actor: str) -> Link:
+        return _NetworkLink(self, actor)
+
+    def take_fault(self, faults: dict[str, int], method: str) -> bool:
+        faults[method] = faults.get(method, 0) - 1
+        return faults[method] >= 0
+
+
+class _NetworkLink:
+    def __init__(self, network: Network, actor: str) -> None:
+        self._network = network
+        self._actor = actor
+
+    async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
+        network = self._network
+        network.calls[method] = network.calls.get(method, 0) + 1
+        await asyncio.sleep(0)
+        actor = network.actors.get(self._actor)
+        if actor is None:
+            raise PeerGoneError(f"there is no actor {self._actor!r}")
+        if network.take_fault(network.lose_requests, method):
+            raise PeerUnavailableError(f"{method} got lost")
+        reply = await asyncio.wait_for(getattr(actor, method)(*args), timeout_s)
+        if network.take_fault(network.lose_replies, method):
+            raise PeerUnavailableError(f"the answer to {method} got lost")
+        return reply
+
+
+class MemoryDepot:
+    """Parcels are the payload itself."""
+
+    def put(self, payload: Payload) -> Any:
+        return [payload]
+
+    async def open(self, parcel: Any) -> Payload:
+        await asyncio.sleep(0)
+        payload: Payload = parcel[0]
+        return payload
+
+
+class Registry:
+    """Says that every incarnation is current, and remembers the last heartbeat of each node."""
+
+    def __init__(self) -> None:
+        self.beats: dict[str, Heartbeat] = {}
+
+    async def beat(self, raw: bytes) -> bytes:
+        beat = decode(raw, Heartbeat)
+        self.beats[beat.node] = beat
+        return encode(BeatReply(is_current=True))
+
+
+class InProcess:
+    """One Dispatcher, its agents and any number of clients. Use with ``async with``."""
+
+    def __init__(self, dispatch: DispatchRules | None = None, delivery: DeliveryRules | None = None) -> None:
+        self.network = Network()
+        self.store = MemoryStore()
+        self.registry = Registry()
+        self.brain = DispatchBrain("boot", dispatch or DispatchRules(), delivery or DeliveryRules(), SelectionRules())
+        self.dispatcher = Dispatcher("boot", self.brain, self.store, self.network, CleanupRules(), store_wait_s=0.2)
+        self.network.actors |= {"dispatcher": self.dispatcher, "registry": self.registry}
+        self._agents: list[NodeAgent] = []
+        self._views: dict[str, NodeView] = {}
+        self._pool = PoolBrain("pool", 1, PoolRules(lease_term_ms=60_000))
+        self._n_words = 0
+        self._capability = ENGLISH
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *what: object) -> None:
+        for agent in self._agents:
+            await agent.stop()
+
+    async def add_node(
+        self, name: str, *, slots: int = 4, capability: Capability = ENGLISH, **options: str
+    ) -> NodeAgent:
+        """A node with the echo engine, ready and leased."""
+        host = EngineHost("echo", capability, options, slots)
+        agent = NodeAgent(name, 1, slots, host, self.network, MemoryDepot(), 20, lambda: None)
+        self._agents.append(agent)
+        self.network.actors[f"agent:{name}"] = agent
+        async with asyncio.timeout(5):
+            while name not in self.registry.beats or not self.registry.beats[name].is_loaded:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        self._capability = capability
+        await self.say_of_node(name, NodeStatus.READY, slots)
+        return agent
+
+    async def say_of_node(self, name: str, status: NodeStatus, slots: int = 4) -> None:
+        """What the Registry would tell the pool, and the pool the Dispatcher."""
+        self._views[name] = NodeView(node=name, incarnation=1, agent=f"agent:{name}", status=str(status), slots=slots)
+        self._n_words += 1
+        members = PoolMembers(
+            pool="pool", epoch=1, number=self._n_words, capability=self._capability, nodes=tuple(self._views.values())
+        )
+        offer = self._pool.hear_members(members)
+        assert offer is not None
+        await self.dispatcher.offer(encode(offer))
+
+    def client(self, **options: Any) -> Client:
+        """A client of this system."""
+        return Client(self.network, MemoryDepot(), **options)
