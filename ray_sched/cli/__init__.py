@@ -1,1 +1,1 @@
-"""The command line: parse, call, print."""
+"""The command line: each verb parses, calls and prints, and is a file of its own."""

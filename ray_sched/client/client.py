@@ -92,7 +92,7 @@ class Client:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._connection.start(self._fail_all)
+        self._connection.start(self._fail_all, self._submit_again)
         return self
 
     async def __aexit__(
@@ -191,6 +191,19 @@ class Client:
             early, self._early = self._early, []
             for event in early:
                 self._hear(event)
+
+    def _submit_again(self) -> None:
+        """The Dispatcher does not know this client any more: say again what is still waited for.
+
+        Submits are idempotent: a job it does know comes back as it is, with its result if it has ended.
+        """
+        again = list(self._jobs.values())
+        self._jobs.clear()
+        for sent in again:
+            place = {"utterance_index": sent.handle.utterance_index}
+            sent.handle.spec = msgspec.structs.replace(sent.handle.spec, **place)
+            self._unanswered[sent.handle.spec.request_id] = sent
+            self._begin(self._submit(sent, wants_digest=False))
 
     def _take_accepted(self, sent: _Sent, answer: Accepted) -> None:
         same = self._jobs.get(answer.job_id)

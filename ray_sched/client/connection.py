@@ -61,11 +61,12 @@ class Connection:
         self.fatal: SchedError | None = None
         """Why nothing more will come, if so."""
         self._on_fatal: Callable[[SchedError], None] = lambda _error: None
+        self._on_new_box: Callable[[], None] = lambda: None
         self._polling: asyncio.Task[None] | None = None
 
-    def start(self, on_fatal: Callable[[SchedError], None]) -> None:
-        """Begin to poll."""
-        self._on_fatal = on_fatal
+    def start(self, on_fatal: Callable[[SchedError], None], on_new_box: Callable[[], None]) -> None:
+        """Begin to poll. ``on_new_box``: the Dispatcher has forgotten this client, or is another one than before."""
+        self._on_fatal, self._on_new_box = on_fatal, on_new_box
         self._polling = asyncio.create_task(self._poll())
 
     async def ask(self, message: Submit | Cancel) -> Answer:
@@ -143,7 +144,9 @@ class Connection:
             return
         self.slots = mail.slots
         if mail.boot != self._box:
-            self._box, self._acked = mail.boot, 0
+            is_first, self._box, self._acked = not self._box, mail.boot, 0
+            if not is_first:
+                self._on_new_box()
         first = mail.last - len(mail.events) + 1
         if first > self._acked + 1:
             self._is_resync = True

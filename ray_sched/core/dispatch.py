@@ -70,7 +70,7 @@ from ray_sched.core.messages import (
     StopRun,
     Submit,
 )
-from ray_sched.core.ports import ForgetJob, SaveJob
+from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 from ray_sched.core.selection import AttemptKey, Question, Seat, SpeedBook, covers, select
@@ -139,6 +139,7 @@ class DispatchBrain:
         self._ended_before = (0, 0)
         self._now_ms = 0
         self._effects: list[DispatchEffect] = []
+        self._saves: list[Save] = []
         self._touched: dict[str, Job] = {}
 
     # --- turns -----------------------------------------------------------------------------------------------------
@@ -146,12 +147,11 @@ class DispatchBrain:
     def handle(self, event: DispatchEvent, now_ms: int) -> list[DispatchEffect]:
         """Take one fact in and answer with what is to be done, what has to be saved first."""
         self._now_ms = now_ms
-        self._effects = []
-        self._touched = {}
+        self._effects, self._saves, self._touched = [], [], {}
         self._decide(event)
         self._spend_leases()
-        saves: list[DispatchEffect] = [Save(self._record(job)) for job in self._touched.values()]
-        return saves + self._effects
+        jobs = [Save(self._record(job)) for job in self._touched.values()]
+        return [*jobs, *self._saves, *self._effects]
 
     def _decide(self, event: DispatchEvent) -> None:
         match event:
@@ -171,6 +171,7 @@ class DispatchBrain:
             case Swept():
                 self._sweep()
             case CleanupDue():
+                self._save_speeds()
                 self.cleanup_completed_jobs(event.max_age_ms)
             case DrainBegan():
                 self.is_draining = True
@@ -805,9 +806,15 @@ class DispatchBrain:
             n_bytes += self._record_bytes.pop(job_id, 0)
             self._requests.pop((job.client_id, job.spec.request_id), None)
             forget = ForgetJob(job_id=job_id, client_id=job.client_id, request_id=job.spec.request_id)
-            self._effects.append(Save(forget))
+            self._saves.append(Save(forget))
         self.counters.cleaned += len(old)
         self._effects.append(ReportCleanup(Cleaned(jobs=len(old), record_bytes=n_bytes, kept=len(self.ended))))
+
+    def _save_speeds(self) -> None:
+        """Speeds are learned with every job and saved with every clean-up: to lose a minute of them costs nothing."""
+        for node, speeds in self.speeds.take_unsaved().items():
+            self._saves.append(Save(SaveSpeeds(node_id=node, speeds=speeds)))
+        self.speeds.forget_all_but(self.seats)
 
     def _record(self, job: Job) -> SaveJob:
         saved = to_record(job)

@@ -124,6 +124,8 @@ class Poll(Message, frozen=True, kw_only=True):
     poller: Count
     acked: Count
     """Number of the last event the client has handled; the Dispatcher forgets events up to it."""
+    boot: Text = ""
+    """The ``boot`` of the mail that ``acked`` counts in; a number of another one acknowledges nothing."""
     is_resync: bool = False
     """True after a failed call: events after ``acked`` are handed out again."""
     held_bytes: Count = 0

@@ -27,7 +27,7 @@ class ForgetJob(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class SaveNode(Struct, frozen=True, kw_only=True, tag=True):
-    """Write what is known of a node: declaration, incarnation, learned speeds; JSON."""
+    """Write what is known of a node: declaration, incarnation, whether it is drained; JSON."""
 
     node_id: str
     record: bytes

@@ -7,7 +7,7 @@ choice can be replayed.
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from msgspec import Struct
 
@@ -152,11 +152,25 @@ class SpeedBook:
         self._default = rules.default_speed
         self._speed: dict[tuple[str, str], float] = {}
         self._of_pair: dict[str, float] = {}
+        self._unsaved: set[str] = set()
+
+    def load(self, speeds: dict[str, dict[str, float]]) -> None:
+        """Take over what was stored: node to pair to speed. What has been learned meanwhile stays."""
+        for node, pairs in speeds.items():
+            for pair, speed in pairs.items():
+                self._speed.setdefault((node, pair), speed)
+                self._of_pair.setdefault(pair, speed)
+
+    def take_unsaved(self) -> dict[str, dict[str, float]]:
+        """What was learned since the last call: node to pair to speed."""
+        nodes, self._unsaved = self._unsaved, set()
+        return {node: self.of_node(node) for node in sorted(nodes)}
 
     def learn(self, node: str, pair: str, audio_ms: int, run_ms: int) -> None:
         """Take one observation in. A run too short to measure counts as 1 ms."""
         if audio_ms <= 0:
             return
+        self._unsaved.add(node)
         seen = audio_ms / max(run_ms, 1)
         self._speed[node, pair] = self._average(self._speed.get((node, pair)), seen)
         self._of_pair[pair] = self._average(self._of_pair.get(pair), seen)
@@ -172,9 +186,9 @@ class SpeedBook:
         """What is known of one node, by pair."""
         return {pair: speed for (name, pair), speed in self._speed.items() if name == node}
 
-    def forget(self, node: str) -> None:
-        """The node is gone for good."""
-        for key in [key for key in self._speed if key[0] == node]:
+    def forget_all_but(self, nodes: Collection[str]) -> None:
+        """Nodes that are not there any more are forgotten; what they taught of a pair stays in its average."""
+        for key in [key for key in self._speed if key[0] not in nodes]:
             del self._speed[key]
 
 

@@ -16,13 +16,16 @@ from ray_sched.actors.dispatcher import Dispatcher
 from ray_sched.actors.node_registry import NodeRegistry
 from ray_sched.actors.pool import Pool
 from ray_sched.actors.timer import Timer
-from ray_sched.agent.agent import NodeAgent
+from ray_sched.agent.agent import Host, NodeAgent
+from ray_sched.agent.failed_host import FailedHost
 from ray_sched.agent.host import EngineHost
 from ray_sched.core.capability import Capability
 from ray_sched.core.dispatch import DispatchBrain
 from ray_sched.core.effects import SpawnAgent
+from ray_sched.core.errors import SchedError
 from ray_sched.core.node import NodeRecord
 from ray_sched.core.pool import PoolBrain
+from ray_sched.core.ports import StoreDownError
 from ray_sched.core.registry import RayNode, RegistryBrain
 from ray_sched.core.timers import Tick
 from ray_sched.settings import Settings
@@ -59,6 +62,14 @@ class DispatcherProcess(Dispatcher):
             cleanup=settings.cleanup,
             store_wait_s=settings.store.timeout_ms / 1000,
         )
+        self._speeds_loaded = asyncio.create_task(self._load_speeds())
+
+    async def _load_speeds(self) -> None:
+        """What an earlier life has learned; without it, nodes begin as unknown ones."""
+        try:
+            self._brain.speeds.load(await self._store.load_speeds())
+        except StoreDownError as error:
+            logging.getLogger(__name__).warning("learned speeds are not loaded: %s", error)
 
 
 class RegistryProcess(NodeRegistry):
@@ -113,17 +124,24 @@ class AgentProcess(NodeAgent):
 
     def __init__(self, settings: Settings, spawn: SpawnAgent) -> None:
         _begin_log()
-        declared = msgspec.json.decode(spawn.declared, type=Capability)
         super().__init__(
             node=spawn.node,
             incarnation=spawn.incarnation,
             slots=spawn.slots,
-            host=EngineHost(spawn.engine, declared, spawn.options, spawn.slots),
+            host=_host(spawn),
             directory=RayDirectory(settings.namespace),
             depot=RayDepot(),
             heartbeat_ms=settings.nodes.heartbeat_ms,
             end_process=_end_process,
         )
+
+
+def _host(spawn: SpawnAgent) -> Host:
+    declared = msgspec.json.decode(spawn.declared, type=Capability)
+    try:
+        return EngineHost(spawn.engine, declared, spawn.options, spawn.slots)
+    except SchedError as error:
+        return FailedHost(error)
 
 
 def _end_process() -> None:

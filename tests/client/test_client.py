@@ -179,6 +179,31 @@ async def collect(client: object, n_jobs: int) -> int:
     return len([r async for r in client.map([SECOND] * n_jobs, src="en") if r.error is None])  # type: ignore[attr-defined]
 
 
+async def test_a_client_that_was_thought_gone_gets_the_result_it_missed() -> None:
+    async with InProcess(DispatchRules(client_ttl_ms=50)) as system:
+        await system.add_node("slow", speed="2")
+        async with system.client() as client:
+            handle = client.submit(SECOND, src="en")
+            await handle.accepted()
+            system.network.lose_requests["poll"] = 8
+            sweeping = asyncio.create_task(sweep(system))
+            result = await asyncio.wait_for(handle.result(), 10)
+            sweeping.cancel()
+            assert result.status == "completed"
+            assert system.brain.counters.submitted == 1
+
+
+async def test_open_jobs_are_submitted_again_to_a_dispatcher_that_knows_nothing() -> None:
+    async with InProcess() as system, system.client() as client:
+        handles = client.submit_many([SECOND] * 3, src="en")
+        old_ids = [await handle.accepted() for handle in handles]
+        system.replace_dispatcher("second life")
+        await system.add_node("a")
+        results = [await asyncio.wait_for(handle.result(), 10) for handle in handles]
+        assert [result.status for result in results] == ["completed"] * 3
+        assert not {result.job_id for result in results} & set(old_ids)
+
+
 async def test_a_newer_process_of_the_same_client_id_takes_over() -> None:
     async with InProcess() as system, system.client(client_id="secret") as old:
         waiting = old.submit(SECOND, src="en", request_id="r")

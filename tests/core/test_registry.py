@@ -87,7 +87,8 @@ def labelled(**labels: str) -> RayNode:
 
 def test_labels_declare_what_a_node_can_do() -> None:
     declaration = declare(
-        labelled(engine="speech", asr="es.en", mt="es_en.en_es.any_en", tts="en", slots="3", tenant="acme", node="n1"), 4
+        labelled(engine="speech", asr="es.en", mt="es_en.en_es.any_en", tts="en", slots="3", tenant="acme", node="n1"),
+        4,
     )
     assert declaration is not None
     assert declaration.capability == Capability(
@@ -241,9 +242,9 @@ def test_a_silent_node_is_suspect_after_a_second_and_a_half_and_lost_after_three
     effects = hall.wait(1)
     assert hall.status() is NodeStatus.LOST
     assert of(effects, StopAgent) == [StopAgent("agent:node-a")]
-    assert [
-        view.status for effect in of(effects, TellPool) for view in effect.members.nodes
-    ] == ["lost"], "the pool is told once that it is lost, then it is no member any more"
+    assert [view.status for effect in of(effects, TellPool) for view in effect.members.nodes] == ["lost"], (
+        "the pool is told once that it is lost, then it is no member any more"
+    )
     assert members(effects).nodes == ()
 
 

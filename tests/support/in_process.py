@@ -120,14 +120,20 @@ class InProcess:
         self.network = Network()
         self.store = MemoryStore()
         self.registry = Registry()
-        self.brain = DispatchBrain("boot", dispatch or DispatchRules(), delivery or DeliveryRules(), SelectionRules())
-        self.dispatcher = Dispatcher("boot", self.brain, self.store, self.network, CleanupRules(), store_wait_s=0.2)
-        self.network.actors |= {"dispatcher": self.dispatcher, "registry": self.registry}
+        self._rules = (dispatch or DispatchRules(), delivery or DeliveryRules(), SelectionRules())
+        self.replace_dispatcher("boot")
+        self.network.actors["registry"] = self.registry
         self._agents: list[NodeAgent] = []
         self._views: dict[str, NodeView] = {}
         self._pool = PoolBrain("pool", 1, PoolRules(lease_term_ms=60_000))
         self._n_words = 0
         self._capability = ENGLISH
+
+    def replace_dispatcher(self, boot: str) -> None:
+        """A Dispatcher that knows nothing, in the place of the one before."""
+        self.brain = DispatchBrain(boot, *self._rules)
+        self.dispatcher = Dispatcher(boot, self.brain, self.store, self.network, CleanupRules(), store_wait_s=0.2)
+        self.network.actors["dispatcher"] = self.dispatcher
 
     async def __aenter__(self) -> Self:
         return self

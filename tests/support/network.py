@@ -191,18 +191,22 @@ class Dispatcher:
         assert isinstance(found, tuple)
         return found, self._mail(client_id)
 
-    def poll(self, client_id: str, acked: int, *, is_resync: bool) -> Mail:
-        """A client's poll: its mail."""
+    def poll(self, client_id: str, boot: str, acked: int, *, is_resync: bool) -> Mail:
+        """A client's poll: its mail. A number of another mailbox acknowledges nothing."""
         self.hear(ClientPolled(client_id))
         box = self.mail.setdefault(client_id, Mailbox())
-        box.acknowledge(acked)
+        if boot == self._boot(client_id):
+            box.acknowledge(acked)
         if is_resync:
             box.resync()
         return self._mail(client_id)
 
     def _mail(self, client_id: str) -> Mail:
         last, events = self.mail.setdefault(client_id, Mailbox()).take()
-        return Mail(boot=f"boot.{self._lives[client_id]}", last=last, events=events)
+        return Mail(boot=self._boot(client_id), last=last, events=events)
+
+    def _boot(self, client_id: str) -> str:
+        return f"boot.{self._lives[client_id]:03}"
 
 
 class Agent:
@@ -370,7 +374,7 @@ class Client:
         self.is_asleep = False
         self.n_lives = 0
         self._jobs: dict[str, Want] = {}
-        self._boot = "boot.0"
+        self._boot = "boot.000"
         self._acked = 0
         self._is_resync = False
         self._unhandled: deque[ClientEvent] = deque()
@@ -443,7 +447,7 @@ class Client:
         if self.is_asleep:
             self.world.net.after(200, self._poll)
             return
-        acked, is_resync = self._acked, self._is_resync
+        boot, acked, is_resync = self._boot, self._acked, self._is_resync
         self._is_resync = False
 
         def answered(mail: Mail) -> None:
@@ -455,7 +459,7 @@ class Client:
             self._poll()
 
         poll = self.world.dispatcher.poll
-        self.world.net.call(lambda: poll(self.client_id, acked, is_resync=is_resync), answered, failed)
+        self.world.net.call(lambda: poll(self.client_id, boot, acked, is_resync=is_resync), answered, failed)
 
     def _take(self, mail: Mail) -> None:
         """Mail overlaps after a resync and has a hole when an answer was lost or is still on its way."""
@@ -463,7 +467,7 @@ class Client:
             return
         first = mail.last - len(mail.events) + 1
         if mail.boot != self._boot:
-            self._boot, self._acked = mail.boot, first - 1
+            self._boot, self._acked = mail.boot, 0
             self.n_lives += 1
             self._unhandled.clear()
             for want in self.wants.values():

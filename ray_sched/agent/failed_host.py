@@ -1,0 +1,50 @@
+"""The host of an engine that cannot even be made: a wrong name or option in the node's labels.
+
+The node joins all the same, never ready, and every heartbeat says what is wrong with it.
+"""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+from ray_sched.agent.engine import EngineResult, Samples, Work
+from ray_sched.core.capability import Capability
+from ray_sched.core.errors import SchedError
+
+
+class FailedHost:
+    """Raises its error at ``start`` and is asked nothing after that."""
+
+    def __init__(self, error: SchedError) -> None:
+        self._error = error
+
+    async def start(self) -> None:
+        """Raise the error."""
+        raise self._error
+
+    async def stop(self) -> None:
+        """Nothing was started."""
+
+    def capability(self) -> Capability:
+        """Never asked: the engine is not loaded."""
+        self._refuse()
+
+    def admit(self, work: Work) -> str | None:
+        """Why nothing is taken."""
+        del work
+        return self._error.message
+
+    async def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        """Never asked: nothing is admitted."""
+        del work, audio, emit_partial
+        self._refuse()
+
+    async def cancel(self, job_id: str, attempt: int) -> None:
+        """Nothing runs."""
+
+    def _refuse(self) -> NoReturn:
+        raise self._error
+
+    @property
+    def why_unhealthy(self) -> str:
+        """What is wrong."""
+        return self._error.message

@@ -1,0 +1,68 @@
+"""The verbs under one roof. Imports no Ray: ``--help`` is fast, and Ray reads its environment when it is imported."""
+
+from pathlib import Path
+
+import typer
+
+from ray_sched.cli import (
+    cleanup,
+    demo,
+    down,
+    drain,
+    explain,
+    jobs,
+    nodes,
+    pools,
+    status,
+    submit,
+    top,
+    up,
+)
+from ray_sched.cli.bench import bench
+from ray_sched.cli.call import ADDRESS, CONFIG, DATA_DIR, JSON, VERBOSE, Said, verb
+from ray_sched.cli.exits import epilog
+
+app = typer.Typer(
+    name="ray-sched",
+    help="An actor-model scheduler on Ray for real-time speech jobs. Begin with: ray-sched demo",
+    epilog=epilog(),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+VERBS = (
+    demo.demo,
+    up.up,
+    down.down,
+    status.status,
+    nodes.nodes,
+    pools.pools,
+    jobs.jobs,
+    explain.explain,
+    submit.submit,
+    drain.drain,
+    cleanup.cleanup,
+    top.top,
+)
+"""In the order of ``--help``."""
+
+for body in VERBS:
+    app.command()(verb(body))
+
+
+app.add_typer(bench, name="bench")
+
+
+@app.callback()
+def before_the_verb(
+    ctx: typer.Context,
+    config: Path | None = CONFIG,
+    address: str = ADDRESS,
+    json: bool = JSON,
+    data_dir: Path | None = DATA_DIR,
+    verbose: bool = VERBOSE,
+) -> None:
+    """Take the common options where they stand before the verb."""
+    ctx.obj = Said(config, address, json, data_dir, verbose)

@@ -1,0 +1,141 @@
+"""One call of the command line: the options every verb has, and how a verb's coroutine becomes a command."""
+
+import asyncio
+import functools
+import inspect
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, redirect_stdout
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import typer
+
+from ray_sched.cli.exits import UNKNOWN
+from ray_sched.cli.output import Output
+from ray_sched.cli.signals import Signals
+from ray_sched.core.errors import Code, SchedError
+
+if TYPE_CHECKING:
+    from ray_sched.settings import Settings
+    from ray_sched.system.start import Scheduler
+
+_PANEL = "Common options"
+CONFIG = typer.Option(None, "--config", help="YAML file with settings.", rich_help_panel=_PANEL)
+ADDRESS = typer.Option("", "--address", metavar="HOST:PORT", help="Where Ray is.", rich_help_panel=_PANEL)
+JSON = typer.Option(False, "--json", help="Print one JSON value.", rich_help_panel=_PANEL)
+DATA_DIR = typer.Option(None, "--data-dir", help="Where the scheduler keeps its data.", rich_help_panel=_PANEL)
+VERBOSE = typer.Option(False, "--verbose", help="Log more, and show tracebacks.", rich_help_panel=_PANEL)
+
+Body = Callable[..., Awaitable[int | None]]
+"""A verb: takes its Call and its own options, returns the exit status."""
+
+
+class Said(NamedTuple):
+    """The common options, as far as they were given."""
+
+    config: Path | None = None
+    address: str = ""
+    json: bool = False
+    data_dir: Path | None = None
+    verbose: bool = False
+
+
+class Call:
+    """What a verb works with."""
+
+    def __init__(self, said: Said) -> None:
+        self._said = said
+        self.is_verbose = said.verbose
+        self.out = Output(is_json=said.json)
+        self.signals = Signals()
+        self.last_words = "interrupted"
+        """The one sentence after Ctrl-C; a verb may have a better one."""
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """The settings: options go before variables, variables before the file. Raises INVALID_CONFIGURATION."""
+        from ray_sched.settings import load_settings
+
+        told = {"address": self._said.address, "data_dir": self._said.data_dir}
+        return load_settings(self._said.config).model_copy(update={k: v for k, v in told.items() if v})
+
+    @asynccontextmanager
+    async def scheduler(self) -> AsyncIterator["Scheduler"]:
+        """The scheduler that runs already. Raises NO_CLUSTER, UNAUTHENTICATED or SCHEDULER_NOT_RUNNING."""
+        from ray_sched.system.api import find_address
+        from ray_sched.system.ray_session import connect_ray, disconnect_ray
+        from ray_sched.system.start import Scheduler
+
+        connect_ray(find_address(self.settings), self.settings.namespace)
+        try:
+            yield Scheduler(self.settings)
+        finally:
+            disconnect_ray()
+
+
+def verb(body: Body) -> Callable[..., None]:
+    """The command of a verb: its own options and the common ones; errors become a sentence and an exit status."""
+
+    @functools.wraps(body)
+    def command(ctx: typer.Context, **options: Any) -> None:
+        early: Said = ctx.obj or Said()
+        late = {name: value for name in Said._fields if (value := options.pop(name))}
+        call = Call(early._replace(**late))
+        if status := run_call(call, body, options):
+            raise typer.Exit(status)
+
+    own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
+    shared = {"config": Path | None, "address": str, "json": bool, "data_dir": Path | None, "verbose": bool}
+    defaults = dict(zip(shared, (CONFIG, ADDRESS, JSON, DATA_DIR, VERBOSE), strict=True))
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+        *own,
+        *(inspect.Parameter(name, keyword, default=defaults[name], annotation=kind) for name, kind in shared.items()),
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def run_call(call: Call, body: Body, options: dict[str, Any]) -> int:
+    """Run a verb to its exit status. Everything but the result goes to stderr."""
+    _begin_log(is_verbose=call.is_verbose)
+    with redirect_stdout(sys.stderr):
+        try:
+            return call.signals.run(_as_coroutine(body, call, options)) or 0
+        except SchedError as error:
+            return _tell(call, error.code, error.message, error.exit_status)
+        except asyncio.CancelledError:
+            return _tell(call, Code.CANCELLED, call.last_words, 128 + (call.signals.first or signal.SIGINT))
+        except typer.BadParameter:
+            raise
+        except Exception as error:  # noqa: BLE001  # a surprise ends the call, with a sentence instead of a page
+            if call.is_verbose:
+                traceback.print_exc()
+            where = "" if call.is_verbose else "; run it again with --verbose for the traceback"
+            told = " ".join(str(error).split())[:300]
+            return _tell(call, "DEFECT", f"this should not happen: {type(error).__name__}: {told}{where}", UNKNOWN)
+
+
+async def _as_coroutine(body: Body, call: Call, options: dict[str, Any]) -> int | None:
+    return await body(call, **options)
+
+
+def _tell(call: Call, code: str, sentence: str, status: int) -> int:
+    call.out.note(f"ray-sched: {sentence}")
+    if call.out.is_json and not call.out.has_shown:
+        call.out.show({"error": {"code": code, "message": sentence}})
+    return status
+
+
+def _begin_log(*, is_verbose: bool) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
+    logging.getLogger().setLevel(logging.INFO if is_verbose else logging.WARNING)
+    logging.getLogger("ray_sched").setLevel(logging.DEBUG if is_verbose else logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.INFO if is_verbose else logging.CRITICAL)

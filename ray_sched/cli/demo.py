@@ -1,0 +1,179 @@
+"""``ray-sched demo``: a private cluster on this machine, real speech, and proof that nothing is left behind."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from msgspec import Struct
+from rich.console import RenderableType
+
+from ray_sched.cli.call import Call
+from ray_sched.cli.exits import exit_status
+from ray_sched.cli.rows import Row, SpeechFolder, rows_table
+from ray_sched.cli.wanted import demand, is_covered, not_covered
+from ray_sched.core.capability import TTS, Demand
+
+if TYPE_CHECKING:
+    from ray_sched.settings import Settings
+    from ray_sched.system.api import Client
+    from ray_sched.system.start import Scheduler
+
+_SESSION = "demo"
+_RELEASE_S = 2.0
+"""Bytes of the last job may take this long to be gone."""
+_LOOK_S = 0.1
+
+
+class DemoReport(Struct, kw_only=True):
+    """What ``demo --json`` prints."""
+
+    utterances: list[Row]
+    wer: float | None
+    """Over all files with a known transcript."""
+    ledger_bytes: int
+    """Audio and speech in the client and on the nodes, after the last result."""
+    object_store_bytes: int
+    """Used in Ray's object stores after the last result."""
+    object_store_objects: int
+
+
+async def demo(
+    call: Call,
+    audio: Annotated[
+        list[Path] | None, typer.Argument(help="Audio files; without any, five recordings that come with the package.")
+    ] = None,
+    src: Annotated[str, typer.Option("--from", help="Language that is spoken.")] = "en",
+    to: Annotated[str | None, typer.Option("--to", help="Language to translate into and to speak, such as es.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the spoken translations.")] = Path("ray-sched-demo"),
+    nodes: Annotated[int | None, typer.Option(min=1, max=64, help="Nodes to start. [local.nodes]")] = None,
+) -> int:
+    """Recognise speech on a private cluster on this machine: real Ray, real Redis, nothing left behind.
+
+    With --to es it is translated and spoken, too, where Apertium and eSpeak NG are installed.
+    """
+    from ray_sched.client.audio import describe
+    from ray_sched.data import samples
+
+    call.last_words = "interrupted; nothing is left running"
+    wanted = demand(src, to, speech=to is not None)
+    files = audio or [sample.path for sample in samples()]
+    settings = call.settings
+    for file in files:
+        describe(file, max_duration_s=settings.client.max_audio_s)
+    async with _private_scheduler(call, nodes) as (scheduler, own_settings):
+        wanted = await _possible(call, scheduler, wanted)
+        report = await _recognise(scheduler, own_settings, files, wanted, _Show(call, SpeechFolder(out, files)))
+        call.out.show(report, *_page(report))
+    return next((exit_status(row.error.code) for row in report.utterances if row.error), 0)
+
+
+class _Show:
+    """Where results go."""
+
+    def __init__(self, call: Call, speech: SpeechFolder) -> None:
+        self.out = call.out
+        self.speech = speech
+
+
+@asynccontextmanager
+async def _private_scheduler(call: Call, n_nodes: int | None) -> "AsyncIterator[tuple[Scheduler, Settings]]":
+    """A Ray, a Redis and a scheduler of our own, and a data directory that is removed."""
+    from ray_sched.cli.local_nodes import for_one_machine, local_nodes
+    from ray_sched.settings import StoreRules
+    from ray_sched.system.running import running
+
+    settings = for_one_machine(call.settings, n_nodes)
+    with tempfile.TemporaryDirectory(prefix="ray_sched-demo-") as home:
+        settings = settings.model_copy(update={"data_dir": Path(home), "store": StoreRules(), "address": ""})
+        async with AsyncExitStack() as stack:
+            with call.out.steps():
+                starting = running(
+                    settings,
+                    local_nodes=local_nodes(settings.local),
+                    drain_s=0,
+                    is_head_a_node=True,
+                    say=call.out.step,
+                )
+                scheduler = await stack.enter_async_context(starting)
+                call.out.step(f"waiting for {settings.local.nodes} nodes to load the {settings.local.engine} engine")
+                await scheduler.wait_for_nodes(settings.local.nodes)
+            yield scheduler, settings
+
+
+async def _possible(call: Call, scheduler: "Scheduler", wanted: Demand) -> Demand:
+    """What the nodes can do of what is wanted: speech is left out where nobody speaks. Raises NO_AVAILABLE_NODE."""
+    rows = await scheduler.nodes()
+    if not is_covered(wanted, rows) and TTS in wanted.services:
+        silent = Demand(src=wanted.src, tgt=wanted.tgt, services=tuple(s for s in wanted.services if s != TTS))
+        if is_covered(silent, rows):
+            call.out.note(f"no node speaks {wanted.tgt}, so there is text only; on Debian run: apt install espeak-ng")
+            return silent
+    if not is_covered(wanted, rows):
+        raise not_covered(wanted, rows)
+    return wanted
+
+
+async def _recognise(
+    scheduler: "Scheduler", settings: "Settings", files: list[Path], wanted: Demand, show: _Show
+) -> DemoReport:
+    from ray_sched.system.api import Client
+    from ray_sched.system.store_stats import object_store_stats
+
+    before = object_store_stats()
+    rows: list[Row] = []
+    async with Client(settings) as client:
+        with show.out.progress("recognising", len(files)) as bar:
+            stream = client.map(
+                files, src=wanted.src, tgt=wanted.tgt, speech=TTS in wanted.services, session=_SESSION, order="input"
+            )
+            async with aclosing(stream):
+                async for result in stream:
+                    file = files[len(rows)]
+                    rows.append(Row.of(file, result))
+                    rows[-1].speech_file = show.speech.write(file, result)
+                    bar.advance(bar.task_ids[0])
+        ledger_bytes, after = await _bytes_left(scheduler, client), object_store_stats()
+        for _ in range(round(_RELEASE_S / _LOOK_S)):
+            if not ledger_bytes and after.bytes_used <= before.bytes_used:
+                break
+            await asyncio.sleep(_LOOK_S)
+            ledger_bytes, after = await _bytes_left(scheduler, client), object_store_stats()
+    return DemoReport(
+        utterances=rows,
+        wer=_word_error_rates(rows, wanted.src),
+        ledger_bytes=ledger_bytes,
+        object_store_bytes=after.bytes_used,
+        object_store_objects=after.n_objects,
+    )
+
+
+async def _bytes_left(scheduler: "Scheduler", client: "Client") -> int:
+    """What the client holds and what the nodes hold, by their last heartbeats."""
+    return client.ledger.bytes_in() + sum(row.audio_bytes + row.speech_bytes for row in await scheduler.nodes())
+
+
+def _word_error_rates(rows: list[Row], src: str) -> float | None:
+    """Fill in each row's rate where the transcript is known; returns the rate over all of them."""
+    from ray_sched.data import samples
+    from ray_sched.observe.wer import word_error_rate
+
+    known = {sample.path.name: sample.transcript for sample in samples() if sample.language == src}
+    pairs = []
+    for row in rows:
+        transcript = known.get(Path(row.file).name)
+        if transcript and not row.error:
+            pairs.append((transcript, row.text))
+            row.wer = round(word_error_rate(pairs[-1:]), 4)
+    return round(word_error_rate(pairs), 4) if pairs else None
+
+
+def _page(report: DemoReport) -> list[RenderableType]:
+    page: list[RenderableType] = [rows_table(report.utterances)]
+    if report.wer is not None:
+        page.append(f"word error rate: {report.wer * 100:.1f} %")
+    page.append(f"ledger: {report.ledger_bytes} bytes; Ray's object store: {report.object_store_bytes} bytes")
+    return page

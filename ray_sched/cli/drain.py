@@ -1,0 +1,46 @@
+"""``ray-sched drain``: let a node finish its work and leave."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ray_sched.cli.call import Call
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.node import NodeStatus
+
+if TYPE_CHECKING:
+    from ray_sched.system.start import Scheduler
+
+_LOOK_S = 0.25
+_GRACE_S = 15.0
+_LEFT = (NodeStatus.GONE, NodeStatus.LOST)
+
+
+async def drain(
+    call: Call,
+    node: Annotated[str, typer.Argument(help="A node's name, as nodes lists it.")],
+    deadline_s: Annotated[
+        float | None, typer.Option("--deadline-s", min=0, help="Its jobs may take this long. [nodes.drain_deadline_ms]")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the node has left.")] = False,
+) -> None:
+    """Let a node finish its jobs and leave; it gets no new ones."""
+    limit_s = call.settings.nodes.drain_deadline_ms / 1000 if deadline_s is None else deadline_s
+    async with call.scheduler() as scheduler, asyncio.timeout(limit_s + _GRACE_S):
+        await scheduler.drain_node(node, deadline_s)
+        state = await _state(scheduler, node)
+        with call.out.steps():
+            if wait:
+                call.out.step(f"waiting for {node} to finish")
+            while wait and state not in _LEFT:
+                await asyncio.sleep(_LOOK_S)
+                state = await _state(scheduler, node)
+    call.out.show({"node": node, "status": state}, f"{node} is {state}")
+
+
+async def _state(scheduler: "Scheduler", node: str) -> str:
+    for row in await scheduler.nodes():
+        if row.node == node:
+            return row.status
+    raise SchedError(Code.UNKNOWN_NODE, f"there is no node {node!r} any more")

@@ -1,0 +1,24 @@
+"""Exit statuses, and the sentences that go with them."""
+
+from collections import defaultdict
+
+from ray_sched.core.errors import EXIT_STATUS, Code
+
+UNKNOWN = 70
+"""An error nobody foresaw: a defect of ours."""
+_OTHERS = {0: "done", 1: "another failed job", 2: "wrong command line", UNKNOWN: "a defect, see --verbose"}
+_OTHERS |= {130: "Ctrl-C", 143: "SIGTERM"}
+
+
+def epilog() -> str:
+    """All exit statuses in one paragraph, for ``--help``."""
+    words: dict[int, list[str]] = defaultdict(list)
+    for code, number in EXIT_STATUS.items():
+        words[number].append(code.lower().replace("_", " "))
+    told = {number: " or ".join(names) for number, names in words.items()} | _OTHERS
+    return "Exit status: " + ", ".join(f"{number} {told[number]}" for number in sorted(told)) + "."
+
+
+def exit_status(code: Code | None) -> int:
+    """For the error of a job; None for one that completed."""
+    return 0 if code is None else EXIT_STATUS.get(code, 1)

@@ -1,0 +1,38 @@
+"""``ray-sched explain``: why a job is where it is."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import RenderableType
+
+from ray_sched.cli.call import Call
+from ray_sched.cli.output import add_row, table
+
+if TYPE_CHECKING:
+    from ray_sched.core.views import Explanation, NodeVerdict
+
+
+async def explain(call: Call, job: Annotated[str, typer.Argument(help="A job's id, as jobs lists it.")]) -> None:
+    """Say why a job is where it is: in a sentence, node by node, and what happened to it."""
+    async with call.scheduler() as scheduler:
+        told = await scheduler.explain(job)
+    call.out.show(told, *_page(told))
+
+
+def _page(told: "Explanation") -> list[RenderableType]:
+    job = told.job
+    ahead = "" if told.ahead is None else f"; {told.ahead} jobs are ahead of it"
+    verdicts = table("node", "verdict", "why")
+    for verdict in told.nodes:
+        add_row(verdicts, verdict.node, *_verdict(verdict))
+    story = table("ms", "attempt", "what happened", right=("ms", "attempt"))
+    for at_ms, attempt, what in told.story:
+        add_row(story, at_ms, attempt, what)
+    return [f"{job.job_id} ({job.pair}, {'+'.join(job.services)}) {told.summary}{ahead}", verdicts, story]
+
+
+def _verdict(verdict: "NodeVerdict") -> tuple[str, str]:
+    if verdict.score is None:
+        return verdict.reason, verdict.sentence
+    parts = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in verdict.parts.items())
+    return f"score {verdict.score:g}", f"{parts}; smaller is better"

@@ -1,0 +1,121 @@
+"""Results as ``demo`` and ``submit`` print them, and the sound files they write."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from rich.table import Table
+
+from ray_sched.cli.output import add_row, table
+from ray_sched.core.errors import Code, Refusal, SchedError
+
+if TYPE_CHECKING:
+    from ray_sched.client.results import Result
+
+
+class RowError(Struct, frozen=True, kw_only=True):
+    """What went wrong with one file."""
+
+    code: Code
+    message: str
+
+
+class Row(Struct, kw_only=True):
+    """One file and what became of it."""
+
+    file: str
+    job_id: str = ""
+    status: str = "refused"
+    node: str = ""
+    pair: str = ""
+    text: str = ""
+    translation: str = ""
+    audio_s: float = 0.0
+    wait_ms: int = 0
+    """From submission until a node had the audio."""
+    run_ms: int = 0
+    wer: float | None = None
+    """Word error rate, where the transcript is known."""
+    speech_file: str = ""
+    error: RowError | None = None
+
+    @classmethod
+    def of(cls, file: Path, result: "Result") -> "Row":
+        """The row of a result."""
+        return cls(
+            file=str(file),
+            job_id=result.job_id,
+            status=result.status,
+            node=result.node,
+            pair=result.pair,
+            text=result.text,
+            translation=result.translation,
+            audio_s=round(result.audio_ms / 1000, 3),
+            wait_ms=result.wait_ms,
+            run_ms=result.run_ms,
+            error=_error(result.error) if result.error else None,
+        )
+
+    @classmethod
+    def refused(cls, file: Path, pair: str, error: SchedError) -> "Row":
+        """The row of a file that was never submitted."""
+        return cls(file=str(file), pair=pair, error=RowError(code=error.code, message=error.message))
+
+
+def rows_table(rows: list[Row]) -> Table:
+    """For people; columns nobody filled are left out."""
+    extra = {name: heading for name, heading in _EXTRA.items() if any(getattr(row, name) for row in rows)}
+    if any(row.wer is not None for row in rows):
+        extra["wer"] = "WER %"
+    made = table("file", "node", "pair", "text", *_NUMBERS, *extra.values(), right=(*_NUMBERS, "WER %"))
+    for row in rows:
+        text = f"{row.error.code}: {row.error.message}" if row.error else row.text
+        more = (_cell(row, name) for name in extra)
+        add_row(made, Path(row.file).name, row.node, row.pair, text, row.audio_s, row.wait_ms, row.run_ms, *more)
+    return made
+
+
+_NUMBERS = ("audio s", "wait ms", "run ms")
+_EXTRA = {"translation": "translation", "speech_file": "speech"}
+
+
+def _cell(row: Row, name: str) -> object:
+    if name == "wer":
+        return None if row.wer is None else f"{row.wer * 100:.1f}"
+    return getattr(row, name)
+
+
+def _error(refusal: Refusal) -> RowError:
+    return RowError(code=refusal.code, message=refusal.message)
+
+
+class SpeechFolder:
+    """Where synthesised speech is written: ``<file stem>.<language>.wav``, never over a file that was read."""
+
+    def __init__(self, folder: Path, inputs: list[Path]) -> None:
+        self.folder = folder
+        self._taken = {path.resolve() for path in inputs}
+
+    def write(self, file: Path, result: "Result") -> str:
+        """Write the speech of a result, if it has one, and return the path. Raises INVALID_CONFIGURATION."""
+        from ray_sched.client.audio import write_wav
+
+        if not result.speech:
+            return ""
+        path = self._free(file, result.pair.partition(":")[2])
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_wav(path, result.speech, result.speech_rate_hz)
+        except OSError as error:
+            raise SchedError(
+                Code.INVALID_CONFIGURATION, f"{path} cannot be written ({error.strerror}); choose another --out"
+            ) from error
+        return str(path)
+
+    def _free(self, file: Path, language: str) -> Path:
+        path, number = self.folder / f"{file.stem}.{language}.wav", 1
+        while path.resolve() in self._taken:
+            number += 1
+            path = self.folder / f"{file.stem}-{number}.{language}.wav"
+        self._taken.add(path.resolve())
+        return path

@@ -1,0 +1,50 @@
+"""Ctrl-C and SIGTERM: the first calls the verb off, and it stops what it started; the next ones do not disturb that.
+
+A verb that wants to end in its own way takes them. Nothing here ends a process.
+"""
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Signals:
+    """The signals of one call of the command line."""
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        """The first signal heard."""
+        self._taken: asyncio.Queue[int] | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a verb. Raises CancelledError if a signal called it off."""
+        with asyncio.Runner() as runner:
+            return runner.run(self._listening(work))
+
+    async def _listening(self, work: Coroutine[Any, Any, T]) -> T:
+        loop = asyncio.get_running_loop()
+        self._task = task = loop.create_task(work)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._hear, number)
+        return await task
+
+    def _hear(self, number: int) -> None:
+        is_first, self.first = self.first is None, self.first or number
+        if self._taken is not None:
+            self._taken.put_nowait(number)
+        elif is_first and self._task:
+            self._task.cancel()
+
+    @contextmanager
+    def taken(self) -> Iterator["asyncio.Queue[int]"]:
+        """Within this block signals come through the queue and call nothing off."""
+        self._taken = asyncio.Queue()
+        try:
+            yield self._taken
+        finally:
+            self._taken = None

@@ -1,0 +1,42 @@
+"""``ray-sched status``: the scheduler in numbers."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+
+from ray_sched.cli.call import Call
+from ray_sched.cli.output import add_row, table
+
+if TYPE_CHECKING:
+    from ray_sched.core.views import ClusterView
+
+
+async def status(call: Call) -> None:
+    """Show the scheduler in numbers: jobs, slots, the ledger, what was counted."""
+    async with call.scheduler() as scheduler:
+        view = await scheduler.status()
+    call.out.show(view, *status_page(view))
+
+
+def status_page(view: "ClusterView") -> list[RenderableType]:
+    """For people."""
+    state = "draining" if view.is_draining else "running"
+    if view.store_error:
+        state += f"; Redis does not answer: {view.store_error}"
+    main = table("scheduler", state)
+    add_row(main, "jobs", _words(view.jobs) or "none")
+    add_row(main, "waiting for a slot", view.waiting)
+    add_row(main, "ended per second", view.ended_per_s)
+    add_row(main, "slots", f"{view.slots}, {view.free_slots} free")
+    add_row(main, "sessions", view.sessions)
+    add_row(main, "ledger", f"{view.held_bytes} bytes held by submitters, {view.stored_bytes} in the object store")
+    add_row(main, "counted", _words(view.counters) or "nothing yet")
+    if view.no_node:
+        add_row(main, "found no node", _words(view.no_node))
+    if view.rejected:
+        add_row(main, "rejected", _words(view.rejected))
+    return [main]
+
+
+def _words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n)

@@ -1,0 +1,160 @@
+"""``ray-sched up``: the scheduler in the foreground, with its Redis and, without an address, its Ray."""
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ray_sched.cli.call import Call
+from ray_sched.cli.main import INTERRUPTED
+from ray_sched.core.errors import Code, SchedError
+
+if TYPE_CHECKING:
+    from ray_sched.settings import Settings
+    from ray_sched.system.start import Scheduler
+
+log = logging.getLogger("ray_sched.up")
+
+_LOOK_S = 1.0
+_REPORT_S = 60.0
+_OTHERS_LEAVE_S = 10.0
+
+
+async def up(
+    call: Call,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Nodes of the Ray that is started here. [local.nodes]")
+    ] = None,
+    drain_s: Annotated[
+        float, typer.Option("--drain-s", min=0, help="Running jobs may take this long at the end.")
+    ] = 10,
+) -> int:
+    """Run the scheduler until Ctrl-C, SIGTERM or ray-sched down.
+
+    It joins the Ray cluster of --address or RAY_ADDRESS (which ray job submit sets), or starts a Ray on this machine.
+    Ctrl-C or SIGTERM lets running jobs end; a second one does not wait for them.
+    """
+    from ray_sched.cli.local_nodes import for_one_machine, local_nodes
+    from ray_sched.settings import ray_address_variable
+    from ray_sched.system.running import running
+
+    logging.getLogger("ray_sched").setLevel(logging.DEBUG if call.is_verbose else logging.INFO)
+    settings = call.settings
+    address = settings.address or ray_address_variable()
+    _refuse_second(settings)
+    if not address:
+        settings = for_one_machine(settings, nodes)
+    block = running(
+        settings,
+        address=address,
+        local_nodes=() if address else local_nodes(settings.local),
+        drain_s=0,
+        log_to_driver=True,
+        has_note=True,
+        is_head_a_node=True,
+        say=lambda step: log.info("%s", step),
+    )
+    try:
+        async with block as scheduler:
+            with call.signals.taken() as signals:
+                await _greet(call, settings, scheduler, address)
+                await _serve(scheduler, signals)
+                await _drain(scheduler, signals, drain_s)
+    except asyncio.CancelledError:  # a signal while it was starting: everything started has been stopped
+        log.info("called off while starting")
+    log.info("stopped")
+    return INTERRUPTED if call.signals.first == signal.SIGINT else 0
+
+
+def _refuse_second(settings: "Settings") -> None:
+    from ray_sched.system.start import Note
+
+    note = Note.read(settings.data_dir)
+    if note:
+        raise SchedError(
+            Code.INVALID_CONFIGURATION,
+            f"an up (process {note.pid}) runs on {settings.data_dir} already; stop it with ray-sched down, or use"
+            " another --data-dir",
+        )
+
+
+async def _greet(call: Call, settings: "Settings", scheduler: "Scheduler", address: str) -> None:
+    """Say what runs and how it is reached."""
+    from ray_sched.system.start import Note
+
+    note = Note.read(settings.data_dir)
+    where = note.address if note else address
+    whose = "joined" if address else f"started here with {settings.local.nodes} nodes"
+    redis = settings.store.redis_url.rpartition("@")[2] or f"embedded in {settings.data_dir}"
+    port = settings.local.dashboard_port
+    dashboard = f"http://127.0.0.1:{port}" if port and not address else ""
+    log.info("the scheduler is up; Ray at %s (%s), Redis %s", where, whose, redis)
+    if dashboard:
+        log.info("Ray's dashboard is at %s", dashboard)
+    log.info("from another shell: ray-sched submit FILE --from en, ray-sched status, ray-sched down")
+    await _report(scheduler)
+    if call.out.is_json:
+        call.out.show({
+            "address": where, "namespace": settings.namespace, "data_dir": str(settings.data_dir),
+            "redis": redis, "dashboard": dashboard,
+        })  # fmt: skip
+
+
+async def _serve(scheduler: "Scheduler", signals: "asyncio.Queue[int]") -> None:
+    """Report once a minute until a signal comes or the scheduler is gone."""
+    heard = asyncio.ensure_future(signals.get())
+    loop = asyncio.get_running_loop()
+    report_at = loop.time() + _REPORT_S
+    try:
+        while not (await asyncio.wait([heard], timeout=_LOOK_S))[0]:
+            if not await scheduler.is_running():
+                log.info("the scheduler was stopped by ray-sched down")
+                return
+            if loop.time() >= report_at:
+                report_at += _REPORT_S
+                await _report(scheduler)
+    finally:
+        heard.cancel()
+
+
+async def _report(scheduler: "Scheduler") -> None:
+    try:
+        view, rows = await scheduler.status(), await scheduler.nodes()
+    except SchedError as error:
+        log.warning("%s", error)
+        return
+    jobs = ", ".join(f"{n} {name}" for name, n in view.jobs.items() if n) or "none"
+    n_ready = sum(row.status == "ready" for row in rows)
+    told = "jobs: %s; nodes: %d of %d ready; slots: %d of %d free; backlog: %d"
+    log.info(told, jobs, n_ready, len(rows), view.free_slots, view.slots, view.waiting)
+
+
+async def _drain(scheduler: "Scheduler", signals: "asyncio.Queue[int]", drain_s: float) -> None:
+    """Stop the scheduler gently; a second signal stops waiting. What is left then, ``running`` ends."""
+    if not await scheduler.is_running():
+        await _let_down_finish(scheduler)
+        return
+    log.info("stopping; running jobs may take %g s more, or press Ctrl-C again", drain_s)
+    stopping = asyncio.ensure_future(scheduler.stop(drain_s))
+    heard = asyncio.ensure_future(signals.get())
+    await asyncio.wait([stopping, heard], return_when=asyncio.FIRST_COMPLETED)
+    if stopping.done():
+        n_left = await stopping
+        if n_left:
+            log.warning("%d jobs had not ended", n_left)
+    stopping.cancel()
+    heard.cancel()
+    await asyncio.gather(stopping, heard, return_exceptions=True)
+
+
+async def _let_down_finish(scheduler: "Scheduler") -> None:
+    """``down`` is connected to the Ray that we are about to end: it comes first."""
+    try:
+        async with asyncio.timeout(_OTHERS_LEAVE_S):
+            while not await scheduler.is_gone():  # noqa: ASYNC110  # Ray has no event for it
+                await asyncio.sleep(_LOOK_S / 10)
+    except TimeoutError:
+        return
+    await asyncio.sleep(_LOOK_S)
