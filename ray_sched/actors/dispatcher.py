@@ -108,11 +108,13 @@ class Dispatcher:
     async def client(self, raw: bytes) -> bytes:
         """Take a client's batch; answer with one Answer for each Submit and Cancel, and with its mail."""
         batch = decode(raw, ClientBatch)
-        client = self._client(batch.client_id)
+        client = self._client(batch.client_id, batch.poller)
         refusal = self._refuse_poller(client, batch.poller)
         if refusal:
             return encode(ClientReply(answers=(), mail=self._mail(client, refusal)))
         if self._store_error and any(isinstance(message, Submit) for message in batch.messages):
+            others = tuple(message for message in batch.messages if not isinstance(message, Submit))
+            self._decide(ClientSpoke(batch.client_id, others))
             return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
         effects, saved = self._decide(ClientSpoke(batch.client_id, batch.messages))
         if saved is not None:
@@ -125,12 +127,13 @@ class Dispatcher:
     async def poll(self, raw: bytes) -> bytes:
         """Wait for a client's mail, about two seconds at most."""
         poll = decode(raw, Poll)
-        client = self._client(poll.client_id)
+        client = self._client(poll.client_id, poll.poller)
         refusal = self._refuse_poller(client, poll.poller)
         if refusal:
             return encode(self._mail(client, refusal))
         client.held_bytes, client.stored_bytes = poll.held_bytes, poll.stored_bytes
-        client.mailbox.acknowledge(poll.acked)
+        if poll.boot == client.box_name:
+            client.mailbox.acknowledge(poll.acked)
         if poll.is_resync:
             client.mailbox.resync()
         await self._turn(ClientPolled(poll.client_id))
@@ -140,19 +143,22 @@ class Dispatcher:
                 await asyncio.wait_for(client.has_mail.wait(), _POLL_WAIT_S)
         return encode(self._mail(client))
 
-    def _client(self, client_id: str) -> _Client:
-        if client_id not in self._clients:
+    def _client(self, client_id: str, poller: int = 0) -> _Client:
+        """The client of this id. A newer process of it begins with an empty mailbox and asks for what it wants."""
+        client = self._clients.get(client_id)
+        if client is None or poller > client.poller > 0:
             self._n_boxes += 1
-            self._clients[client_id] = _Client(f"{self._boot}/{self._n_boxes}")
-        return self._clients[client_id]
+            replaced, client = client, _Client(f"{self._boot}/{self._n_boxes}")
+            self._clients[client_id] = client
+            if replaced:
+                replaced.has_mail.set()
+        client.poller = max(client.poller, poller)
+        return client
 
     def _refuse_poller(self, client: _Client, poller: int) -> Refusal | None:
-        """The newest process of a client id is the client; it gets again what an older one had not acknowledged."""
+        """The newest process of a client id is the client; the others are told so."""
         if poller < client.poller:
             return Refusal(code=Code.CLIENT_REPLACED, message="a newer process has taken over this client id")
-        if poller > client.poller:
-            client.poller = poller
-            client.mailbox.resync()
         return None
 
     def _refuse_all(self, batch: ClientBatch) -> tuple[Answer, ...]:

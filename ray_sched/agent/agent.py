@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 _CALL_TIMEOUT_S = 5.0
 _REPEAT_AFTER_S = 0.2
 _BYTES_PER_SAMPLE = 2
+_KEEP_SPEECH_S = 300.0
+"""Speech that nobody fetched, and that nobody said would not be fetched, is dropped after this long."""
 
 
 class Host(Protocol):
@@ -249,6 +251,7 @@ class NodeAgent:
         if result.speech:
             self._speech[key] = result.speech
             self._book.keep_speech(key, len(result.speech))
+            asyncio.get_running_loop().call_later(_KEEP_SPEECH_S, self._drop_speech, key)
         message = RunFinished(
             job_id=key[0],
             attempt=key[1],

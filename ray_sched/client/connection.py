@@ -123,6 +123,7 @@ class Connection:
             poll = Poll(
                 client_id=self._client_id,
                 poller=self._poller,
+                boot=self._box,
                 acked=self._acked,
                 is_resync=self._is_resync,
                 held_bytes=held,

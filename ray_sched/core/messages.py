@@ -113,7 +113,7 @@ class ClientBatch(Message, frozen=True, kw_only=True):
 
     client_id: Text
     poller: Count
-    """Start time of the client process in ns; the newest process of a client id wins."""
+    """Start time of the client process in microseconds; the newest process of a client id wins."""
     messages: Annotated[tuple[ClientMessage, ...], Meta(max_length=20_000)]
 
 
