@@ -1,0 +1,97 @@
+import logging
+
+import numpy as np
+import pytest
+
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.messages import ClientBatch, ClientReply, Mail, Poll, Submit
+from ray_sched.core.messages import JobSpec as Spec
+from ray_sched.core.ports import ForgetJob, SaveJob
+from ray_sched.wire.codec import decode, encode
+from tests.support.in_process import InProcess
+
+SECOND = np.zeros(16_000, np.int16)
+
+
+async def test_each_clean_up_logs_one_line_with_count_and_bytes(caplog: pytest.LogCaptureFixture) -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client:
+            for handle in client.submit_many([SECOND] * 3, src="en"):
+                await handle
+        records = {
+            change.job_id: len(change.record)
+            for commit in system.store.commits
+            for change in commit
+            if isinstance(change, SaveJob)
+        }
+        caplog.set_level(logging.INFO)
+        caplog.clear()
+        removed = await system.dispatcher.cleanup(0)
+        lines = [record.getMessage() for record in caplog.records if "clean-up" in record.getMessage()]
+        n_bytes = sum(records.values())
+        assert lines == [f"clean-up: 3 finished jobs removed ({n_bytes} bytes), 0 younger ones kept"]
+        assert removed == {"jobs": 3, "record_bytes": n_bytes, "kept": 0}
+        forgotten = [change for change in system.store.commits[-1] if isinstance(change, ForgetJob)]
+        assert {change.job_id for change in forgotten} == set(records)
+
+
+async def test_the_clean_up_tick_keeps_what_ended_within_the_keep_time() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client:
+            await client.submit(SECOND, src="en")
+        await system.dispatcher.tick("cleanup")
+        assert len(system.brain.jobs) == 1
+
+
+async def test_a_message_that_does_not_fit_is_refused_and_changes_nothing() -> None:
+    async with InProcess() as system:
+        for method in (
+            system.dispatcher.client,
+            system.dispatcher.poll,
+            system.dispatcher.agent,
+            system.dispatcher.offer,
+        ):
+            with pytest.raises(SchedError) as error:
+                await method(b"\x93garbage")
+            assert error.value.code is Code.INVALID_MESSAGE
+        assert system.store.commits == []
+
+
+async def test_one_job_costs_two_commits_and_a_batch_of_jobs_costs_no_more() -> None:
+    async with InProcess() as system:
+        await system.add_node("a", slots=64)
+        async with system.client() as client:
+            await client.submit(SECOND, src="en")
+            assert len(system.store.commits) == 2
+            await client.submit_many([SECOND] * 50, src="en")[-1]
+            assert len(system.store.commits) <= 2 + 8
+            assert system.network.calls["push"] <= 1 + 4
+
+
+async def test_events_are_repeated_until_they_are_acknowledged() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        submit = Submit(spec=Spec(request_id="r", src="en", tgt="en"))
+        batch = ClientBatch(client_id="c", poller=1, messages=(submit,))
+        reply = decode(await system.dispatcher.client(encode(batch)), ClientReply)
+        assert [type(event).__name__ for event in reply.mail.events] == ["Assigned"]
+
+        async def poll(acked: int, *, is_resync: bool) -> Mail:
+            asked = Poll(client_id="c", poller=1, boot=reply.mail.boot, acked=acked, is_resync=is_resync)
+            return decode(await system.dispatcher.poll(encode(asked)), Mail)
+
+        again = await poll(0, is_resync=True)
+        assert again.events == reply.mail.events
+        assert (await poll(again.last, is_resync=True)).events == ()
+
+
+async def test_a_second_process_with_an_older_start_is_told_that_it_was_replaced() -> None:
+    async with InProcess() as system:
+        new = ClientBatch(client_id="c", poller=2, messages=())
+        old = ClientBatch(client_id="c", poller=1, messages=())
+        await system.dispatcher.client(encode(new))
+        reply = decode(await system.dispatcher.client(encode(old)), ClientReply)
+        assert reply.mail.refusal is not None
+        assert reply.mail.refusal.code is Code.CLIENT_REPLACED

@@ -1,0 +1,153 @@
+"""The Registry's shell with a fake Ray, by sending it ticks."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from ray_sched.actors.node_registry import NodeRegistry
+from ray_sched.actors.pool import Pool
+from ray_sched.core.capability import Capability
+from ray_sched.core.effects import SpawnAgent
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.messages import BeatReply, Heartbeat, LeaseReceipt, PoolOffer
+from ray_sched.core.node import NodeRecord
+from ray_sched.core.pool import PoolBrain
+from ray_sched.core.ports import SaveNode
+from ray_sched.core.registry import RayNode, RegistryBrain
+from ray_sched.core.rules import NodeRules, PoolRules
+from ray_sched.wire.codec import decode, encode
+from tests.support.in_process import MemoryStore, Network
+
+CAPABILITY = Capability(engine="echo", asr=("en",))
+LABELS = {"ray-sched.io/engine": "echo", "ray-sched.io/asr": "en", "ray-sched.io/node": "a", "ray-sched.io/slots": "2"}
+
+
+class FakeAgent:
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
+    async def wait_until_over(self) -> None:
+        await self.over.wait()
+
+
+class FakeDispatcher:
+    def __init__(self) -> None:
+        self.offers: list[PoolOffer] = []
+
+    async def offer(self, raw: bytes) -> bytes:
+        self.offers.append(decode(raw, PoolOffer))
+        return encode(LeaseReceipt(spent={"a": 1}))
+
+
+class FakeRay:
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.listed = [RayNode(ray_node_id="f" * 56, labels=LABELS)]
+        self.spawned: list[SpawnAgent] = []
+        self.ended: list[str] = []
+
+    async def nodes(self) -> list[RayNode]:
+        return self.listed
+
+    async def spawn_agent(self, spawn: SpawnAgent) -> None:
+        self.spawned.append(spawn)
+        self._network.actors[spawn.agent] = FakeAgent()
+
+    async def open_pool(self, pool: str) -> None:
+        brain = PoolBrain(pool.removeprefix("pool:"), 1, PoolRules())
+        self._network.actors[pool] = Pool(brain, self._network)
+
+    async def end_actor(self, name: str) -> None:
+        self.ended.append(name)
+
+
+class World:
+    def __init__(self) -> None:
+        self.network = Network()
+        self.ray = FakeRay(self.network)
+        self.store = MemoryStore()
+        self.dispatcher = FakeDispatcher()
+        self.network.actors["dispatcher"] = self.dispatcher
+        brain = RegistryBrain(1, NodeRules(respawn_delay_ms=1), PoolRules())
+        self.registry = NodeRegistry(brain, self.store, self.network, self.ray)
+
+    async def beat(self, incarnation: int = 1) -> BeatReply:
+        beat = Heartbeat(
+            node="a", incarnation=incarnation, is_loaded=True, is_healthy=True, capability=CAPABILITY, running=0
+        )
+        return decode(await self.registry.beat(encode(beat)), BeatReply)
+
+    async def join(self) -> None:
+        await self.registry.tick("poll")
+        await until(lambda: "agent:a" in self.network.actors)
+        await self.beat()
+        await until(lambda: self.dispatcher.offers)
+
+
+async def until(is_so: Callable[[], Any], tick: Callable[[], Awaitable[None]] | None = None) -> None:
+    async with asyncio.timeout(5):
+        while not is_so():
+            if tick:
+                await tick()
+            await asyncio.sleep(0.002)
+
+
+async def test_a_labelled_node_gets_an_agent_is_saved_and_its_slots_are_offered() -> None:
+    world = World()
+    await world.join()
+    assert [(spawn.node, spawn.incarnation, spawn.slots) for spawn in world.ray.spawned] == [("a", 1, 2)]
+    offer = world.dispatcher.offers[-1]
+    assert [(node.node, node.slots, node.why) for node in offer.nodes] == [("a", 2, None)]
+    saved = [change for commit in world.store.commits for change in commit]
+    assert isinstance(saved[0], SaveNode)
+    assert msgspec.json.decode(saved[0].record, type=NodeRecord).incarnation == 1
+
+
+async def test_the_death_of_an_agents_process_is_noticed_at_once_and_a_new_incarnation_started() -> None:
+    world = World()
+    await world.join()
+    world.network.actors["agent:a"].over.set()
+    await until(lambda: len(world.ray.spawned) == 2, lambda: world.registry.tick("poll"))
+    assert world.ray.spawned[1].incarnation == 2
+    assert "agent:a" in world.ray.ended
+    assert not (await world.beat(incarnation=1)).is_current
+    assert (await world.beat(incarnation=2)).is_current
+
+
+async def test_a_drained_node_is_offered_no_more_ends_and_stays_away() -> None:
+    world = World()
+    await world.join()
+    await world.registry.drain("a", None)
+    assert (await world.beat()).is_draining
+    await until(lambda: world.dispatcher.offers[-1].nodes[0].slots == 0)
+
+    async def beat_and_watch() -> None:
+        await world.beat()
+        await world.registry.tick("watch")
+
+    await until(lambda: "agent:a" in world.ray.ended, beat_and_watch)
+    await world.registry.tick("poll")
+    assert len(world.ray.spawned) == 1
+    assert [(row.node, row.status) for row in await world.registry.nodes()] == [("a", "gone")]
+
+
+async def test_draining_a_node_that_is_not_there_names_those_that_are() -> None:
+    world = World()
+    await world.join()
+    with pytest.raises(SchedError, match="no living node 'b'; nodes: a") as error:
+        await world.registry.drain("b", None)
+    assert error.value.code is Code.UNKNOWN_NODE
+
+
+async def test_the_slots_that_the_dispatcher_has_spent_are_shown_with_the_node() -> None:
+    world = World()
+    await world.join()
+    async with asyncio.timeout(5):
+        while (await world.registry.nodes())[0].spent != 1:
+            await world.registry.tick("watch")
+            await asyncio.sleep(0.002)
+    (pool,) = await world.registry.pools()
+    assert (pool.pool, pool.nodes, pool.slots) == ("echo/asr=en", ("a",), 2)
