@@ -31,6 +31,7 @@ from ray_sched.core.effects import (
     TellClient,
 )
 from ray_sched.core.errors import Code, Refusal, SchedError
+from ray_sched.core.job import from_record
 from ray_sched.core.mailbox import Mailbox
 from ray_sched.core.messages import (
     AgentBatch,
@@ -102,6 +103,29 @@ class Dispatcher:
     def __repr__(self) -> str:
         """Prefix of its log lines and its name in the dashboard."""
         return "dispatcher"
+
+    async def restore(self) -> int:
+        """Take up what an earlier life has saved, before anything else. Returns the number of open jobs.
+
+        Waits for the store as long as it takes: without it nothing can be promised to anybody.
+        """
+        while True:
+            try:
+                jobs = [from_record(record) async for record in self._store.load_jobs(open_only=False)]
+                self._brain.speeds.load(await self._store.load_speeds())
+                break
+            except StoreDownError as error:
+                log.warning("waiting for the store: %s", error)
+                await asyncio.sleep(_STORE_RETRY_S)
+        effects = self._brain.restore(jobs, self._clock.now_ms())
+        changes = [effect.change for effect in effects if isinstance(effect, Save)]
+        if changes:
+            await self._commits.ask(changes)
+        self._tell(effects)
+        n_open = sum(not job.is_terminal for job in jobs)
+        if jobs:
+            log.info("restored %d jobs, %d of them open", len(jobs), n_open)
+        return n_open
 
     # --- clients ---------------------------------------------------------------------------------------------------
 

@@ -5,9 +5,22 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from ray_sched.core.effects import ClosePool, Log, OpenPool, RegistryEffect, Save, SpawnAgent, StopAgent, TellPool
+import msgspec
+
+from ray_sched.core.effects import (
+    ClosePool,
+    Log,
+    OpenPool,
+    RegistryEffect,
+    Save,
+    SpawnAgent,
+    StopAgent,
+    TellPool,
+    WatchAgent,
+)
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages import Heartbeat, PoolMembers
+from ray_sched.core.node import NodeRecord
 from ray_sched.core.ports import Change, Store, StoreDownError
 from ray_sched.core.registry import RayNode, RegistryBrain
 from ray_sched.core.roster import NodeRow, PoolRow
@@ -62,6 +75,18 @@ class NodeRegistry:
         """Prefix of its log lines and its name in the dashboard."""
         return "registry"
 
+    async def restore(self) -> None:
+        """Take up the nodes that an earlier life knew, before anything else; their agents go on meanwhile."""
+        while True:
+            try:
+                records = await self._store.load_nodes()
+                break
+            except StoreDownError as error:
+                log.warning("waiting for the store: %s", error)
+                await asyncio.sleep(_STORE_RETRY_S)
+        known = [msgspec.json.decode(record, type=NodeRecord) for record in records.values()]
+        await self._perform(self._brain.restore(known, self._clock.now_ms()))
+
     async def beat(self, raw: bytes) -> bytes:
         """Take an agent's heartbeat; answer whether it is current."""
         reply, effects = self._brain.hear_beat(decode(raw, Heartbeat), self._clock.now_ms())
@@ -106,7 +131,9 @@ class NodeRegistry:
     def _do(self, effect: RegistryEffect) -> None:
         match effect:
             case SpawnAgent():
-                self._begin(self._watch_agent(effect))
+                self._begin(self._spawn_agent(effect))
+            case WatchAgent():
+                self._begin(self._watch_agent(effect.node, effect.incarnation, effect.agent))
             case StopAgent():
                 self._begin(self._cluster.end_actor(effect.agent))
             case OpenPool():
@@ -134,15 +161,25 @@ class NodeRegistry:
         if not task.cancelled() and (error := task.exception()):
             log.error("work of the registry failed: %r", error)
 
-    async def _watch_agent(self, spawn: SpawnAgent) -> None:
-        """Start an agent and wait for its end: a dead process is noticed at once, not by missing heartbeats."""
+    async def _spawn_agent(self, spawn: SpawnAgent) -> None:
         try:
             await self._cluster.spawn_agent(spawn)
-            await self._directory.link(spawn.agent).call("wait_until_over", timeout_s=_FOR_EVER_S)
+        except PeerUnavailableError as error:
+            await self._agent_died(spawn.node, spawn.incarnation, str(error))
+            return
+        await self._watch_agent(spawn.node, spawn.incarnation, spawn.agent)
+
+    async def _watch_agent(self, node: str, incarnation: int, agent: str) -> None:
+        """Wait for the end of an agent: a dead process is noticed at once, not by missing heartbeats."""
+        try:
+            await self._directory.link(agent).call("wait_until_over", timeout_s=_FOR_EVER_S)
             why = "its agent has ended"
         except (PeerGoneError, PeerUnavailableError) as error:
             why = f"its agent died: {error}"
-        await self._perform(self._brain.agent_died(spawn.node, spawn.incarnation, why, self._clock.now_ms()))
+        await self._agent_died(node, incarnation, why)
+
+    async def _agent_died(self, node: str, incarnation: int, why: str) -> None:
+        await self._perform(self._brain.agent_died(node, incarnation, why, self._clock.now_ms()))
 
     def _tell_pool(self, members: PoolMembers) -> None:
         name = members.pool

@@ -46,7 +46,7 @@ from ray_sched.core.messages import (
     TakeSpeech,
 )
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.links import Depot, Directory, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.links import Depot, Directory, Payload, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -138,23 +138,27 @@ class NodeAgent:
         refused = {item.job_id: why for item in push.items if (why := self._take(item, payload))}
         return encode(PushReply(refused=refused))
 
-    def _take(self, item: PushItem, payload: Any) -> str | None:
-        """Accept one job and start it; or say why not."""
-        work = Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
-        why = self._why_refused(item, work, len(payload))
-        if why:
-            self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=why))
-            return why
-        audio = np.array(payload[item.offset : item.offset + item.n_bytes], copy=True).view(np.int16)
-        self._book.take(item)
-        audio_ms = len(audio) * 1000 // SAMPLE_RATE_HZ
-        self._accepted_at_s[item.job_id, item.attempt] = asyncio.get_running_loop().time()
+    def _take(self, item: PushItem, payload: Payload) -> str | None:
+        """Accept one job and start it; or say why not. An attempt that runs here already is accepted again."""
+        key = (item.job_id, item.attempt)
+        if key not in self._runs:
+            work = Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
+            why = self._why_refused(item, work, len(payload))
+            if why:
+                self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=why))
+                return why
+            self._start(key, item, work, payload)
+        audio_ms = item.n_bytes // _BYTES_PER_SAMPLE * 1000 // SAMPLE_RATE_HZ
         self._reports.put_lazily(
             RunAccepted(job_id=item.job_id, attempt=item.attempt, audio_ms=audio_ms, audio_bytes=item.n_bytes)
         )
-        key = (item.job_id, item.attempt)
-        self._runs[key] = asyncio.create_task(self._run(key, work, audio, wants_partials=item.wants_partials))
         return None
+
+    def _start(self, key: AttemptKey, item: PushItem, work: Work, payload: Payload) -> None:
+        audio = np.array(payload[item.offset : item.offset + item.n_bytes], copy=True).view(np.int16)
+        self._book.take(item)
+        self._accepted_at_s[key] = asyncio.get_running_loop().time()
+        self._runs[key] = asyncio.create_task(self._run(key, work, audio, wants_partials=item.wants_partials))
 
     def _why_refused(self, item: PushItem, work: Work, payload_bytes: int) -> str | None:
         if not self._is_loaded:

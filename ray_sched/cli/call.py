@@ -4,6 +4,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -31,6 +32,9 @@ JSON = typer.Option(False, "--json", help="Print one JSON value.", rich_help_pan
 DATA_DIR = typer.Option(None, "--data-dir", help="Where the scheduler keeps its data.", rich_help_panel=_PANEL)
 VERBOSE = typer.Option(False, "--verbose", help="Log more, and show tracebacks.", rich_help_panel=_PANEL)
 
+_RAY_TRIES_S = "15"
+"""How long Ray looks for its node on this machine; a minute by itself."""
+
 Body = Callable[..., Awaitable[int | None]]
 """A verb: takes its Call and its own options, returns the exit status."""
 
@@ -52,7 +56,7 @@ class Call:
         self._said = said
         self.is_verbose = said.verbose
         self.out = Output(is_json=said.json)
-        self.signals = Signals()
+        self.signals = Signals(self.out.stopping)
         self.last_words = "interrupted"
         """The one sentence after Ctrl-C; a verb may have a better one."""
 
@@ -71,6 +75,7 @@ class Call:
         from ray_sched.system.ray_session import connect_ray, disconnect_ray
         from ray_sched.system.start import Scheduler
 
+        os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", _RAY_TRIES_S)
         connect_ray(find_address(self.settings), self.settings.namespace)
         try:
             yield Scheduler(self.settings)

@@ -82,6 +82,11 @@ class Output:
         else:
             self.note(what)
 
+    def stopping(self) -> None:
+        """A signal was heard: whoever watches the spinner is told at once."""
+        if self._spinner:
+            self._spinner.update("stopping what was started")
+
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
         """A progress bar with one task of this many parts; hidden without a terminal."""

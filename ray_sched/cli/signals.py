@@ -5,7 +5,7 @@ A verb that wants to end in its own way takes them. Nothing here ends a process.
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,7 +15,9 @@ T = TypeVar("T")
 class Signals:
     """The signals of one call of the command line."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[], None]) -> None:
+        """``say`` is called at each signal, between any two steps of the main thread."""
+        self._say = say
         self.first: int | None = None
         """The first signal heard."""
         self._taken: asyncio.Queue[int] | None = None
@@ -29,9 +31,18 @@ class Signals:
     async def _listening(self, work: Coroutine[Any, Any, T]) -> T:
         loop = asyncio.get_running_loop()
         self._task = task = loop.create_task(work)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._hear, number)
-        return await task
+
+        def hear(number: int, _frame: object) -> None:
+            self._say()
+            loop.call_soon_threadsafe(self._hear, number)
+
+        # not the loop's own handlers: this one speaks at once, even while Ray's start keeps the loop waiting
+        before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return await task
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _hear(self, number: int) -> None:
         is_first, self.first = self.first is None, self.first or number

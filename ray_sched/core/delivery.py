@@ -6,6 +6,7 @@ announced as one gap, and delivery goes on behind it. A result that comes after 
 is ever dropped. Held results and open gaps are all this keeps, however large the indexes are.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum, auto
 from typing import Generic, TypeVar
 
@@ -98,6 +99,11 @@ class Delivery(Generic[ItemT]):
         elif self._held_since_ms is None:
             self._held_since_ms = now_ms
         return released
+
+    def resume(self, next_index: int, missing: Iterable[int]) -> None:
+        """Begin at this index, as if the ones before it were delivered but for those whose gap was announced."""
+        self.next_index = next_index
+        self._gaps = [Gap(index, index) for index in sorted(missing)]
 
     @property
     def due_at_ms(self) -> int | None:

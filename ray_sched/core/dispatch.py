@@ -12,8 +12,9 @@ from typing import assert_never
 import msgspec
 
 from ray_sched.core import admission
-from ray_sched.core.capability import Demand, uncovered
+from ray_sched.core.capability import Demand
 from ray_sched.core.cleanup import Cleaned, EndedJobs
+from ray_sched.core.counters import Counters, Rate
 from ray_sched.core.delivery import Deliver
 from ray_sched.core.effects import (
     AgentSpoke,
@@ -52,7 +53,6 @@ from ray_sched.core.messages import (
     JobSpec,
     LeaseReceipt,
     MissingResult,
-    NodeOffer,
     Outcome,
     PartialText,
     PoolOffer,
@@ -71,42 +71,23 @@ from ray_sched.core.messages import (
     Submit,
 )
 from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
-from ray_sched.core.reasons import Reason
+from ray_sched.core.reasons import reasons_text
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
+from ray_sched.core.seats import Lost, Seats
 from ray_sched.core.selection import AttemptKey, Question, Seat, SpeedBook, covers, select
 from ray_sched.core.sessions import Release, Session, SessionKey
 from ray_sched.core.timers import DueQueue
+from ray_sched.core.told import assigned, delivered, speech_ready
 from ray_sched.core.waiting import Waiting
 
 _REPEAT_STOP_MS = 1_000
-_RATE_EVERY_MS = 1_000
-_RATE_WEIGHT = 0.2
 _LOOK_BEHIND = 8
 """How many jobs behind one that avoids its failed node are tried for a free slot."""
 _ON_A_NODE = frozenset({JobStatus.ASSIGNED, JobStatus.PROCESSING})
-_GONE = frozenset({"lost", "gone"})
 
 DueKey = tuple[str, str, str]
 """What is due: ``("job", id, "")``, ``("gap" | "session", client, session)``, ``("client", id, "")`` or
 ``("stop", id, attempt)``."""
-
-
-class Counters:
-    """How often things happened since the start; read by metrics and status."""
-
-    def __init__(self) -> None:
-        self.submitted = 0
-        self.duplicates = 0
-        self.rejected: dict[Code, int] = {}
-        self.assigned = 0
-        self.requeued = 0
-        self.refused = 0
-        self.late_messages = 0
-        self.ended: dict[JobStatus, int] = {}
-        self.no_node: dict[Reason, int] = {}
-        self.gaps = 0
-        self.late_results = 0
-        self.cleaned = 0
 
 
 class DispatchBrain:
@@ -120,27 +101,30 @@ class DispatchBrain:
         self._delivery_rules = delivery_rules
         self._selection_rules = selection_rules
         self.jobs: dict[str, Job] = {}
-        self.seats: dict[str, Seat] = {}
+        self._seats = Seats()
+        self.seats = self._seats.by_node
         self.sessions: dict[SessionKey, Session] = {}
         self.waiting = Waiting()
         self.ended = EndedJobs()
         self.speeds = SpeedBook(selection_rules)
         self.counters = Counters()
         self.is_draining = False
-        self.ended_per_s = 0.0
+        self._rate = Rate()
         self._requests: dict[tuple[str, str], str] = {}
         self._clients: dict[str, int] = {}
         self._record_bytes: dict[str, int] = {}
         self._due: DueQueue[DueKey] = DueQueue()
         self._stopping: dict[AttemptKey, str] = {}
-        self._offers: dict[str, tuple[int, int]] = {}
-        self._able: dict[Demand, list[Seat]] = {}
         self._number = 0
-        self._ended_before = (0, 0)
         self._now_ms = 0
         self._effects: list[DispatchEffect] = []
         self._saves: list[Save] = []
         self._touched: dict[str, Job] = {}
+
+    @property
+    def ended_per_s(self) -> float:
+        """Jobs ended per second, averaged over about 5 s."""
+        return self._rate.per_s
 
     # --- turns -----------------------------------------------------------------------------------------------------
 
@@ -152,6 +136,51 @@ class DispatchBrain:
         self._spend_leases()
         jobs = [Save(self._record(job)) for job in self._touched.values()]
         return [*jobs, *self._saves, *self._effects]
+
+    def restore(self, jobs: Iterable[Job], now_ms: int) -> list[DispatchEffect]:
+        """Take over the jobs that an earlier life had saved, before the first event.
+
+        Finished jobs are remembered until clean-up, waiting ones wait on. What was assigned is where its record says:
+        its slot is taken again when the node is offered, and the submitter is told again when it comes back. Clients
+        have ``client_ttl_ms`` to do so.
+        """
+        self._now_ms = now_ms
+        self._effects, self._saves, self._touched = [], [], {}
+        known = sorted(jobs, key=lambda job: (job.created_at_ms, job.number))
+        for number, job in enumerate(known, start=1):
+            job.number = number
+            self._restore_job(job)
+        self._number = len(known)
+        for job in sorted((job for job in known if job.is_terminal), key=lambda job: job.ended_at_ms):
+            self.ended.add(job.job_id, job.ended_at_ms)
+        self._restore_sessions(known)
+        return [Save(self._record(job)) for job in self._touched.values()] + self._effects
+
+    def _restore_job(self, job: Job) -> None:
+        self.jobs[job.job_id] = job
+        self._requests[job.client_id, job.spec.request_id] = job.job_id
+        self._record_bytes[job.job_id] = len(to_record(job).record)
+        if job.is_terminal:
+            return
+        self._see_client(job.client_id)
+        if job.status is JobStatus.PENDING:
+            self.waiting.add(job)
+            self._due.set(("job", job.job_id, ""), max(job.deadline_at_ms, self._now_ms + self._rules.client_ttl_ms))
+        else:
+            self._due.set(("job", job.job_id, ""), self._now_ms + self._rules.client_ttl_ms)
+
+    def _restore_sessions(self, jobs: list[Job]) -> None:
+        """Each session goes on where it was: what was delivered stays so, what was held is held or delivered."""
+        by_session: dict[SessionKey, list[Job]] = {}
+        for job in jobs:
+            if job.spec.session:
+                by_session.setdefault(job.session_key, []).append(job)
+        for key, members in by_session.items():
+            session = self._session(*key)
+            session.resume(members)
+            for job in members:
+                if job.is_terminal and not job.is_delivered:
+                    self._deliver(job)
 
     def _decide(self, event: DispatchEvent) -> None:
         match event:
@@ -167,7 +196,7 @@ class DispatchBrain:
             case PoolOffered():
                 self._take_offer(event.offer)
             case PoolClosed():
-                self._close_pool(event.pool)
+                self._lose_seats(self._seats.close_pool(event.pool))
             case Swept():
                 self._sweep()
             case CleanupDue():
@@ -255,11 +284,11 @@ class DispatchBrain:
             return Refused(refusal=admission.other_content(job))
         self.counters.duplicates += 1
         if job.is_delivered:
-            self._tell(job, _delivered(job))
+            self._tell(job, delivered(job))
         elif job.status is JobStatus.ASSIGNED:
-            self._tell(job, _assigned(job))
+            self._tell(job, assigned(job))
         elif job.speech:
-            self._tell(job, _speech_ready(job, job.speech))
+            self._tell(job, speech_ready(job, job.speech))
         return Accepted(job_id=job.job_id, is_duplicate=True, utterance_index=job.utterance_index)
 
     def _admit(self, client_id: str, spec: JobSpec, index: int | None) -> Job:
@@ -350,17 +379,11 @@ class DispatchBrain:
             return False
         line = itertools.islice(self.waiting.in_order(demand), _LOOK_BEHIND) if head.excluded_node else [head]
         for job in line:
-            seat, _ = select(self._able_seats(demand), self.question(job))
+            seat, _ = select(self._seats.able(demand), self.question(job))
             if seat:
                 self._assign(job, seat)
                 return True
         return False
-
-    def _able_seats(self, demand: Demand) -> list[Seat]:
-        """The nodes that could do such a job at all; remembered until a node comes, goes or changes."""
-        if demand not in self._able:
-            self._able[demand] = [s for s in self.seats.values() if uncovered(demand, s.capability) is None]
-        return self._able[demand]
 
     def question(self, job: Job) -> Question:
         """The job as selection sees it."""
@@ -389,7 +412,7 @@ class DispatchBrain:
         self.counters.assigned += 1
         self._due.set(("job", job.job_id, ""), self._now_ms + self._rules.push_timeout_ms)
         self._touched[job.job_id] = job
-        self._tell(job, _assigned(job))
+        self._tell(job, assigned(job))
 
     # --- agents ----------------------------------------------------------------------------------------------------
 
@@ -441,7 +464,9 @@ class DispatchBrain:
         job.accepted_at_ms = max(self._now_ms - message.age_ms, job.assigned_at_ms)
         job.audio_ms, job.audio_bytes = message.audio_ms, message.audio_bytes
         job.tell(job.accepted_at_ms, f"accepted by {job.node}")
-        self.seats[job.node].has_accepted()
+        seat = self.seats.get(job.node)
+        if seat:
+            seat.has_accepted()
         limit_ms = max(self._rules.run_timeout_ms, int(self._rules.run_timeout_factor * job.audio_ms))
         self._due.set(("job", job.job_id, ""), self._now_ms + limit_ms)
 
@@ -475,7 +500,7 @@ class DispatchBrain:
             job.speech = outcome
             job.tell(self._now_ms, f"ran {message.run_ms} ms on {job.node}; speech waits to be fetched")
             self._touched[job.job_id] = job
-            self._tell(job, _speech_ready(job, outcome))
+            self._tell(job, speech_ready(job, outcome))
         else:
             job.tell(self._now_ms, f"ran {message.run_ms} ms on {job.node}")
             self._finish(job, outcome)
@@ -612,11 +637,11 @@ class DispatchBrain:
         """Deliver the outcome now, or when its turn in the session comes."""
         if job.utterance_index is None:
             job.is_delivered = True
-            self._tell(job, _delivered(job))
+            self._tell(job, delivered(job))
             return
         session = self._session(job.client_id, job.spec.session)
         session.open_indexes.pop(job.utterance_index, None)
-        self._release(session, session.delivery.ready(job.utterance_index, _delivered(job), self._now_ms))
+        self._release(session, session.delivery.ready(job.utterance_index, delivered(job), self._now_ms))
 
     def _release(self, session: Session, released: Iterable[Release]) -> None:
         client_id, name = session.key
@@ -655,43 +680,31 @@ class DispatchBrain:
     # --- leases ----------------------------------------------------------------------------------------------------
 
     def _take_offer(self, offer: PoolOffer) -> None:
-        """Take over what a pool says of its nodes; an offer older than the last one of the pool changes nothing."""
-        stamp = (offer.epoch, offer.number)
-        if stamp > self._offers.get(offer.pool, (0, 0)):
-            self._offers[offer.pool] = stamp
-            for node_offer in offer.nodes:
-                self._take_node_offer(offer, node_offer)
-            named = {node_offer.node for node_offer in offer.nodes}
-            for seat in [s for s in self.seats.values() if s.pool == offer.pool and s.node not in named]:
-                self._lose_seat(seat, "the node left its pool")
-        mine = [seat for seat in self.seats.values() if seat.pool == offer.pool]
-        self._effects.append(AnswerPool(LeaseReceipt(spent={seat.node: seat.n_spent for seat in mine})))
+        """Take over what a pool says of its nodes."""
+        lost, new = self._seats.take(offer, self._now_ms)
+        self._lose_seats(lost)
+        for seat in new:
+            self._reclaim(seat)
+        spent = {seat.node: seat.n_spent for seat in self._seats.of_pool(offer.pool)}
+        self._effects.append(AnswerPool(LeaseReceipt(spent=spent)))
 
-    def _take_node_offer(self, offer: PoolOffer, node_offer: NodeOffer) -> None:
-        seat = self.seats.get(node_offer.node)
-        if seat and node_offer.incarnation < seat.incarnation:
-            return
-        if seat and node_offer.incarnation > seat.incarnation:
-            self._lose_seat(seat, "the node came back as a new incarnation")
-            seat = None
-        if node_offer.status in _GONE:
-            if seat:
-                self._lose_seat(seat, f"the node is {node_offer.status}")
-            return
-        if seat is None:
-            seat = self.seats[node_offer.node] = Seat(node_offer.node, node_offer.incarnation, offer.capability)
-            self._able.clear()
-        if seat.capability != offer.capability:
-            seat.capability = offer.capability
-            self._able.clear()
-        seat.pool, seat.agent, seat.status = offer.pool, node_offer.agent, node_offer.status
-        seat.total_slots, seat.load, seat.why = node_offer.total_slots, node_offer.load, node_offer.why
-        seat.lease(node_offer.slots, self._now_ms + offer.term_ms)
+    def _reclaim(self, seat: Seat) -> None:
+        """Attempts that an earlier life of the Dispatcher put on this node hold a slot there, or are lost with it."""
+        for job in self.jobs_on(seat.node):
+            if job.incarnation == seat.incarnation and job.speech:
+                continue
+            if job.incarnation == seat.incarnation and seat.n_free:
+                job.agent = seat.agent
+                seat.spend((job.job_id, job.attempt), job.audio_ms or self._selection_rules.assumed_audio_ms)
+            else:
+                self._requeue(job, Code.NODE_LOST, "the node came back as a new incarnation")
+
+    def _lose_seats(self, lost: Iterable[Lost]) -> None:
+        for seat, why in lost:
+            self._lose_seat(seat, why)
 
     def _lose_seat(self, seat: Seat, why: str) -> None:
         """A node is lost: everything on it goes back to pending."""
-        del self.seats[seat.node]
-        self._able.clear()
         for attempt in seat.attempts():
             self._stopping.pop(attempt, None)
             self._due.cancel(("stop", attempt[0], str(attempt[1])))
@@ -705,11 +718,6 @@ class DispatchBrain:
         """Jobs assigned to a node, running there, or with speech there."""
         return [job for job in self.jobs.values() if job.node == node and job.status in _ON_A_NODE]
 
-    def _close_pool(self, pool: str) -> None:
-        """Its nodes are lost. The stamp of its last offer stays, so that one still under way brings nothing back."""
-        for seat in [seat for seat in self.seats.values() if seat.pool == pool]:
-            self._lose_seat(seat, "its pool is closed")
-
     # --- time ------------------------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
@@ -718,7 +726,7 @@ class DispatchBrain:
             self._is_due(key)
         for seat in self.seats.values():
             seat.expire(self._now_ms)
-        self._measure_rate()
+        self._rate.measure(sum(self.counters.ended.values()), self._now_ms)
 
     def _is_due(self, key: DueKey) -> None:
         kind, name, more = key
@@ -783,17 +791,6 @@ class DispatchBrain:
         if seat and attempt in seat.attempts():
             self._stop(agent, seat.incarnation, *attempt)
 
-    def _measure_rate(self) -> None:
-        """Jobs ended per second, exponentially averaged over about 5 s: the base of ``retry_after_ms``."""
-        at_ms, n_before = self._ended_before
-        n_ended = sum(self.counters.ended.values())
-        if self._now_ms - at_ms < _RATE_EVERY_MS:
-            return
-        if at_ms:
-            rate = (n_ended - n_before) * 1000 / (self._now_ms - at_ms)
-            self.ended_per_s += _RATE_WEIGHT * (rate - self.ended_per_s)
-        self._ended_before = (self._now_ms, n_ended)
-
     # --- clean-up --------------------------------------------------------------------------------------------------
 
     def cleanup_completed_jobs(self, max_age_ms: int) -> None:
@@ -817,41 +814,9 @@ class DispatchBrain:
         self.speeds.forget_all_but(self.seats)
 
     def _record(self, job: Job) -> SaveJob:
+        session = self.sessions.get(job.session_key) if job.spec.session else None
+        if session:
+            job.session_next_index = session.delivery.next_index
         saved = to_record(job)
         self._record_bytes[job.job_id] = len(saved.record)
         return saved
-
-
-def reasons_text(reasons: dict[str, Reason]) -> str:
-    """Counts and sample nodes per reason, most frequent first: ``2 x CAPACITY_FULL (node-a, node-b)``."""
-    nodes: dict[Reason, list[str]] = {}
-    for node, reason in sorted(reasons.items()):
-        nodes.setdefault(reason, []).append(node)
-    by_count = sorted(nodes.items(), key=lambda item: -len(item[1]))
-    return "; ".join(
-        f"{len(names)} x {reason} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"  # noqa: PLR2004  # samples
-        for reason, names in by_count
-    )
-
-
-def _assigned(job: Job) -> Assigned:
-    return Assigned(job_id=job.job_id, attempt=job.attempt, node=job.node, incarnation=job.incarnation, agent=job.agent)
-
-
-def _speech_ready(job: Job, outcome: Outcome) -> SpeechReady:
-    return SpeechReady(
-        job_id=job.job_id,
-        attempt=job.attempt,
-        agent=job.agent,
-        n_bytes=outcome.speech_bytes,
-        rate_hz=outcome.speech_rate_hz,
-    )
-
-
-def _delivered(job: Job) -> Delivered:
-    """The delivery of an ended job. Only called for those."""
-    if job.outcome is None:
-        raise ValueError(f"job {job.job_id} has not ended")
-    return Delivered(
-        job_id=job.job_id, session=job.spec.session, utterance_index=job.utterance_index, outcome=job.outcome
-    )

@@ -144,6 +144,14 @@ class SpawnAgent(Struct, frozen=True, kw_only=True):
     """The declared capability, JSON."""
 
 
+class WatchAgent(Struct, frozen=True):
+    """Notice the end of an agent that an earlier life of the Registry started."""
+
+    node: str
+    incarnation: int
+    agent: str
+
+
 class StopAgent(Struct, frozen=True):
     """End the process of an agent, whatever it is doing."""
 
@@ -168,4 +176,4 @@ class TellPool(Struct, frozen=True):
     members: PoolMembers
 
 
-RegistryEffect = SpawnAgent | StopAgent | OpenPool | ClosePool | TellPool | Save | Log
+RegistryEffect = SpawnAgent | WatchAgent | StopAgent | OpenPool | ClosePool | TellPool | Save | Log

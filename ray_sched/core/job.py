@@ -116,6 +116,8 @@ class Job(Struct, kw_only=True):
     outcome: Outcome | None = None
     attempts: list[AttemptNote] = []
     story: list[StoryLine] = []
+    session_next_index: int = 0
+    """The index its session waited for when this record was saved."""
     is_delivered: bool = False
     """The outcome has been told to the submitter (in session order)."""
 

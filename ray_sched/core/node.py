@@ -116,6 +116,8 @@ class Node:
         """What the engine really offers, once it is loaded."""
         self.pool = ""
         self.started_at_ms = now_ms
+        self.is_restored = False
+        """Taken over from an earlier life of the Registry: its agent should be beating."""
         self.last_beat_at_ms = 0
         self.drain_ends_at_ms = 0
         self.beats_since_drain = 0

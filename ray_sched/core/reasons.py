@@ -38,3 +38,15 @@ SENTENCE: dict[Reason, str] = {
     Reason.RESOURCE_THRESHOLD: "the node's CPU, GPU or memory is at or above its threshold",
     Reason.CAPACITY_FULL: "every slot of the node is taken",
 }
+
+
+def reasons_text(reasons: dict[str, Reason]) -> str:
+    """Counts and sample nodes per reason, most frequent first: ``2 x CAPACITY_FULL (node-a, node-b)``."""
+    nodes: dict[Reason, list[str]] = {}
+    for node, reason in sorted(reasons.items()):
+        nodes.setdefault(reason, []).append(node)
+    by_count = sorted(nodes.items(), key=lambda item: -len(item[1]))
+    return "; ".join(
+        f"{len(names)} x {reason} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"  # noqa: PLR2004  # samples
+        for reason, names in by_count
+    )

@@ -11,7 +11,17 @@ import msgspec
 from msgspec import Struct
 
 from ray_sched.core.capability import LABEL_PREFIX, Capability
-from ray_sched.core.effects import ClosePool, Log, OpenPool, RegistryEffect, Save, SpawnAgent, StopAgent, TellPool
+from ray_sched.core.effects import (
+    ClosePool,
+    Log,
+    OpenPool,
+    RegistryEffect,
+    Save,
+    SpawnAgent,
+    StopAgent,
+    TellPool,
+    WatchAgent,
+)
 from ray_sched.core.messages import BeatReply, Heartbeat, NodeView, PoolMembers
 from ray_sched.core.node import Declaration, Node, NodeEvent, NodeRecord, NodeStatus
 from ray_sched.core.ports import ForgetNode, SaveNode
@@ -119,13 +129,22 @@ class RegistryBrain:
 
     # --- facts -----------------------------------------------------------------------------------------------------
 
-    def load(self, records: list[NodeRecord]) -> None:
-        """Take over what an earlier life of the Registry had stored: incarnations go on from there."""
+    def restore(self, records: list[NodeRecord], now_ms: int) -> list[RegistryEffect]:
+        """Take over what an earlier life had stored. Agents that still beat stay what they are.
+
+        One that does not beat within ``lost_after_ms`` is lost, and its node gets a new incarnation.
+        """
+        effects: list[RegistryEffect] = []
         for record in records:
-            node = record.declaration.node
-            self._incarnations[node] = max(record.incarnation, self._incarnations.get(node, 0))
+            name = record.declaration.node
+            self._incarnations[name] = record.incarnation
             if record.is_drained:
-                self._drained.add((node, record.ray_node_id))
+                self._drained.add((name, record.ray_node_id))
+                continue
+            node = self.nodes[name] = Node(record.declaration, record.ray_node_id, record.incarnation, now_ms)
+            node.is_restored = True
+            effects.append(WatchAgent(name, record.incarnation, node.agent))
+        return effects
 
     def see_ray_nodes(self, ray_nodes: list[RayNode], now_ms: int) -> list[RegistryEffect]:
         """Ray's list of nodes: agents for new ones, the end of those that left."""
@@ -251,7 +270,8 @@ class RegistryBrain:
         if node.status is NodeStatus.DRAINING and (node.is_empty or now_ms >= node.drain_ends_at_ms):
             return self._finish_drain(node, now_ms)
         if not node.last_beat_at_ms:
-            if now_ms - node.started_at_ms >= self._rules.start_timeout_ms:
+            rules = self._rules
+            if now_ms - node.started_at_ms >= (rules.lost_after_ms if node.is_restored else rules.start_timeout_ms):
                 return self._lose(node, NodeEvent.TOO_LONG_SILENT, "no first heartbeat", now_ms)
             return []
         silent_ms = now_ms - node.last_beat_at_ms
@@ -276,6 +296,8 @@ class RegistryBrain:
         node.why = why
         node.gone_at_ms = now_ms
         name = node.declaration.node
+        if node.is_restored and not node.last_beat_at_ms and event is NodeEvent.DIED:
+            return [Log(f"{name} did not outlive the registry: {why}")]
         last = self._respawn.get(name)
         delay_ms = min(last.delay_ms * 2, _MAX_RESPAWN_DELAY_MS) if last else self._rules.respawn_delay_ms
         self._respawn[name] = Respawn(now_ms + delay_ms, delay_ms)

@@ -1,6 +1,9 @@
 """Sessions: which utterance indexes are taken, what is delivered next, and the node a session was last at."""
 
+from collections.abc import Iterable
+
 from ray_sched.core.delivery import Deliver, Delivery, Gap, IndexState
+from ray_sched.core.job import Job
 from ray_sched.core.messages import MAX_INDEX, Delivered
 
 SessionKey = tuple[str, str]
@@ -28,6 +31,18 @@ class Session:
             return None
         self._next_index = max(self._next_index, index + 1)
         return index
+
+    def resume(self, jobs: Iterable[Job]) -> None:
+        """Go on where the saved jobs of this session say that it was."""
+        jobs = [job for job in jobs if job.utterance_index is not None]
+        delivered = [job.utterance_index + 1 for job in jobs if job.utterance_index is not None and job.is_delivered]
+        next_index = max([job.session_next_index for job in jobs] + delivered, default=0)
+        self.open_indexes = {
+            job.utterance_index: job.job_id for job in jobs if job.utterance_index is not None and not job.is_terminal
+        }
+        undelivered = [job.utterance_index for job in jobs if job.utterance_index is not None and not job.is_delivered]
+        self.delivery.resume(next_index, [index for index in undelivered if index < next_index])
+        self._next_index = max([next_index] + [index + 1 for index in undelivered])
 
     def use(self, node: str, now_ms: int) -> None:
         """The session's newest job went to this node."""

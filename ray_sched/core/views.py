@@ -2,10 +2,10 @@
 
 from msgspec import Struct
 
-from ray_sched.core.dispatch import DispatchBrain, reasons_text
+from ray_sched.core.dispatch import DispatchBrain
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job, JobStatus
-from ray_sched.core.reasons import SENTENCE, Reason
+from ray_sched.core.reasons import SENTENCE, Reason, reasons_text
 from ray_sched.core.selection import SCORES, Seat, blocker, score
 
 

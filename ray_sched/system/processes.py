@@ -23,9 +23,7 @@ from ray_sched.core.capability import Capability
 from ray_sched.core.dispatch import DispatchBrain
 from ray_sched.core.effects import SpawnAgent
 from ray_sched.core.errors import SchedError
-from ray_sched.core.node import NodeRecord
 from ray_sched.core.pool import PoolBrain
-from ray_sched.core.ports import StoreDownError
 from ray_sched.core.registry import RayNode, RegistryBrain
 from ray_sched.core.timers import Tick
 from ray_sched.settings import Settings
@@ -51,7 +49,8 @@ def _store(settings: Settings, redis_url: str) -> RedisStore:
 class DispatcherProcess(Dispatcher):
     """Actor ``dispatcher``."""
 
-    def __init__(self, settings: Settings, redis_url: str) -> None:
+    # Ray awaits a coroutine __init__ before it serves a call, and restoring has to come before every call.
+    async def __init__(self, settings: Settings, redis_url: str) -> None:  # type: ignore[misc]  # as just said
         _begin_log()
         boot = f"{Clock().now_ms():x}"
         super().__init__(
@@ -62,37 +61,22 @@ class DispatcherProcess(Dispatcher):
             cleanup=settings.cleanup,
             store_wait_s=settings.store.timeout_ms / 1000,
         )
-        self._speeds_loaded = asyncio.create_task(self._load_speeds())
-
-    async def _load_speeds(self) -> None:
-        """What an earlier life has learned; without it, nodes begin as unknown ones."""
-        try:
-            self._brain.speeds.load(await self._store.load_speeds())
-        except StoreDownError as error:
-            logging.getLogger(__name__).warning("learned speeds are not loaded: %s", error)
+        await self.restore()
 
 
 class RegistryProcess(NodeRegistry):
     """Actor ``registry``."""
 
-    def __init__(self, settings: Settings, redis_url: str, placement: Placement) -> None:
+    # As the Dispatcher's: what is stored is known before the first call.
+    async def __init__(self, settings: Settings, redis_url: str, placement: Placement) -> None:  # type: ignore[misc]  # as there
         _begin_log()
-        self._records_loaded = asyncio.create_task(self._load_records())
         super().__init__(
             brain=RegistryBrain(Clock().now_ms(), settings.nodes, settings.pools),
             store=_store(settings, redis_url),
             directory=RayDirectory(settings.namespace),
             cluster=RayCluster(settings, placement),
         )
-
-    async def tick(self, what: str) -> None:
-        """As the Registry's; nodes join only after the stored records are known."""
-        await self._records_loaded
-        await super().tick(what)
-
-    async def _load_records(self) -> None:
-        records = await self._store.load_nodes()
-        self._brain.load([msgspec.json.decode(record, type=NodeRecord) for record in records.values()])
+        await self.restore()
 
 
 class PoolProcess(Pool):
@@ -178,6 +162,8 @@ class RayCluster:
         try:
             make_actor(kind, cls, name, self._settings.namespace, strategy, *args)
         except ValueError as error:
+            if kind == POOL:  # it outlived the Registry that opened it
+                return
             raise PeerUnavailableError(f"the name {name} is still taken: {error}") from None
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from ray_sched.core.errors import Code, SchedError
 
 _PROBE_S = 3.0
-"""Ray itself tries for a minute and more to reach an address where nobody is."""
+"""Ray itself tries for minutes to reach an address where nobody is, or somebody else, and hears no signal."""
 
 
 def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False) -> None:
@@ -37,6 +37,12 @@ def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False) ->
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         if "Unauthenticated" in str(error) or "AuthToken" in str(error):
             raise _unauthenticated(address) from error
+        if "No node info found" in str(error):
+            raise SchedError(
+                Code.NO_CLUSTER,
+                f"this machine has no node of the cluster at {address}; run ray start --address {address} here, or use"
+                " ray job submit",
+            ) from error
         raise _no_cluster(address) from error
 
 
@@ -64,7 +70,10 @@ def keeping_signal_handler() -> Iterator[None]:
 
 
 def _probe(address: str) -> None:
-    """Raise NO_CLUSTER at once if nothing listens at ``host:port``; other forms of address are left to Ray."""
+    """Raise NO_CLUSTER if nothing at ``host:port`` speaks gRPC; other forms of address are left to Ray."""
+    import grpc  # noqa: PLC0415  # comes with Ray
+    from ray._private.grpc_utils import init_grpc_channel  # noqa: PLC0415
+
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
         return
@@ -72,6 +81,13 @@ def _probe(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _PROBE_S).close()
     except (OSError, OverflowError):
         raise _no_cluster(address) from None
+    channel = init_grpc_channel(address)
+    try:
+        grpc.channel_ready_future(channel).result(timeout=_PROBE_S)
+    except grpc.FutureTimeoutError:
+        raise _no_cluster(address) from None
+    finally:
+        channel.close()
 
 
 def _no_cluster(address: str) -> SchedError:

@@ -16,6 +16,7 @@ from ray_sched.core.effects import (
     SpawnAgent,
     StopAgent,
     TellPool,
+    WatchAgent,
 )
 from ray_sched.core.messages import BeatReply, Heartbeat, PoolMembers
 from ray_sched.core.node import NodeRecord, NodeStatus
@@ -454,7 +455,13 @@ def test_a_node_that_is_silent_while_it_drains_is_lost() -> None:
 # --- restart ------------------------------------------------------------------------------------------------------
 
 
-def test_a_restarted_registry_goes_on_counting_incarnations_and_remembers_drains() -> None:
+def a_record(node: str, ray_node_id: str, incarnation: int, *, is_drained: bool = False) -> NodeRecord:
+    declaration = declare(a_ray_node(ray_node_id, node), 4)
+    assert declaration
+    return NodeRecord(declaration=declaration, ray_node_id=ray_node_id, incarnation=incarnation, is_drained=is_drained)
+
+
+def test_what_is_stored_of_a_node_is_what_a_restarted_registry_takes_up() -> None:
     hall = Hall()
     stored: dict[str, NodeRecord] = {}
     hall.look(a_ray_node("ray-1", "node-a"), a_ray_node("ray-2", "node-b"))
@@ -463,10 +470,43 @@ def test_a_restarted_registry_goes_on_counting_incarnations_and_remembers_drains
     for saved in of(effects, Save):
         assert isinstance(saved.change, SaveNode)
         stored[saved.change.node_id] = msgspec.json.decode(saved.change.record, type=NodeRecord)
+    assert stored["node-a"] == a_record("node-a", "ray-1", 2)
+    assert stored["node-b"] == a_record("node-b", "ray-2", 1, is_drained=True)
+
+
+def test_an_agent_that_still_beats_outlives_its_registry() -> None:
     after = Hall()
-    after.brain.load(list(stored.values()))
-    effects = after.look(a_ray_node("ray-1", "node-a"), a_ray_node("ray-2", "node-b"))
+    effects = after.brain.restore([a_record("node-a", "ray-1", 2)], after.now_ms)
+    assert of(effects, WatchAgent) == [WatchAgent("node-a", 2, "agent:node-a")]
+    assert of(after.look(a_ray_node("ray-1", "node-a")), SpawnAgent) == []
+    after.beat(a_beat(incarnation=2))
+    assert after.status() is NodeStatus.READY
+
+
+def test_an_agent_that_died_with_its_registry_is_started_again_at_once() -> None:
+    after = Hall()
+    after.brain.restore([a_record("node-a", "ray-1", 2)], after.now_ms)
+    effects = after.brain.agent_died("node-a", 2, "there is no actor", after.now_ms)
+    assert of(effects, StopAgent) == []
+    effects = after.look(a_ray_node("ray-1", "node-a"))
     assert [(spawn.node, spawn.incarnation) for spawn in of(effects, SpawnAgent)] == [("node-a", 3)]
+
+
+def test_a_restored_agent_that_stays_silent_is_lost_after_three_seconds() -> None:
+    after = Hall()
+    after.brain.restore([a_record("node-a", "ray-1", 2)], after.now_ms)
+    after.look(a_ray_node("ray-1", "node-a"))
+    after.wait(2_999)
+    assert after.status() is NodeStatus.REGISTERING
+    effects = after.wait(1)
+    assert after.status() is NodeStatus.LOST
+    assert of(effects, StopAgent) == [StopAgent("agent:node-a")]
+
+
+def test_a_drained_node_stays_drained_when_the_registry_is_restarted() -> None:
+    after = Hall()
+    after.brain.restore([a_record("node-b", "ray-2", 1, is_drained=True)], after.now_ms)
+    assert of(after.look(a_ray_node("ray-2", "node-b")), SpawnAgent) == []
 
 
 def test_what_a_pool_is_told_carries_a_growing_number() -> None:

@@ -1,0 +1,184 @@
+"""A Dispatcher that is started again: what was saved is taken up, and what was told stays true."""
+
+from collections.abc import Iterable
+
+from ray_sched.core.effects import DispatchEffect, Save
+from ray_sched.core.job import Job, JobStatus, from_record
+from ray_sched.core.messages import Assigned, Delivered, MissingResult, SpeechReady, Submit
+from ray_sched.core.ports import ForgetJob, SaveJob
+from tests.support.builders import Desk, a_node, a_spec, accepted, finished, only, told
+
+
+def submit_again(request_id: str, **changes: object) -> Submit:
+    return Submit(spec=a_spec(request_id, **changes))
+
+
+def results(effects: Iterable[DispatchEffect]) -> list[Delivered]:
+    return told(effects, Delivered)
+
+
+class Disk:
+    """What was saved, by job."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, bytes] = {}
+
+    def save(self, effects: Iterable[DispatchEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case Save(change=SaveJob() as saved):
+                    self.records[saved.job_id] = saved.record
+                case Save(change=ForgetJob() as forgotten):
+                    self.records.pop(forgotten.job_id, None)
+                case _:
+                    pass
+
+    def jobs(self) -> list[Job]:
+        return [from_record(record) for record in self.records.values()]
+
+
+class SavingDesk(Desk):
+    """A desk whose brain can be lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disk = Disk()
+
+    def handle(self, event: object) -> list[DispatchEffect]:
+        effects = super().handle(event)  # type: ignore[arg-type]  # passed on as it came
+        self.disk.save(effects)
+        return effects
+
+    def crash(self) -> list[DispatchEffect]:
+        """The brain is lost and another one begins with what is on the disk."""
+        fresh = Desk()
+        self.brain = fresh.brain
+        effects = self.brain.restore(self.disk.jobs(), self.now_ms)
+        self.disk.save(effects)
+        return effects
+
+
+def test_waiting_jobs_wait_on_in_their_order() -> None:
+    desk = SavingDesk()
+    jobs = [desk.submit(f"r{n}", priority=n % 2) for n in range(4)]
+    desk.crash()
+    assert {job.status for job in desk.brain.jobs.values()} == {JobStatus.PENDING}
+    effects = desk.offer(a_node("node-a", slots=4))
+    assert [event.job_id for event in told(effects, Assigned)] == [jobs[1], jobs[3], jobs[0], jobs[2]]
+
+
+def test_an_assigned_job_keeps_its_slot_and_its_submitter_is_told_again_when_it_comes_back() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a", slots=1))
+    job = desk.submit("r1")
+    desk.crash()
+    desk.offer(a_node("node-a", slots=1))
+    waiting = desk.submit("r2")
+    assert desk.job(waiting).status is JobStatus.PENDING
+    again = desk.say(submit_again("r1"))
+    assert only(told(again, Assigned)).attempt == 1
+    desk.run(job)
+    assert desk.job(job).status is JobStatus.COMPLETED
+    assert desk.job(waiting).status is JobStatus.ASSIGNED
+
+
+def test_a_result_that_comes_before_the_nodes_offer_counts() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a"))
+    job = desk.submit("r1")
+    desk.crash()
+    effects = desk.report(finished(job, 1))
+    assert only(results(effects)).job_id == job
+
+
+def test_jobs_of_a_node_that_came_back_as_a_new_incarnation_are_run_again() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a"))
+    job = desk.submit("r1")
+    desk.crash()
+    desk.offer(a_node("node-a", incarnation=2))
+    assert (desk.job(job).attempt, desk.job(job).incarnation) == (2, 2)
+
+
+def test_a_request_id_still_names_its_job_and_a_delivered_result_is_told_again() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a"))
+    job = desk.submit("r1")
+    desk.run(job)
+    desk.crash()
+    effects = desk.say(submit_again("r1"))
+    assert only(results(effects)).job_id == job
+    assert len(desk.brain.jobs) == 1
+
+
+def test_a_session_goes_on_at_its_next_index_and_in_order() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a", slots=4))
+    jobs = [desk.submit(f"r{n}", session="s", utterance_index=n) for n in range(4)]
+    desk.run(jobs[0])
+    desk.run(jobs[2])
+    desk.crash()
+    desk.offer(a_node("node-a", slots=4))
+    effects = desk.report(accepted(jobs[1]), finished(jobs[1], 1))
+    assert [event.utterance_index for event in results(effects)] == [1, 2]
+    assert desk.refusal("r9", session="s", utterance_index=0).code == "DUPLICATE_INDEX"
+    last = desk.report(accepted(jobs[3]), finished(jobs[3], 1))
+    assert [(event.utterance_index, event.is_late) for event in results(last)] == [(3, False)]
+
+
+def test_a_session_whose_delivered_jobs_are_forgotten_does_not_begin_anew() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a", slots=4))
+    for n in range(3):
+        desk.run(desk.submit(f"r{n}", session="s"))
+    desk.brain.cleanup_completed_jobs(0)
+    desk.disk.records.clear()
+    waiting = desk.submit("r3", session="s")
+    desk.crash()
+    desk.offer(a_node("node-a", slots=4))
+    effects = desk.report(accepted(waiting), finished(waiting, 1))
+    assert [event.utterance_index for event in results(effects)] == [3]
+    assert told(desk.wait(6_000), MissingResult) == []
+
+
+def test_a_job_whose_gap_was_announced_is_still_delivered_late() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a", slots=4))
+    first, second = (desk.submit(f"r{n}", session="s", deadline_ms=60_000) for n in range(2))
+    desk.report(accepted(first))
+    desk.run(second)
+    assert told(desk.wait(5_100), MissingResult)
+    desk.crash()
+    desk.offer(a_node("node-a", slots=4))
+    effects = desk.report(finished(first, 1))
+    assert [(event.utterance_index, event.is_late) for event in results(effects)] == [(0, True)]
+
+
+def test_speech_that_waits_to_be_fetched_still_waits() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a"))
+    job = desk.submit("r1")
+    desk.report(accepted(job), finished(job, 1, speech_bytes=3_200))
+    desk.crash()
+    effects = desk.say(submit_again("r1"))
+    assert only(told(effects, SpeechReady)).n_bytes == 3_200
+
+
+def test_waiting_jobs_of_a_client_that_does_not_come_back_are_cancelled() -> None:
+    desk = SavingDesk()
+    job = desk.submit("r1", deadline_ms=60_000)
+    desk.crash()
+    desk.wait(10_000, polling=())
+    assert desk.job(job).status is JobStatus.CANCELLED
+
+
+def test_finished_jobs_are_forgotten_at_their_time() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a"))
+    desk.run(desk.submit("r1"))
+    desk.wait(200_000)
+    desk.run(desk.submit("r2"))
+    desk.crash()
+    desk.wait(100_000)
+    desk.brain.cleanup_completed_jobs(300_000)
+    assert [job.spec.request_id for job in desk.brain.jobs.values()] == ["r2"]
