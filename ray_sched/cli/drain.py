@@ -27,16 +27,23 @@ async def drain(
 ) -> None:
     """Let a node finish its jobs and leave; it gets no new ones."""
     limit_s = call.settings.nodes.drain_deadline_ms / 1000 if deadline_s is None else deadline_s
-    async with call.scheduler() as scheduler, asyncio.timeout(limit_s + _GRACE_S):
+    async with call.scheduler() as scheduler:
         await scheduler.drain_node(node, deadline_s)
-        state = await _state(scheduler, node)
-        with call.out.steps():
-            if wait:
+        if wait:
+            with call.out.steps():
                 call.out.step(f"waiting for {node} to finish")
-            while wait and state not in _LEFT:
-                await asyncio.sleep(_LOOK_S)
-                state = await _state(scheduler, node)
+                await _wait_for(scheduler, node, limit_s + _GRACE_S)
+        state = await _state(scheduler, node)
     call.out.show({"node": node, "status": state}, f"{node} is {state}")
+
+
+async def _wait_for(scheduler: "Scheduler", node: str, limit_s: float) -> None:
+    try:
+        async with asyncio.timeout(limit_s):
+            while await _state(scheduler, node) not in _LEFT:
+                await asyncio.sleep(_LOOK_S)
+    except TimeoutError:
+        raise SchedError(Code.DEADLINE_EXCEEDED, f"{node} has not left within {limit_s:g} s; it drains on") from None
 
 
 async def _state(scheduler: "Scheduler", node: str) -> str:

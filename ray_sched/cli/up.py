@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ log = logging.getLogger("ray_sched.up")
 _LOOK_S = 1.0
 _REPORT_S = 60.0
 _OTHERS_LEAVE_S = 10.0
+_NODES_S = 30.0
 
 
 async def up(
@@ -46,6 +48,8 @@ async def up(
     _refuse_second(settings)
     if not address:
         settings = for_one_machine(settings, nodes)
+    if not call.out.is_terminal:
+        os.environ["RAY_COLOR_PREFIX"] = "0"
     block = running(
         settings,
         address=address,
@@ -58,6 +62,8 @@ async def up(
     )
     try:
         async with block as scheduler:
+            if not address:
+                await _wait_for_nodes(scheduler, settings.local.nodes)
             with call.signals.taken() as signals:
                 await _greet(call, settings, scheduler, address)
                 await _serve(scheduler, signals)
@@ -78,6 +84,14 @@ def _refuse_second(settings: "Settings") -> None:
             f"an up (process {note.pid}) runs on {settings.data_dir} already; stop it with ray-sched down, or use"
             " another --data-dir",
         )
+
+
+async def _wait_for_nodes(scheduler: "Scheduler", n_nodes: int) -> None:
+    """So that who reads the greeting can submit at once. A node that does not get ready is no reason to stop."""
+    try:
+        await scheduler.wait_for_nodes(n_nodes, _NODES_S)
+    except SchedError as error:
+        log.warning("%s", error)
 
 
 async def _greet(call: Call, settings: "Settings", scheduler: "Scheduler", address: str) -> None:

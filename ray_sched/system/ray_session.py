@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ray_sched.core.errors import Code, SchedError
 
-_PROBE_S = 3.0
+_PROBE_S = 8.0
 """Ray itself tries for minutes to reach an address where nobody is, or somebody else, and hears no signal."""
 
 
@@ -22,8 +22,8 @@ def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False) ->
 
     if ray.is_initialized():
         return
-    _probe(address)
     try:
+        _probe(address)
         with keeping_signal_handler():
             ray.init(
                 address=address,
@@ -70,9 +70,11 @@ def keeping_signal_handler() -> Iterator[None]:
 
 
 def _probe(address: str) -> None:
-    """Raise NO_CLUSTER if nothing at ``host:port`` speaks gRPC; other forms of address are left to Ray."""
-    import grpc  # noqa: PLC0415  # comes with Ray
+    """Raise NO_CLUSTER or UNAUTHENTICATED unless a Ray at ``host:port`` answers; other forms are left to Ray."""
+    import grpc  # type: ignore[import-untyped]  # noqa: PLC0415  # comes with Ray
     from ray._private.grpc_utils import init_grpc_channel  # noqa: PLC0415
+    from ray.core.generated.gcs_service_pb2 import GetInternalConfigRequest  # noqa: PLC0415
+    from ray.core.generated.gcs_service_pb2_grpc import InternalKVGcsServiceStub  # noqa: PLC0415
 
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
@@ -83,9 +85,11 @@ def _probe(address: str) -> None:
         raise _no_cluster(address) from None
     channel = init_grpc_channel(address)
     try:
-        grpc.channel_ready_future(channel).result(timeout=_PROBE_S)
-    except grpc.FutureTimeoutError:
-        raise _no_cluster(address) from None
+        ray_itself = InternalKVGcsServiceStub(channel)
+        ray_itself.GetInternalConfig(GetInternalConfigRequest(), timeout=_PROBE_S, wait_for_ready=True)
+    except grpc.RpcError as error:
+        is_refused = error.code() is grpc.StatusCode.UNAUTHENTICATED
+        raise (_unauthenticated if is_refused else _no_cluster)(address) from None
     finally:
         channel.close()
 

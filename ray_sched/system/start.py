@@ -210,16 +210,22 @@ class Scheduler:
         return told
 
     async def _ask(self, actor: str, method: str, *args: Any) -> Any:
+        """Ask a control actor; one that is being restarted is asked again, for ``_CALL_TIMEOUT_S`` in all."""
         link: Link = self.directory.link(actor)
-        try:
-            return await link.call(method, *args, timeout_s=_CALL_TIMEOUT_S)
-        except PeerGoneError:
-            raise SchedError(
-                Code.SCHEDULER_NOT_RUNNING,
-                f"no scheduler runs in namespace {self._settings.namespace!r}; start one with ray-sched up",
-            ) from None
-        except PeerUnavailableError as error:
-            raise SchedError(Code.SCHEDULER_NOT_RUNNING, f"the scheduler does not answer: {error}") from None
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + _CALL_TIMEOUT_S
+        while True:
+            try:
+                return await link.call(method, *args, timeout_s=max(give_up_at - loop.time(), _POLL_S))
+            except PeerGoneError:
+                raise SchedError(
+                    Code.SCHEDULER_NOT_RUNNING,
+                    f"no scheduler runs in namespace {self._settings.namespace!r}; start one with ray-sched up",
+                ) from None
+            except PeerUnavailableError as error:
+                if loop.time() >= give_up_at:
+                    raise SchedError(Code.SCHEDULER_NOT_RUNNING, f"the scheduler does not answer: {error}") from None
+                await asyncio.sleep(_POLL_S)
 
 
 def start_embedded_redis(settings: Settings) -> EmbeddedRedis:
