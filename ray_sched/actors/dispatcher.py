@@ -316,7 +316,8 @@ class Dispatcher:
     def _order(self, effect: OrderAgent) -> None:
         if effect.agent not in self._orders:
             self._orders[effect.agent] = Outbox(
-                lambda orders: self._send_orders(effect.agent, orders), on_lost=self._orders_lost
+                lambda orders: self._send_orders(effect.agent, orders),
+                on_lost=lambda orders, error: self._orders_lost(effect.agent, orders, error),
             )
         self._orders[effect.agent].put((effect.incarnation, effect.order))
 
@@ -328,7 +329,9 @@ class Dispatcher:
             await link.call("order", raw, timeout_s=_ORDER_TIMEOUT_S)
         return [None] * len(orders)
 
-    def _orders_lost(self, orders: list[tuple[int, AgentOrder]], error: Exception) -> None:
+    def _orders_lost(self, agent: str, orders: list[tuple[int, AgentOrder]], error: Exception) -> None:
         """An agent that cannot be reached is repeated its orders by the sweep, or is lost and needs none."""
+        if isinstance(error, PeerGoneError):
+            self._orders.pop(agent, None)
         if not isinstance(error, PeerGoneError | PeerUnavailableError):
             log.warning("%d orders failed: %s", len(orders), error)

@@ -194,6 +194,7 @@ class NodeRegistry:
                 await self._opening.pop(pool)
             link = self._directory.link(f"pool:{pool}")
             self._spent |= await link.call("members", encode(members[-1]), timeout_s=_CALL_TIMEOUT_S)
+            self._spent = {node: n for node, n in self._spent.items() if node in self._brain.nodes}
             return [None] * len(members)
 
         return send
