@@ -4,6 +4,7 @@ The audio is read when a node is ready for it, packed once, put into the object 
 soon as the agent has answered. The ledger follows every byte.
 """
 
+import asyncio
 import itertools
 from collections.abc import Callable
 
@@ -20,6 +21,8 @@ from ray_sched.wire.outbox import Outbox
 
 _MAX_JOBS_PER_PUSH = 64
 _MAX_PUSH_BYTES = 16 * 2**20
+_MAX_READING_S = 0.25
+"""What has been read goes when the reading of the others takes longer than this."""
 
 LedgerKey = tuple[str, str | int]
 
@@ -70,20 +73,21 @@ class Pusher:
             await outbox.close()
 
     async def _ship(self, shipments: list[Shipment]) -> list[None]:
-        """Read, pack, put, push and drop; in parts if it is much."""
+        """Read, pack, put, push and drop; in parts if it is much or takes long."""
+        clock = asyncio.get_running_loop().time
         for incarnation in sorted({shipment.assigned.incarnation for shipment in shipments}):
             mine = [shipment for shipment in shipments if shipment.assigned.incarnation == incarnation]
             part: list[tuple[Shipment, Payload]] = []
-            n_bytes = 0
+            n_bytes, push_at_s = 0, clock() + _MAX_READING_S
             for shipment in mine:
                 audio = await self._read(shipment)
                 if audio is None:
                     continue
                 part.append((shipment, audio))
                 n_bytes += len(audio)
-                if n_bytes >= _MAX_PUSH_BYTES:
+                if n_bytes >= _MAX_PUSH_BYTES or clock() >= push_at_s:
                     await self._push_part(part)
-                    part, n_bytes = [], 0
+                    part, n_bytes, push_at_s = [], 0, clock() + _MAX_READING_S
             if part:
                 await self._push_part(part)
         return [None] * len(shipments)

@@ -35,6 +35,10 @@ class AgentBook:
             return "the node is draining"
         return None
 
+    def refuse(self, item: PushItem) -> None:
+        """The Dispatcher is told that nothing of this attempt is here: that stays true, however often it is pushed."""
+        self._see((item.job_id, item.attempt))
+
     def take(self, item: PushItem) -> None:
         """The attempt has a slot and its audio is in the agent's memory."""
         key = (item.job_id, item.attempt)

@@ -37,7 +37,7 @@ from ray_sched.core.effects import (
     TellClient,
 )
 from ray_sched.core.errors import Code, Refusal
-from ray_sched.core.job import Job, JobEvent, JobStatus, is_current, to_record
+from ray_sched.core.job import Fenced, Job, JobEvent, JobStatus, is_current, to_record
 from ray_sched.core.messages import (
     Accepted,
     AgentMessage,
@@ -391,7 +391,7 @@ class DispatchBrain:
         return Question(
             demand=job.demand,
             pair=job.demand.pair,
-            audio_ms=job.audio_ms or self._selection_rules.assumed_audio_ms,
+            audio_ms=self._expected_ms(job),
             now_ms=self._now_ms,
             rules=self._selection_rules,
             speeds=self.speeds,
@@ -406,11 +406,12 @@ class DispatchBrain:
         job.node, job.incarnation, job.agent = seat.node, seat.incarnation, seat.agent
         job.assigned_at_ms = self._now_ms
         job.tell(self._now_ms, f"assigned to {seat.node}")
-        seat.spend((job.job_id, job.attempt), job.audio_ms or self._selection_rules.assumed_audio_ms)
+        seat.spend((job.job_id, job.attempt), self._expected_ms(job))
         if job.spec.session:
             self._session(job.client_id, job.spec.session).use(seat.node, self._now_ms)
         self.counters.assigned += 1
-        self._due.set(("job", job.job_id, ""), self._now_ms + self._rules.push_timeout_ms)
+        limit_ms = self._rules.push_timeout_ms + job.audio_ms * self._rules.push_ms_per_audio_s // 1000
+        self._due.set(("job", job.job_id, ""), self._now_ms + limit_ms)
         self._touched[job.job_id] = job
         self._tell(job, assigned(job))
 
@@ -528,8 +529,16 @@ class DispatchBrain:
         seat = self.seats.get(node)
         if seat and seat.incarnation == incarnation:
             seat.give_back(attempt)
+            self._unfence(node, incarnation, attempt)
             if self._stopping.pop(attempt, None) is not None:
                 self._due.cancel(("stop", attempt[0], str(attempt[1])))
+
+    def _unfence(self, node: str, incarnation: int, attempt: AttemptKey) -> None:
+        """Not saved by itself: to stop it once more after a restart costs one message."""
+        job = self.jobs.get(attempt[0])
+        if job and job.fenced:
+            stopped = Fenced(attempt[1], node, incarnation)
+            job.fenced = [fenced for fenced in job.fenced if fenced != stopped]
 
     def _stop_attempt(self, job: Job) -> None:
         """Make sure that the current attempt ends on its node; until the agent confirms, its slot stays taken."""
@@ -540,6 +549,7 @@ class DispatchBrain:
             return
         seat = self.seats.get(job.node)
         if seat and seat.incarnation == job.incarnation and (job.job_id, job.attempt) in seat.attempts():
+            job.fenced.append(Fenced(job.attempt, job.node, job.incarnation))
             self._stop(job.agent, job.incarnation, job.job_id, job.attempt)
 
     def _stop(self, agent: str, incarnation: int, job_id: str, attempt: int) -> None:
@@ -693,11 +703,20 @@ class DispatchBrain:
         for job in self.jobs_on(seat.node):
             if job.incarnation == seat.incarnation and job.speech:
                 continue
-            if job.incarnation == seat.incarnation and seat.n_free:
+            if job.incarnation == seat.incarnation and seat.reclaim((job.job_id, job.attempt), self._expected_ms(job)):
                 job.agent = seat.agent
-                seat.spend((job.job_id, job.attempt), job.audio_ms or self._selection_rules.assumed_audio_ms)
             else:
                 self._requeue(job, Code.NODE_LOST, "the node came back as a new incarnation")
+        for job in self.jobs.values():
+            for fenced in job.fenced:
+                attempt = (job.job_id, fenced.attempt)
+                if (fenced.node, fenced.incarnation) == (seat.node, seat.incarnation):
+                    if attempt not in seat.attempts():
+                        seat.reclaim(attempt, self._expected_ms(job))
+                    self._stop(seat.agent, seat.incarnation, *attempt)
+
+    def _expected_ms(self, job: Job) -> int:
+        return job.audio_ms or self._selection_rules.assumed_audio_ms
 
     def _lose_seats(self, lost: Iterable[Lost]) -> None:
         for seat, why in lost:
@@ -748,7 +767,8 @@ class DispatchBrain:
         if job.status is JobStatus.PENDING:
             self._end(job, JobEvent.FAIL, self._no_node(job))
         elif job.status is JobStatus.ASSIGNED:
-            self._requeue(job, Code.PUSH_TIMEOUT, f"the audio was not accepted in {self._rules.push_timeout_ms} ms")
+            waited_ms = self._now_ms - job.assigned_at_ms
+            self._requeue(job, Code.PUSH_TIMEOUT, f"the audio was not accepted in {waited_ms} ms")
         else:
             self._remember(job.node, is_success=False)
             self._requeue(

@@ -82,6 +82,14 @@ class StoryLine(Struct, frozen=True, array_like=True):
     """Such as ``submitted``, ``assigned to node-a``, ``refused by node-a: full``."""
 
 
+class Fenced(Struct, frozen=True, array_like=True):
+    """An attempt that was ordered to stop and may still hold a slot."""
+
+    attempt: int
+    node: str
+    incarnation: int
+
+
 class Job(Struct, kw_only=True):
     """A job's record. Owned and changed by the Dispatcher's brain alone; Redis holds this and nothing else of a job."""
 
@@ -115,6 +123,8 @@ class Job(Struct, kw_only=True):
     """The outcome, while the submitter still fetches the speech."""
     outcome: Outcome | None = None
     attempts: list[AttemptNote] = []
+    fenced: list[Fenced] = []
+    """Earlier attempts whose node has not said yet that it stopped them."""
     story: list[StoryLine] = []
     session_next_index: int = 0
     """The index its session waited for when this record was saved."""

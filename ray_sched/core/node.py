@@ -102,6 +102,10 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
     ray_node_id: str
     incarnation: int
     is_drained: bool
+    capability: Capability | None = None
+    """What the engine really offers, once it has said so."""
+    pool: str = ""
+    """The pool it is in; empty before its first heartbeat and once its drain has ended."""
 
 
 class Node:
@@ -164,7 +168,8 @@ class Node:
     @property
     def is_empty(self) -> bool:
         """Whether a draining node has no job, nor one on its way: the second beat since the drain began says so."""
-        is_heard = self.beats_since_drain >= _BEATS_TO_BE_EMPTY or not self.last_beat_at_ms
+        has_never_run = not self.last_beat_at_ms and not self.is_restored
+        is_heard = self.beats_since_drain >= _BEATS_TO_BE_EMPTY or has_never_run
         return is_heard and self.running == 0
 
     @property

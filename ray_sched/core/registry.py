@@ -132,7 +132,8 @@ class RegistryBrain:
     def restore(self, records: list[NodeRecord], now_ms: int) -> list[RegistryEffect]:
         """Take over what an earlier life had stored. Agents that still beat stay what they are.
 
-        One that does not beat within ``lost_after_ms`` is lost, and its node gets a new incarnation.
+        One that does not beat within ``lost_after_ms`` is lost, and its node gets a new incarnation. Every node is in
+        its pool at once: a pool that is told of some of its nodes only would give up the jobs of the others.
         """
         effects: list[RegistryEffect] = []
         for record in records:
@@ -140,11 +141,24 @@ class RegistryBrain:
             self._incarnations[name] = record.incarnation
             if record.is_drained:
                 self._drained.add((name, record.ray_node_id))
-                continue
+                if not record.pool:
+                    continue
             node = self.nodes[name] = Node(record.declaration, record.ray_node_id, record.incarnation, now_ms)
             node.is_restored = True
+            self._restore_place(node, record)
+            if record.is_drained:
+                node.move(NodeEvent.DRAIN)
+                node.drain_ends_at_ms = now_ms + self._rules.drain_deadline_ms
             effects.append(WatchAgent(name, record.incarnation, node.agent))
+        for pool in self.pools:
+            effects += [OpenPool(pool), *self._tell_pool(pool)]
         return effects
+
+    def _restore_place(self, node: Node, record: NodeRecord) -> None:
+        if record.capability and record.pool:
+            node.capability, node.pool = record.capability, record.pool
+            pool = self.pools.setdefault(record.pool, Pool(record.pool, record.capability))
+            pool.nodes.add(node.declaration.node)
 
     def see_ray_nodes(self, ray_nodes: list[RayNode], now_ms: int) -> list[RegistryEffect]:
         """Ray's list of nodes: agents for new ones, the end of those that left."""
@@ -260,9 +274,18 @@ class RegistryBrain:
             declaration=node.declaration,
             ray_node_id=node.ray_node_id,
             incarnation=node.incarnation,
-            is_drained=(node.declaration.node, node.ray_node_id) in self._drained,
+            is_drained=self._is_drained(node),
+            capability=node.capability,
+            pool=node.pool if self._is_in_pool(node) else "",
         )
         return Save(SaveNode(node_id=node.declaration.node, record=msgspec.json.encode(record)))
+
+    def _is_drained(self, node: Node) -> bool:
+        return (node.declaration.node, node.ray_node_id) in self._drained
+
+    def _is_in_pool(self, node: Node) -> bool:
+        pool = self.pools.get(node.pool)
+        return pool is not None and node.declaration.node in pool.nodes
 
     def _watch(self, node: Node, now_ms: int) -> list[RegistryEffect]:
         if node.status in _DEAD:
@@ -289,27 +312,29 @@ class RegistryBrain:
         node.gone_at_ms = now_ms
         effects = self._tell_pool(node.pool)
         self._leave(node, now_ms)
-        return [*effects, StopAgent(node.agent), Log(f"{node.declaration.node} is drained{left}")]
+        return [self._save(node), *effects, StopAgent(node.agent), Log(f"{node.declaration.node} is drained{left}")]
 
     def _lose(self, node: Node, event: NodeEvent, why: str, now_ms: int) -> list[RegistryEffect]:
         node.move(event)
         node.why = why
         node.gone_at_ms = now_ms
         name = node.declaration.node
+        effects = self._tell_pool(node.pool)
+        self._leave(node, now_ms)
+        if self._is_drained(node):
+            effects = [self._save(node), *effects]
         if node.is_restored and not node.last_beat_at_ms and event is NodeEvent.DIED:
-            return [Log(f"{name} did not outlive the registry: {why}")]
+            return [*effects, Log(f"{name} did not outlive the registry: {why}")]
         last = self._respawn.get(name)
         delay_ms = min(last.delay_ms * 2, _MAX_RESPAWN_DELAY_MS) if last else self._rules.respawn_delay_ms
         self._respawn[name] = Respawn(now_ms + delay_ms, delay_ms)
-        effects = self._tell_pool(node.pool)
-        self._leave(node, now_ms)
         return [*effects, StopAgent(node.agent), Log(f"{name} is lost: {why}")]
 
     def _forget(self, node: Node) -> list[RegistryEffect]:
         """A node that was lost or drained long ago is shown no more; a drained one stays drained."""
         name = node.declaration.node
         del self.nodes[name]
-        if (name, node.ray_node_id) in self._drained:
+        if self._is_drained(node):
             return []
         self._incarnations.pop(name, None)
         return [Save(ForgetNode(node_id=name))]
@@ -327,7 +352,7 @@ class RegistryBrain:
         pool.nodes.add(node.declaration.node)
         pool.empty_since_ms = None
         node.pool = pool.name
-        return [*left, *effects, *self._tell_pool(pool.name)]
+        return [self._save(node), *left, *effects, *self._tell_pool(pool.name)]
 
     def _pool_with_room(self, capability: Capability) -> tuple[Pool, list[RegistryEffect]]:
         number = 0

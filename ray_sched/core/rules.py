@@ -23,7 +23,9 @@ class DispatchRules:
     pending_timeout_ms: Milliseconds = 10_000
     """A job without a deadline of its own may wait this long for a slot."""
     push_timeout_ms: Milliseconds = 2_000
-    """An assigned job's audio must be accepted by the node within this time."""
+    """An assigned job's audio must be accepted by the node within this time, and ``push_ms_per_audio_s`` more."""
+    push_ms_per_audio_s: Annotated[int, Ge(0), Le(10_000)] = 20
+    """Milliseconds more for each second of audio: a long file takes its time to be read and moved."""
     run_timeout_ms: Milliseconds = 60_000
     """A job may run this long, or ``run_timeout_factor`` times its audio if that is longer."""
     run_timeout_factor: Annotated[float, Gt(0)] = 10.0

@@ -77,6 +77,19 @@ class Seat:
         self._spent[attempt] = (slot, audio_ms)
         self.in_flight_ms += audio_ms
 
+    def reclaim(self, attempt: AttemptKey, audio_ms: int) -> bool:
+        """Put an attempt that is on the node already on a slot, leased or not. False if all slots are taken."""
+        if not self._free:
+            if self.n_spent >= self.total_slots:
+                return False
+            slot = next(slot for slot in range(self.total_slots) if slot not in self._leases)
+            self._leases[slot] = LeaseState.ENDING
+            self._spent[attempt] = (slot, audio_ms)
+            self.in_flight_ms += audio_ms
+            return True
+        self.spend(attempt, audio_ms)
+        return True
+
     def give_back(self, attempt: AttemptKey) -> bool:
         """The attempt has left its slot. False if it held none."""
         if attempt not in self._spent:
