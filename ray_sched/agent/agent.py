@@ -145,6 +145,7 @@ class NodeAgent:
             work = Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
             why = self._why_refused(item, work, len(payload))
             if why:
+                self._book.refuse(item)
                 self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=why))
                 return why
             self._start(key, item, work, payload)

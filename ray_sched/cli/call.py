@@ -117,15 +117,21 @@ def run_call(call: Call, body: Body, options: dict[str, Any]) -> int:
         except SchedError as error:
             return _tell(call, error.code, error.message, error.exit_status)
         except asyncio.CancelledError:
-            return _tell(call, Code.CANCELLED, call.last_words, 128 + (call.signals.first or signal.SIGINT))
+            return _interrupted(call)
         except typer.BadParameter:
             raise
         except Exception as error:  # noqa: BLE001  # a surprise ends the call, with a sentence instead of a page
+            if call.signals.first:  # ``kill`` of a process group takes Ray from under us
+                return _interrupted(call)
             if call.is_verbose:
                 traceback.print_exc()
             where = "" if call.is_verbose else "; run it again with --verbose for the traceback"
             told = " ".join(str(error).split())[:300]
             return _tell(call, "DEFECT", f"this should not happen: {type(error).__name__}: {told}{where}", UNKNOWN)
+
+
+def _interrupted(call: Call) -> int:
+    return _tell(call, Code.CANCELLED, call.last_words, 128 + (call.signals.first or signal.SIGINT))
 
 
 async def _as_coroutine(body: Body, call: Call, options: dict[str, Any]) -> int | None:

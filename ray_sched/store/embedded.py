@@ -49,7 +49,7 @@ class EmbeddedRedis:
 
     Guarantees: two servers never share a data directory; the server ends when this process does, however that ends;
     what was acknowledged survives the server's death (a power cut may cost the last second with "everysec").
-    A server that dies by itself shows in ``is_running`` and may be started again.
+    A server that dies by itself shows in ``is_running`` and may be started again, at the same address.
     """
 
     def __init__(self, server: Server | None = None) -> None:
@@ -83,7 +83,7 @@ class EmbeddedRedis:
         """
         if self.is_running:
             return self
-        self.stop()
+        self._end()
         server = self._server or find_server()
         home = private_home(Path(data_dir))
         refuse_older_server(home, server)
@@ -103,14 +103,17 @@ class EmbeddedRedis:
 
     def stop(self) -> None:
         """End and reap the server: SIGTERM, on which Redis syncs its file as on SHUTDOWN, and SIGKILL if that hangs."""
+        self._end()
+        if self._socket_dir is not None:
+            self._socket_dir.cleanup()
+            self._socket_dir = None
+
+    def _end(self) -> None:
         if self._process is not None and self._keeper is not None:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 self._process.send_signal(number)
                 self._keeper.join(STOP_TIMEOUT_S)
         self._process = self._keeper = None
-        if self._socket_dir is not None:
-            self._socket_dir.cleanup()
-            self._socket_dir = None
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +131,7 @@ class EmbeddedRedis:
     def _free_socket_path(self, home: Path) -> Path:
         path = home / "redis.sock"
         if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
-            self._socket_dir = tempfile.TemporaryDirectory(prefix="ray_sched_")
+            self._socket_dir = self._socket_dir or tempfile.TemporaryDirectory(prefix="ray_sched_")
             path = Path(self._socket_dir.name) / "redis.sock"
         path.unlink(missing_ok=True)
         return path

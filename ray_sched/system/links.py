@@ -23,7 +23,9 @@ class RayLink:
         if self._handle is None:
             self._handle = await asyncio.to_thread(self._look_up)
         try:
-            return await asyncio.wait_for(getattr(self._handle, method).remote(*args), timeout_s)
+            # not wait_for: in Python 3.11 it forgets a cancellation that comes in the moment of the answer
+            async with asyncio.timeout(timeout_s):
+                return await getattr(self._handle, method).remote(*args)
         except ray.exceptions.ActorUnavailableError as error:
             raise PeerUnavailableError(f"{self._actor} is being restarted") from error
         except ray.exceptions.RayActorError as error:

@@ -10,7 +10,9 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +96,18 @@ class LocalCluster:
             head["labels"] = _labels(self._nodes[0])
         with keeping_signal_handler():
             self._cluster = Cluster()
-            self._cluster.add_node(**head)
+            with _sessions_of_their_own():
+                self._cluster.add_node(**head)
             for node in self._nodes[self._is_head_a_node :]:
                 self.add_node(node)
         return str(self._cluster.address)
 
     def add_node(self, node: LocalNode) -> Any:
         """One more raylet."""
-        raylet = self._cluster.add_node(
-            num_cpus=node.num_cpus, labels=_labels(node), object_store_memory=self._object_store_bytes
-        )
+        with _sessions_of_their_own():
+            raylet = self._cluster.add_node(
+                num_cpus=node.num_cpus, labels=_labels(node), object_store_memory=self._object_store_bytes
+            )
         self.raylets.append(raylet)
         return raylet
 
@@ -120,6 +124,19 @@ class LocalCluster:
             shutil.rmtree(self._dir, ignore_errors=True)
             os.environ.pop("RAY_TMPDIR", None)
             self._dir = ""
+
+
+@contextmanager
+def _sessions_of_their_own() -> Iterator[None]:
+    """Signals to our process group are for us, who drain first and end Ray last; the kernel ends Ray if we die."""
+    from ray._private import services  # noqa: PLC0415  # Ray reads its environment when it is imported
+
+    rays_own = services.ConsolePopen
+    services.ConsolePopen = partial(rays_own, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = rays_own
 
 
 def _labels(node: LocalNode) -> dict[str, str]:

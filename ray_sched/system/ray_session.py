@@ -3,6 +3,7 @@
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -55,10 +56,16 @@ def disconnect_ray() -> None:
 
 @contextmanager
 def keeping_signal_handler() -> Iterator[None]:
-    """Keep Ray from replacing a handler of SIGTERM that is there already: a program that has one means it."""
+    """Keep Ray from replacing a handler of SIGTERM that is there already: a program that has one means it.
+
+    Ray replaces it twice: with ``sys.exit`` in Python, and in C with one that aborts, which only setting ours again
+    takes away.
+    """
     import ray._private.utils  # noqa: PLC0415  # Ray reads its environment when it is imported
 
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    ours = signal.getsignal(signal.SIGTERM)
+    is_ours = ours is not signal.SIG_DFL and threading.current_thread() is threading.main_thread()
+    if not is_ours:
         yield
         return
     rays_own = ray._private.utils.set_sigterm_handler  # noqa: SLF001  # Ray has no option for it
@@ -67,6 +74,7 @@ def keeping_signal_handler() -> Iterator[None]:
         yield
     finally:
         ray._private.utils.set_sigterm_handler = rays_own  # noqa: SLF001
+        signal.signal(signal.SIGTERM, ours)
 
 
 def _probe(address: str) -> None:

@@ -1,14 +1,20 @@
 """A scheduler that runs as long as this block: Ray if we start it, Redis if we start it, the control actors."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from ray_sched.core.errors import SchedError
 from ray_sched.settings import Settings
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.system.local import LocalCluster, LocalNode, prepare_environment
 from ray_sched.system.ray_session import connect_ray, disconnect_ray
 from ray_sched.system.start import Note, Scheduler, own_note, start_embedded_redis
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.2
 
 
 @asynccontextmanager
@@ -48,6 +54,7 @@ async def running(
             say("starting Redis")
             redis = await _start_redis(settings)
             stack.callback(redis.stop)
+            stack.push_async_callback(_end, asyncio.create_task(_keep_running(redis, settings)))
             redis_url = redis.url
         say("starting the scheduler")
         scheduler = Scheduler(settings)
@@ -67,6 +74,23 @@ async def _start_redis(settings: Settings) -> EmbeddedRedis:
     except asyncio.CancelledError:
         (await starting).stop()
         raise
+
+
+async def _keep_running(redis: EmbeddedRedis, settings: Settings) -> None:
+    """Start the server again when it has died: killed, or sent SIGTERM with everything else that a Ray job started."""
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        if not redis.is_running:
+            log.warning("the embedded Redis has ended; it is started again")
+            try:
+                await asyncio.to_thread(redis.start, settings.data_dir, settings.store.appendfsync)
+            except SchedError as error:
+                log.error("Redis cannot be started: %s", error.message)  # noqa: TRY400  # the sentence says it all
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _stop(scheduler: Scheduler, drain_s: float) -> None:

@@ -53,9 +53,11 @@ class Note(Struct, frozen=True, kw_only=True):
         return note if note.is_alive() else None
 
     def is_alive(self) -> bool:
-        """Whether the process that wrote it still runs."""
+        """Whether the process that wrote it still runs; one that nobody has waited for yet has ended."""
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.started_at_s) < 1
+            process = psutil.Process(self.pid)
+            is_it = abs(process.create_time() - self.started_at_s) < 1
+            return is_it and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 

@@ -61,7 +61,7 @@ async def test_while_redis_is_away_submits_are_refused_in_time_and_all_goes_on_b
             assert [r.error.code for r in refused if r.error] == [Code.SCHEDULER_DEPENDENCY_DOWN] * 2
             system.store.is_down = False
             async with asyncio.timeout(5):
-                while (result := await client.submit(SECOND, src="en").result()).error:
+                while (result := await client.submit(SECOND, src="en").result()).error:  # noqa: ASYNC110  # asked anew
                     await asyncio.sleep(0.05)
             assert result.status == "completed"
 

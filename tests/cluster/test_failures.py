@@ -11,7 +11,7 @@ import pytest
 from ray_sched import Client, Result
 from ray_sched.core.rules import DispatchRules
 from tests.support.cluster import RunningCluster, echo_node, wait_until
-from tests.support.processes import actor, agent_of, raylet_of
+from tests.support.processes import actor, agent_of, raylet_of, redis_server
 
 pytestmark = pytest.mark.cluster
 
@@ -119,6 +119,28 @@ def test_a_dispatcher_killed_with_five_thousand_waiting_jobs_loses_none(cluster:
             return (await cluster.scheduler.status()).waiting, sum(handle.is_done for handle in waiting)
 
     assert cluster.run(submit()) == (5_000, 0)
+
+
+async def until_a_job_completes(client: Client) -> None:
+    async with asyncio.timeout(20):
+        while (await client.submit(SECOND, src="en").result()).error:  # noqa: ASYNC110  # asked anew each time
+            await asyncio.sleep(0.1)
+
+
+def test_a_killed_redis_is_started_again_and_what_was_acknowledged_is_still_there(cluster: RunningCluster) -> None:
+    async def submit() -> tuple[str, str]:
+        async with Client(cluster.settings) as client:
+            waiting = client.submit(SECOND, src="de", deadline_s=60)
+            job_id = await waiting.accepted()
+            redis_server().kill()
+            await until_a_job_completes(client)
+            actor("Dispatcher").kill()
+            await until_a_job_completes(client)
+            return job_id, (await cluster.scheduler.explain(job_id)).job.status
+
+    job_id, status = cluster.run(submit())
+    assert (bool(job_id), status) == (True, "pending")
+    wait_until(lambda: is_at_rest(cluster), 10, "nothing is held")
 
 
 def test_jobs_of_a_killed_raylet_run_elsewhere(cluster: RunningCluster) -> None:

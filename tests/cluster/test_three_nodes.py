@@ -53,48 +53,51 @@ def test_a_pair_nobody_serves_is_answered_with_the_reason_of_each_node(three_nod
     assert 1400 <= result.wait_ms <= 5000
 
 
-def test_two_thousand_jobs_of_twenty_sessions_complete_once_each_in_order(three_nodes: RunningCluster) -> None:
-    audio = [np.full(1600 * (1 + n % 5), n, np.int16) for n in range(10)]
-    pairs = [("en", "en"), ("en", "es"), ("es", "en")]
-    told: dict[str, list[Result | Missing]] = defaultdict(list)
+class Talk:
+    """Twenty sessions of a hundred utterances each, at most twenty under way in each, as speakers would have them."""
 
-    async def listen(client: Client, name: str) -> None:
+    AUDIO = tuple(np.full(1600 * (1 + n % 5), n, np.int16) for n in range(10))
+    PAIRS = (("en", "en"), ("en", "es"), ("es", "en"))
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[Result | Missing]] = defaultdict(list)
+
+    async def listen(self, client: Client, name: str) -> None:
         async for what in client.session(name):
-            told[name].append(what)
-            if len(told[name]) == 100:
+            self.told[name].append(what)
+            if len(self.told[name]) == 100:
                 return
 
-    async def speak(client: Client, name: str, n_session: int) -> None:
-        """One session: at most 20 utterances under way, as a speaker would have them."""
-        src, tgt = pairs[n_session % 3]
+    async def speak(self, client: Client, name: str, n_session: int) -> None:
+        src, tgt = self.PAIRS[n_session % 3]
         window = asyncio.Semaphore(20)
 
         async def utter(index: int) -> None:
-            result = await client.submit(
-                audio[index % 10], src=src, tgt=tgt, session=name, utterance_index=index, deadline_s=120
-            ).result()
-            assert result.error is None, result
-            window.release()
+            async with window:
+                result = await client.submit(
+                    self.AUDIO[index % 10], src=src, tgt=tgt, session=name, utterance_index=index, deadline_s=120
+                ).result()
+                assert result.error is None, result
 
-        utterances = []
-        for index in range(100):
-            await window.acquire()
-            utterances.append(asyncio.create_task(utter(index)))
-        await asyncio.gather(*utterances)
+        await asyncio.gather(*(utter(index) for index in range(100)))
 
-    async def talk() -> int:
-        async with Client(three_nodes.settings) as client:
+    async def hold(self, cluster: RunningCluster) -> int:
+        """All of it; returns the bytes that the client's ledger holds afterwards."""
+        async with Client(cluster.settings) as client:
             names = [f"session-{n}" for n in range(20)]
-            listening = [asyncio.create_task(listen(client, name)) for name in names]
-            await asyncio.gather(*(speak(client, name, n) for n, name in enumerate(names)))
+            listening = [asyncio.create_task(self.listen(client, name)) for name in names]
+            await asyncio.gather(*(self.speak(client, name, n) for n, name in enumerate(names)))
             await asyncio.gather(*listening)
             return client.ledger.bytes_in()
 
+
+def test_two_thousand_jobs_of_twenty_sessions_complete_once_each_in_order(three_nodes: RunningCluster) -> None:
+    talk = Talk()
     accepted_before = sum(row.accepted for row in three_nodes.run(three_nodes.scheduler.nodes()))
-    assert three_nodes.run(talk()) == 0
-    for name, results in told.items():
+    assert three_nodes.run(talk.hold(three_nodes)) == 0
+    for name, results in talk.told.items():
         assert [what.utterance_index for what in results if isinstance(what, Result)] == list(range(100)), name
-    job_ids = [what.job_id for what in itertools.chain(*told.values()) if isinstance(what, Result)]
+    job_ids = [what.job_id for what in itertools.chain(*talk.told.values()) if isinstance(what, Result)]
     assert len(job_ids) == len(set(job_ids)) == 2000
 
     def all_at_rest() -> bool:

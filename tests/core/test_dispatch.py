@@ -1,5 +1,7 @@
 """The Dispatcher's brain, assignment and attempts: a fact, what follows, the next fact."""
 
+import pytest
+
 from ray_sched.core.effects import OrderAgent, PoolClosed, PoolOffered, Save, Swept
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.messages import (

@@ -25,3 +25,11 @@ def agent_of(node: str) -> psutil.Process:
         if process.name().startswith("ray::AgentProcess"):
             return process
     raise AssertionError(f"{node} has no agent")
+
+
+def redis_server() -> psutil.Process:
+    """The embedded Redis."""
+    for process in psutil.Process().children():
+        if process.name() == "redis-server":
+            return process
+    raise AssertionError("no Redis runs")
