@@ -151,6 +151,11 @@ def ray_address_variable() -> str:
     return os.environ.get("RAY_ADDRESS", "")
 
 
+def is_width_set() -> bool:
+    """Whether ``COLUMNS`` says how wide a table may be."""
+    return bool(os.environ.get("COLUMNS"))
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         told = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -4,7 +4,6 @@ import asyncio
 import functools
 import inspect
 import logging
-import os
 import signal
 import sys
 import traceback
@@ -31,9 +30,6 @@ ADDRESS = typer.Option("", "--address", metavar="HOST:PORT", help="Where Ray is.
 JSON = typer.Option(False, "--json", help="Print one JSON value.", rich_help_panel=_PANEL)
 DATA_DIR = typer.Option(None, "--data-dir", help="Where the scheduler keeps its data.", rich_help_panel=_PANEL)
 VERBOSE = typer.Option(False, "--verbose", help="Log more, and show tracebacks.", rich_help_panel=_PANEL)
-
-_RAY_TRIES_S = "15"
-"""How long Ray looks for its node on this machine; a minute by itself."""
 
 Body = Callable[..., Awaitable[int | None]]
 """A verb: takes its Call and its own options, returns the exit status."""
@@ -72,10 +68,11 @@ class Call:
     async def scheduler(self) -> AsyncIterator["Scheduler"]:
         """The scheduler that runs already. Raises NO_CLUSTER, UNAUTHENTICATED or SCHEDULER_NOT_RUNNING."""
         from ray_sched.system.api import find_address
+        from ray_sched.system.local import be_impatient
         from ray_sched.system.ray_session import connect_ray, disconnect_ray
         from ray_sched.system.start import Scheduler
 
-        os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", _RAY_TRIES_S)
+        be_impatient()
         connect_ray(find_address(self.settings), self.settings.namespace)
         try:
             yield Scheduler(self.settings)

@@ -13,7 +13,7 @@ from rich.console import RenderableType
 
 from ray_sched.cli.call import Call
 from ray_sched.cli.exits import exit_status
-from ray_sched.cli.rows import Row, SpeechFolder, rows_table
+from ray_sched.cli.rows import Row, SpeechFolder, rows_page
 from ray_sched.cli.wanted import demand, is_covered, not_covered
 from ray_sched.core.capability import TTS, Demand
 
@@ -172,7 +172,7 @@ def _word_error_rates(rows: list[Row], src: str) -> float | None:
 
 
 def _page(report: DemoReport) -> list[RenderableType]:
-    page: list[RenderableType] = [rows_table(report.utterances)]
+    page: list[RenderableType] = rows_page(report.utterances)
     if report.wer is not None:
         page.append(f"word error rate: {report.wer * 100:.1f} %")
     page.append(f"ledger: {report.ledger_bytes} bytes; Ray's object store: {report.object_store_bytes} bytes")

@@ -4,7 +4,6 @@ With ``--json`` stdout carries one JSON value and nothing more, whoever prints. 
 control characters and no progress bars, only a line for each step.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 _PIPE_WIDTH = 200
+_WHOLE = ("file", "job", "node", "pair", "status")
+"""Columns that stay on one line on a narrow terminal; texts are folded instead."""
 
 
 def _console(file: Any) -> Console:
-    is_plain = not file.isatty() and "COLUMNS" not in os.environ
+    from ray_sched.settings import is_width_set
+
+    is_plain = not file.isatty() and not is_width_set()
     return Console(file=file, width=_PIPE_WIDTH if is_plain else None, highlight=False, emoji=False, markup=False)
 
 
@@ -98,10 +101,12 @@ class Output:
 
 def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:
     """An empty table; columns named in ``right`` are numbers."""
-    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, collapse_padding=True)
     for name in columns:
         is_number = name in right
-        made.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+        is_whole = is_number or name in _WHOLE
+        heading = name.replace(" ", "\n") if is_number else name
+        made.add_column(heading, justify="right" if is_number else "left", no_wrap=is_whole, overflow="fold")
     return made
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from rich.console import RenderableType
 from rich.table import Table
 
 from ray_sched.cli.output import add_row, table
@@ -62,6 +63,13 @@ class Row(Struct, kw_only=True):
         return cls(file=str(file), pair=pair, error=RowError(code=error.code, message=error.message))
 
 
+def rows_page(rows: list[Row]) -> list[RenderableType]:
+    """For people: the table, and where the speech is."""
+    folders = sorted({str(Path(row.speech_file).parent) for row in rows if row.speech_file})
+    n_files = sum(bool(row.speech_file) for row in rows)
+    return [rows_table(rows), *(f"speech: {n_files} files in {folder}" for folder in folders)]
+
+
 def rows_table(rows: list[Row]) -> Table:
     """For people; columns nobody filled are left out."""
     extra = {name: heading for name, heading in _EXTRA.items() if any(getattr(row, name) for row in rows)}
@@ -76,7 +84,7 @@ def rows_table(rows: list[Row]) -> Table:
 
 
 _NUMBERS = ("audio s", "wait ms", "run ms")
-_EXTRA = {"translation": "translation", "speech_file": "speech"}
+_EXTRA = {"translation": "translation"}
 
 
 def _cell(row: Row, name: str) -> object:

@@ -12,7 +12,7 @@ import typer
 
 from ray_sched.cli.call import Call
 from ray_sched.cli.exits import exit_status
-from ray_sched.cli.rows import Row, SpeechFolder, rows_table
+from ray_sched.cli.rows import Row, SpeechFolder, rows_page
 from ray_sched.cli.wanted import demand, is_covered
 from ray_sched.core.capability import Demand
 from ray_sched.core.errors import Code, SchedError
@@ -67,7 +67,7 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     for row in done:
         if row.error:
             call.out.note(f"ray-sched: {Path(row.file).name}: {row.error.message}")
-    call.out.show(done, rows_table(done))
+    call.out.show(done, *rows_page(done))
     return next((exit_status(row.error.code) for row in done if row.error), 0)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +39,7 @@ async def up(
     """
     from ray_sched.cli.local_nodes import for_one_machine, local_nodes
     from ray_sched.settings import ray_address_variable
+    from ray_sched.system.local import without_colours
     from ray_sched.system.running import running
 
     logging.getLogger("ray_sched").setLevel(logging.DEBUG if call.is_verbose else logging.INFO)
@@ -49,7 +49,7 @@ async def up(
     if not address:
         settings = for_one_machine(settings, nodes)
     if not call.out.is_terminal:
-        os.environ["RAY_COLOR_PREFIX"] = "0"
+        without_colours()
     block = running(
         settings,
         address=address,

@@ -63,6 +63,16 @@ def prepare_environment(token: str | None = None) -> str:
     return token
 
 
+def be_impatient() -> None:
+    """Let Ray look for its node on this machine for 15 s, not for a minute. Before Ray is first imported."""
+    os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "15")
+
+
+def without_colours() -> None:
+    """Let Ray print the logs of actors without control characters."""
+    os.environ["RAY_COLOR_PREFIX"] = "0"
+
+
 class LocalCluster:
     """Head and nodes on this machine. ``start`` and ``stop`` block; call them in the main thread."""
 

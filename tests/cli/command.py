@@ -1,0 +1,96 @@
+"""``ray-sched`` as a process of its own, and everything it started, found by a mark in the environment."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+SPEECH = Path(__file__).parents[2] / "ray_sched" / "data" / "speech"
+_MARK = "STARTED_BY_THIS_TEST"
+
+
+class Ended(NamedTuple):
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Command:
+    """A running ``ray-sched``. Its signals go to its whole process group, as Ctrl-C in a terminal does."""
+
+    def __init__(self, args: Sequence[str | Path], data_dir: Path, **variables: str) -> None:
+        self.mark = uuid.uuid4().hex
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAY_SCHED_"))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ray_sched", *map(str, args)],
+            env=kept | {_MARK: self.mark, "RAY_SCHED_DATA_DIR": str(data_dir)} | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            cwd=data_dir,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        os.killpg(self._process.pid, number)
+
+    def wait_for_line(self, words: str, timeout_s: float = 60) -> None:
+        """Until stderr says it."""
+        give_up_at = time.monotonic() + timeout_s
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if words in line:
+                return
+            assert time.monotonic() < give_up_at, f"it did not say {words!r}"
+        raise AssertionError(f"it ended without saying {words!r}")
+
+    def end(self, timeout_s: float = 60) -> Ended:
+        """Wait for the end."""
+        try:
+            out, err = self._process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        return Ended(self._process.returncode, out, err)
+
+    def kill(self) -> None:
+        """End it and everything it started, if a test failed."""
+        for process in self._alive():
+            process.kill()
+
+    def left_behind(self, patience_s: float = 5) -> list[str]:
+        """Processes it started that still run."""
+        give_up_at = time.monotonic() + patience_s
+        while (alive := self._alive()) and time.monotonic() < give_up_at:
+            time.sleep(0.1)
+        return [f"{process.pid} {process.name()}" for process in alive]
+
+    def _alive(self) -> list[psutil.Process]:
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            is_dead = process.status() == psutil.STATUS_ZOMBIE
+            return not is_dead and process.environ().get(_MARK) == self.mark
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+
+def ray_sched(data_dir: Path, *args: str | Path, **variables: str) -> Ended:
+    """Run a verb to its end."""
+    return Command(args, data_dir, **variables).end()

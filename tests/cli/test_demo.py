@@ -1,0 +1,41 @@
+"""``demo`` on real speech: texts, word errors, and nothing left behind."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Command
+
+pytestmark = pytest.mark.cluster
+
+
+def test_the_demo_recognises_the_shipped_speech_and_leaves_no_bytes_and_no_process(tmp_path: Path) -> None:
+    command = Command(["demo", "--json"], tmp_path)
+    try:
+        ended = command.end(100)
+        assert ended.status == 0
+        report = ended.json
+        assert len(report["utterances"]) == 5
+        assert report["utterances"][4]["text"].startswith("he might even have been made")
+        assert {row["node"] for row in report["utterances"]} == {"node-1", "node-2"}
+        assert 0.1 < report["wer"] < 0.4
+        assert (report["ledger_bytes"], report["object_store_bytes"]) == (0, 0)
+        assert "\x1b" not in ended.err
+        assert command.left_behind() == []
+    finally:
+        command.kill()
+
+
+def test_ctrl_c_in_the_demo_leaves_no_process(tmp_path: Path) -> None:
+    command = Command(["demo", "--nodes", "1"], tmp_path)
+    try:
+        command.wait_for_line("starting the scheduler")
+        command.signal(signal.SIGINT)
+        ended = command.end()
+        assert ended.status == 130
+        assert ended.out == ""
+        assert ended.err.splitlines()[-1] == "ray-sched: interrupted; nothing is left running"
+        assert command.left_behind() == []
+    finally:
+        command.kill()

@@ -1,0 +1,115 @@
+"""``up`` and the verbs that talk to it, on a real Ray with the echo engine."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import SPEECH, Command, Ended, ray_sched
+
+pytestmark = pytest.mark.cluster
+
+AUDIO = SPEECH / "austen-0880.wav"
+ECHO = {"RAY_SCHED_LOCAL__ENGINE": "echo", "RAY_SCHED_DISPATCH__PENDING_TIMEOUT_MS": "1500"}
+
+
+class Running:
+    """An ``up`` on a data directory of its own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.command = Command(["up", "--nodes", "2"], data_dir, **ECHO)
+
+    def __call__(self, *args: str | Path, **variables: str) -> Ended:
+        return ray_sched(self.data_dir, *args, **variables)
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """``up``, ended by ``down``: which is a test, too."""
+    running = Running(tmp_path_factory.mktemp("up"))
+    try:
+        running.command.wait_for_line("backlog: 0")
+        yield running
+        down = running("down", "--json")
+        assert (down.status, down.json) == (0, {"stopped": True, "unfinished_jobs": 0})
+        ended = running.command.end()
+        assert ended.status == 0
+        assert "\x1b" not in ended.err
+        assert running.command.left_behind() == []
+    finally:
+        running.command.kill()
+
+
+def test_status_and_nodes_are_one_json_value_each(up: Running) -> None:
+    assert up("status", "--json").json["slots"] == 2
+    assert [(row["node"], row["status"]) for row in up("--json", "nodes").json] == [
+        ("node-1", "ready"),
+        ("node-2", "ready"),
+    ]
+
+
+def test_one_bad_file_does_not_stop_the_others(up: Running, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_text("not audio\n")
+    ended = up(
+        "submit", AUDIO, bad, SPEECH / "austen-0930.wav",
+        "--from", "en", "--to", "es", "--speech", "--out", tmp_path, "--json",
+    )  # fmt: skip
+    assert ended.status == 3
+    rows = ended.json
+    assert [row["status"] for row in rows] == ["completed", "refused", "completed"]
+    assert [row["text"] for row in rows] == ["echo of 47840 samples", "", "echo of 52640 samples"]
+    assert rows[0]["speech_file"] == str(tmp_path / "austen-0880.es.wav")
+    assert (tmp_path / "austen-0880.es.wav").stat().st_size == 44 + 2 * 47840
+
+
+def test_the_same_request_id_gives_the_same_job(up: Running) -> None:
+    first, second = (up("submit", AUDIO, "--from", "en", "--request-id", "r1", "--json").json[0] for _ in "12")
+    assert first["job_id"] == second["job_id"] != ""
+    assert (up.data_dir / "client-secret").stat().st_mode & 0o777 == 0o600
+    story = up("explain", first["job_id"]).out
+    assert "submitted" in story
+    assert "score" in story
+
+
+def test_a_language_nobody_serves_is_answered_with_reasons(up: Running) -> None:
+    ended = up("submit", AUDIO, "--from", "de", "--json")
+    assert ended.status == 7
+    assert "2 x ASR_LANG_UNSUPPORTED (node-1, node-2)" in ended.json[0]["error"]["message"]
+
+
+def test_ctrl_c_cancels_what_was_submitted(up: Running) -> None:
+    waiting = Command(["submit", AUDIO, "--from", "fr", "--deadline-s", "60"], up.data_dir)
+    while not up("jobs", "--status", "pending", "--json").json:
+        pass
+    waiting.signal(signal.SIGINT)
+    ended = waiting.end()
+    assert ended.status == 130
+    assert ended.err.splitlines()[-1] == "ray-sched: interrupted; the jobs that had not ended were cancelled"
+    assert [row["pair"] for row in up("jobs", "--status", "cancelled", "--json").json] == ["fr:fr"]
+
+
+def test_a_wrong_token_is_called_one(up: Running) -> None:
+    address = json.loads((up.data_dir / "running.json").read_text())["address"]
+    ended = up("status", "--address", address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="ab" * 32)
+    assert ended.status == 12
+    assert "refused the token" in ended.err
+
+
+def test_what_is_unknown_has_a_status_of_its_own(up: Running) -> None:
+    assert up("explain", "nothing").status == 6
+    assert up("drain", "nothing").status == 6
+
+
+def test_sigterm_while_starting_leaves_nothing(tmp_path: Path) -> None:
+    command = Command(["up"], tmp_path, **ECHO)
+    try:
+        command.wait_for_line("starting Ray")
+        command.signal(signal.SIGTERM)
+        assert command.end().status == 0
+        assert command.left_behind() == []
+    finally:
+        command.kill()

@@ -1,0 +1,97 @@
+"""What people type wrong: one sentence, the right exit status, and no Ray is started for it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ray_sched.core.errors import EXIT_STATUS
+from ray_sched.system.start import own_note
+from tests.cli.command import SPEECH, Ended, ray_sched
+
+
+def one_sentence(ended: Ended) -> str:
+    """The only line on stderr."""
+    [line] = ended.err.splitlines()
+    assert line.startswith("ray-sched: ")
+    assert "\x1b" not in ended.err + ended.out
+    return line
+
+
+def test_help_lists_every_exit_status_and_does_not_import_ray(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "--help", COLUMNS="200")
+    assert ended.status == 0
+    told = " ".join(ended.out.split())
+    for number in {0, 1, 2, 70, 130, *EXIT_STATUS.values()}:
+        assert f" {number} " in told
+    code = "import sys, ray_sched.cli.app; sys.exit('ray' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("verb", [("demo",), ("submit", "--from", "en")])
+def test_a_text_file_is_not_audio(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    text = tmp_path / "letter.wav"
+    text.write_text("Dear Sir\n")
+    ended = ray_sched(tmp_path, *verb, text, "--json")
+    assert ended.status == 3
+    assert "is a text, not audio" in one_sentence(ended)
+    assert "INVALID_AUDIO" in ended.out
+    json.loads(ended.out)
+
+
+def test_one_bad_file_stops_the_demo_before_anything_is_started(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "demo", SPEECH / "austen-0880.wav", tmp_path / "nothing.wav")
+    assert ended.status == 3
+    assert "there is no file" in one_sentence(ended)
+    assert ended.out == ""
+
+
+def test_a_variable_with_a_typing_error_is_named(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "status", RAY_SCHED_CLEANUP__KEP_MS="1")
+    assert ended.status == 14
+    assert "RAY_SCHED_CLEANUP__KEP_MS" in one_sentence(ended)
+    assert "did you mean 'cleanup.keep_ms'?" in ended.err
+
+
+def test_a_key_with_a_typing_error_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text("cleanup:\n  keep_mss: 3\n")
+    for args in (f"--config {config} status --json", f"--json status --config {config}"):
+        ended = ray_sched(tmp_path, *args.split())
+        assert ended.status == 14
+        assert ended.json["error"]["code"] == "INVALID_CONFIGURATION"
+        assert "did you mean 'cleanup.keep_ms'?" in one_sentence(ended)
+
+
+def test_an_address_where_nobody_is_is_answered_at_once(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "status", "--address", "127.0.0.1:1")
+    assert ended.status == 10
+    assert "there is no Ray cluster at 127.0.0.1:1" in one_sentence(ended)
+
+
+def test_without_a_scheduler_the_verbs_say_how_to_start_one(tmp_path: Path) -> None:
+    for args in ("status", "jobs", f"submit --from en {SPEECH}/austen-0880.wav"):
+        ended = ray_sched(tmp_path, *args.split())
+        assert ended.status == 11
+        assert "start one with ray-sched up" in one_sentence(ended)
+
+
+def test_what_is_not_a_language_tag_is_refused_before_anything_else(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "submit", "--from", "English", SPEECH / "austen-0880.wav")
+    assert ended.status == 4
+    assert "'English' is not a language tag" in one_sentence(ended)
+
+
+def test_a_request_id_is_for_a_single_file(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "submit", "--from", "en", "--request-id", "r1", "a.wav", "b.wav")
+    assert ended.status == 2
+    assert "for a single file" in ended.err
+
+
+def test_a_second_up_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    own_note("127.0.0.1:6379", "ray_sched", "").write(tmp_path)  # this test's own process plays the first one
+    ended = ray_sched(tmp_path, "up")
+    assert ended.status == 14
+    assert "runs on" in one_sentence(ended)
