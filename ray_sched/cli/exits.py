@@ -6,8 +6,10 @@ from ray_sched.core.errors import EXIT_STATUS, Code
 
 UNKNOWN = 70
 """An error nobody foresaw: a defect of ours."""
+INTERRUPTED = 130
+"""Ctrl-C."""
 _OTHERS = {0: "done", 1: "another failed job", 2: "wrong command line", UNKNOWN: "a defect, see --verbose"}
-_OTHERS |= {130: "Ctrl-C", 143: "SIGTERM"}
+_OTHERS |= {INTERRUPTED: "Ctrl-C", 143: "SIGTERM"}
 
 
 def epilog() -> str:

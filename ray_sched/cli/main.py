@@ -3,9 +3,6 @@
 import signal
 import sys
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
-
 
 def run() -> None:
     """Run the command line of this process and exit."""
@@ -16,6 +13,8 @@ def run() -> None:
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.stderr.write("ray-sched: interrupted\n")
+        from ray_sched.cli.exits import INTERRUPTED
+
         sys.exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing but the interpreter is left to be stopped
