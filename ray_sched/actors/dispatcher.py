@@ -164,7 +164,8 @@ class Dispatcher:
         if not client.mailbox.has_mail:
             client.has_mail.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(client.has_mail.wait(), _POLL_WAIT_S)
+                async with asyncio.timeout(_POLL_WAIT_S):
+                    await client.has_mail.wait()
         return encode(self._mail(client))
 
     def _client(self, client_id: str, poller: int = 0) -> _Client:
@@ -266,7 +267,8 @@ class Dispatcher:
         """Let the brain decide. What it says is told as soon as it is saved, whoever still waits for that by then."""
         effects = self._brain.handle(event, self._clock.now_ms())
         changes = [effect.change for effect in effects if isinstance(effect, Save)]
-        if not changes:
+        is_ahead = not self._commits.is_idle and (effects or isinstance(event, AgentSpoke))
+        if not changes and not is_ahead:  # what follows from a turn that is still being saved waits for it
             self._tell(effects)
             return effects, None
         saved = self._commits.ask(changes)
@@ -295,7 +297,7 @@ class Dispatcher:
     async def _commit(self, turns: list[Sequence[Change]]) -> list[None]:
         """Commit the changes of all these turns in one round trip; repeat until the store has them."""
         changes = [change for turn in turns for change in turn]
-        while True:
+        while changes:
             try:
                 await self._store.commit(changes)
             except StoreDownError as error:
@@ -311,7 +313,8 @@ class Dispatcher:
             if self._store_error:
                 log.info("the store answers again")
                 self._store_error = ""
-            return [None] * len(turns)
+            break
+        return [None] * len(turns)
 
     def _order(self, effect: OrderAgent) -> None:
         if effect.agent not in self._orders:

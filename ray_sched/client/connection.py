@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _CALL_TIMEOUT_S = 10.0
 _AGAIN_AFTER_S = 0.1
+_LAST_WORDS_S = 2.0
 _NO_ANSWER = Refused(
     refusal=Refusal(code=Code.SCHEDULER_NOT_RUNNING, message="the scheduler does not answer; is it running?")
 )
@@ -81,7 +82,8 @@ class Connection:
     async def close(self) -> None:
         """Say what is still to be said, then stop."""
         try:
-            await asyncio.wait_for(self._outbox.flush(), 2.0)
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._outbox.flush()
         except TimeoutError:
             log.warning("the scheduler did not take this client's last words")
         if self._polling:

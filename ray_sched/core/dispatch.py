@@ -419,11 +419,17 @@ class DispatchBrain:
 
     def _hear_agent(self, node: str, incarnation: int, message: AgentMessage) -> None:
         job = self.jobs.get(message.job_id)
-        if not isinstance(message, RunAccepted | RunPartial):
+        is_over = not isinstance(message, RunAccepted | RunPartial)
+        if is_over:
             self._give_back(node, incarnation, (message.job_id, message.attempt))
-        if job is None or not is_current(job, message.attempt, node, incarnation):
+        if job is not None and is_current(job, message.attempt, node, incarnation):
+            self._hear_current(job, message)
+        else:
             self._hear_late(node, incarnation, message)
-            return
+        if is_over:
+            self._unfence(node, incarnation, (message.job_id, message.attempt))
+
+    def _hear_current(self, job: Job, message: AgentMessage) -> None:
         match message:
             case RunAccepted():
                 self._run_accepted(job, message)
@@ -472,6 +478,8 @@ class DispatchBrain:
         self._due.set(("job", job.job_id, ""), self._now_ms + limit_ms)
 
     def _run_refused(self, job: Job, message: RunRefused) -> None:
+        if job.speech:  # pushed once more by a client that was told twice; it has run
+            return
         self.counters.refused += 1
         seat = self.seats.get(job.node)
         if seat:
@@ -529,16 +537,16 @@ class DispatchBrain:
         seat = self.seats.get(node)
         if seat and seat.incarnation == incarnation:
             seat.give_back(attempt)
-            self._unfence(node, incarnation, attempt)
             if self._stopping.pop(attempt, None) is not None:
                 self._due.cancel(("stop", attempt[0], str(attempt[1])))
 
     def _unfence(self, node: str, incarnation: int, attempt: AttemptKey) -> None:
-        """Not saved by itself: to stop it once more after a restart costs one message."""
+        """Saved at once: after a restart an attempt that is still fenced takes a slot until it is confirmed."""
         job = self.jobs.get(attempt[0])
-        if job and job.fenced:
-            stopped = Fenced(attempt[1], node, incarnation)
+        stopped = Fenced(attempt[1], node, incarnation)
+        if job and stopped in job.fenced:
             job.fenced = [fenced for fenced in job.fenced if fenced != stopped]
+            self._touched[job.job_id] = job
 
     def _stop_attempt(self, job: Job) -> None:
         """Make sure that the current attempt ends on its node; until the agent confirms, its slot stays taken."""
@@ -548,7 +556,9 @@ class DispatchBrain:
             self._order(job, DropSpeech(job_id=job.job_id, attempt=job.attempt))
             return
         seat = self.seats.get(job.node)
-        if seat and seat.incarnation == job.incarnation and (job.job_id, job.attempt) in seat.attempts():
+        if seat is None:  # not offered yet, or not any more: if it ever is, the attempt is stopped then
+            job.fenced.append(Fenced(job.attempt, job.node, job.incarnation))
+        elif seat.incarnation == job.incarnation and (job.job_id, job.attempt) in seat.attempts():
             job.fenced.append(Fenced(job.attempt, job.node, job.incarnation))
             self._stop(job.agent, job.incarnation, job.job_id, job.attempt)
 

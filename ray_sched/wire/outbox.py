@@ -106,6 +106,11 @@ class Outbox(Generic[ItemT, ReplyT]):
             if future and not future.done():
                 future.set_result(reply)
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is on its way and nothing waits to be."""
+        return self._flight is None and not self._waiting
+
     async def flush(self) -> None:
         """Wait until everything put in so far was sent."""
         if self._waiting:

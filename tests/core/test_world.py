@@ -5,16 +5,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.network import KINDS, World, run_world, submit_something
+from tests.simulation import oracle
+from tests.simulation.world import KINDS, World, run_world, submit_something
 
 
-@pytest.mark.parametrize("seed", [*range(40), 20_790])  # 20 790: a number of an old mailbox acknowledged new mail
-def test_whatever_the_network_does_everything_comes_to_its_end(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(10))
+def test_whatever_happens_everything_comes_to_its_end(seed: int) -> None:
     world = run_world(seed)
-    assert world.dispatcher.brain.counters.submitted > 10
+    assert world.n_submitted > 10
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_even_a_network_that_loses_almost_half_of_everything_only_slows_it_down(seed: int) -> None:
     run_world(seed, n_steps=60, drop=0.45, repeat=0.4)
 
@@ -29,7 +30,7 @@ def test_in_a_good_network_every_job_is_completed_by_its_first_attempt() -> None
         submit_something(world, world.clients[0])
         world.run(250)
     world.finish()
-    outcomes = [want.outcome for want in world.clients[0].wants.values()]
+    outcomes = [want.delivered and want.delivered.outcome for want in world.clients[0].wants.values()]
     assert all(outcome and outcome.status.startswith("completed") and outcome.attempt == 1 for outcome in outcomes)
     counters = world.dispatcher.brain.counters
     assert (counters.requeued, counters.refused, counters.gaps, counters.late_messages) == (0, 0, 0, 0)
@@ -61,10 +62,22 @@ class WorldMachine(RuleBasedStateMachine):
         self.world.join(kind)
 
     @precondition(lambda self: self.world.ray_nodes)
-    @rule(which=st.integers(0, 9), how=st.sampled_from(["crash", "leave", "drain"]))
+    @rule(which=st.integers(0, 9), how=st.sampled_from(["crash", "leave", "drain", "freeze"]))
     def lose(self, which: int, how: str) -> None:
         names = sorted(self.world.ray_nodes)
         getattr(self.world, how)(names[which % len(names)])
+
+    @rule(which=st.sampled_from(["dispatcher", "soon", "registry", "pool"]))
+    def restart(self, which: str) -> None:
+        if which == "dispatcher":
+            self.world.dispatcher.crash()
+        elif which == "soon":
+            self.world.dispatcher.crash_soon()
+        elif which == "registry":
+            self.world.registry.crash()
+        else:
+            for name in list(self.world.registry.pools):
+                self.world.registry.crash_pool(name)
 
     @rule(who=st.integers(0, 1))
     def sleep_or_wake(self, who: int) -> None:
@@ -77,15 +90,15 @@ class WorldMachine(RuleBasedStateMachine):
 
     @invariant()
     def never_two_live_attempts(self) -> None:
-        self.world.never_two_live_attempts()
+        oracle.never_two_live_attempts(self.world)
 
     @invariant()
     def never_oversold(self) -> None:
-        self.world.never_oversold()
+        oracle.never_oversold(self.world)
 
     @invariant()
     def ledger_adds_up(self) -> None:
-        self.world.ledger_adds_up()
+        oracle.ledger_adds_up(self.world)
 
     def teardown(self) -> None:
         """``every_job_ends`` and ``never_out_of_order``: the clients check each delivery, the end checks the rest."""
@@ -94,6 +107,6 @@ class WorldMachine(RuleBasedStateMachine):
 
 
 WorldMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestWorld = WorldMachine.TestCase

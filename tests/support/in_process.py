@@ -83,7 +83,8 @@ class _NetworkLink:
             raise PeerGoneError(f"there is no actor {self._actor!r}")
         if network.take_fault(network.lose_requests, method):
             raise PeerUnavailableError(f"{method} got lost")
-        reply = await asyncio.wait_for(getattr(actor, method)(*args), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            reply = await getattr(actor, method)(*args)
         if network.take_fault(network.lose_replies, method):
             raise PeerUnavailableError(f"the answer to {method} got lost")
         return reply

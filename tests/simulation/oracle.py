@@ -1,0 +1,133 @@
+"""What has to hold, at any moment and when everything has ended."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ray_sched.core.job import Job, JobStatus, from_record
+from ray_sched.core.ledger import AudioState
+from ray_sched.core.node import NodeStatus
+
+if TYPE_CHECKING:
+    from tests.simulation.agent import Agent
+    from tests.simulation.world import World
+
+_ON_A_NODE = frozenset({JobStatus.ASSIGNED, JobStatus.PROCESSING})
+
+
+def check(world: "World") -> None:
+    """All that must hold at any moment."""
+    never_two_live_attempts(world)
+    never_oversold(world)
+    ledger_adds_up(world)
+
+
+def _alive(world: "World") -> "list[Agent]":
+    return [*world.agents.values(), *(agent for agent in world.others if agent.is_alive)]
+
+
+def never_two_live_attempts(world: "World") -> None:
+    """An attempt runs on one node at most; a job is on a node exactly if its state says so."""
+    where = Counter(key for agent in _alive(world) for key in agent.running)
+    for key, count in where.items():
+        world.expect(count == 1, f"attempt {key[1]} runs {count} times", key[0])
+    for job in world.dispatcher.brain.jobs.values():
+        is_right = job.is_terminal or (job.status in _ON_A_NODE) == bool(job.node)
+        world.expect(is_right, f"{job.status} on {job.node!r}", job.job_id)
+
+
+def never_oversold(world: "World") -> None:
+    """No agent runs more than its slots or was ever brought more, and all it runs holds a slot in the brain."""
+    for agent in [*world.agents.values(), *world.others]:
+        world.expect(len(agent.running) <= agent.slots, f"{agent.node} runs more than its slots")
+        world.expect(agent.n_refused_because_full == 0, f"{agent.node} was brought more than its slots")
+        seat = world.dispatcher.brain.seats.get(agent.node)
+        if seat and seat.incarnation == agent.incarnation and world.dispatcher.is_up:
+            for job_id, attempt in set(agent.running) - set(seat.attempts()):
+                world.expect(False, f"attempt {attempt} runs on {agent.node} and holds no slot", job_id)
+            world.expect(seat.n_free + seat.n_spent <= agent.slots, f"{agent.node} has too many leases")
+
+
+def ledger_adds_up(world: "World") -> None:
+    """Every byte is in one state: held by the client until its job is over, and on the node while it runs."""
+    for client in world.clients:
+        open_bytes = sum(want.spec.audio_ms * 32 for want in client.wants.values() if not want.is_over)
+        all_bytes = sum(want.spec.audio_ms * 32 for want in client.wants.values())
+        held_bytes = client.ledger.bytes_in(AudioState.HELD, AudioState.STORED)
+        world.expect(held_bytes == open_bytes, f"{client.client_id} holds {held_bytes} bytes, wants {open_bytes}")
+        world.expect(client.ledger.bytes_in() + client.ledger.released_bytes == all_bytes, "bytes are lost")
+    for agent in world.agents.values():
+        running_bytes = sum(spec.audio_ms * 32 for spec in agent.running.values())
+        world.expect(agent.ledger.bytes_in(AudioState.RUNNING) == running_bytes, f"{agent.node}: bytes are lost")
+
+
+def check_the_end(world: "World") -> None:
+    """Everybody has one outcome, every slot is free, nothing waits, no byte is left, all can be forgotten."""
+    every_job_has_one_outcome(world)
+    every_slot_is_free(world)
+    no_byte_is_left(world)
+    all_can_be_forgotten(world)
+
+
+def every_job_has_one_outcome(world: "World") -> None:
+    """The one that the disk has is the one that was told, and the one that the user has."""
+    brain = world.dispatcher.brain
+    for job in brain.jobs.values():
+        world.expect(job.is_terminal, f"still {job.status} at the end", job.job_id)
+    world.expect((len(brain.waiting), brain.waiting.heads()) == (0, []), "somebody waits at the end")
+    saved: dict[str, Job] = {job_id: from_record(record) for job_id, record in world.dispatcher.disk.jobs.items()}
+    world.expect(set(saved) == set(brain.jobs), f"disk and brain differ: {set(saved) ^ set(brain.jobs)}")
+    for client in world.clients:
+        for want in client.wants.values():
+            if client.is_dead:
+                continue
+            world.expect(want.is_over, f"{want.spec.request_id} has no result", want.job_id)
+            record = saved.get(want.job_id)
+            if record is not None and want.delivered:
+                is_same = record.outcome == want.delivered.outcome
+                world.expect(is_same, "the user has another outcome than the disk", want.job_id)
+                world.expect(record.is_delivered, "delivered, and not known to be", want.job_id)
+
+
+def every_slot_is_free(world: "World") -> None:
+    """No lease is spent, none is gone."""
+    seats = world.dispatcher.brain.seats
+    for seat in seats.values():
+        slots = (seat.n_spent, seat.n_free, seat.in_flight_ms)
+        is_free = slots == (0, seat.total_slots, 0)
+        world.expect(
+            is_free, f"{seat.node}: (spent, free, ms in flight) {slots}", next(iter(seat.attempts()), ("",))[0]
+        )
+    nodes = world.registry.brain.nodes
+    ready = {name for name, node in nodes.items() if node.status is NodeStatus.READY}
+    world.expect(set(seats) == ready, f"seats {sorted(seats)}, nodes that are ready {sorted(ready)}")
+    for agent in world.agents.values():
+        is_current = nodes[agent.node].incarnation == agent.incarnation and agent.node in ready
+        world.expect(is_current, f"{agent.node}.{agent.incarnation} lives and is not current")
+        for job_id, attempt in agent.running:
+            world.expect(False, f"attempt {attempt} still runs on {agent.node}", job_id)
+
+
+def no_byte_is_left(world: "World") -> None:
+    """All ledgers are empty."""
+    for client in world.clients:
+        if not client.is_dead:
+            left = (len(client.ledger), client.ledger.bytes_in())
+            world.expect(left == (0, 0), f"{client.client_id} has {left} left")
+    for agent in world.agents.values():
+        for job_id, _ in agent.ledger._entries:
+            world.expect(False, f"bytes are left at {agent.node}", job_id)
+
+
+def all_can_be_forgotten(world: "World") -> None:
+    """After clean-up neither brain, disk nor boxes keep anything of the jobs."""
+    brain, disk = world.dispatcher.brain, world.dispatcher.disk
+    world.dispatcher.cleanup()
+    world.expect((brain.jobs, len(brain.ended)) == ({}, 0), "jobs are not forgotten")
+    world.expect(disk.jobs == {}, f"on the disk for ever: {list(disk.jobs)}")
+    world.expect(len(disk.nodes) <= world.n_names and set(disk.speeds) <= set(disk.nodes), "nodes pile up on the disk")
+    stuck = [session.key for session in brain.sessions.values() if not session.is_idle]
+    world.expect(stuck == [], f"sessions are stuck: {stuck}")
+    live = {client.client_id for client in world.clients if not client.is_dead}
+    world.expect(set(world.dispatcher.boxes) == live, f"boxes of {sorted(world.dispatcher.boxes)}")
+    for client_id, box in world.dispatcher.boxes.items():
+        world.expect(len(box.mailbox) <= 1, f"{client_id} does not take its mail")

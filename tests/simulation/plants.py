@@ -1,0 +1,48 @@
+"""Bugs planted on purpose: the oracle has to find each of them."""
+
+from collections.abc import Callable
+
+from ray_sched.core import dispatch
+from ray_sched.core.job import Job, JobStatus
+from ray_sched.core.selection import AttemptKey, Seat
+from tests.simulation.dispatcher import Dispatcher
+
+Patch = Callable[[object, str, object], None]
+
+
+def _fence(patch: Patch) -> None:
+    """A message of any attempt on any node counts."""
+
+    def is_current(job: Job | None, attempt: int, node: str, incarnation: int) -> bool:
+        del attempt, node, incarnation
+        return job is not None and job.status in {JobStatus.ASSIGNED, JobStatus.PROCESSING}
+
+    patch(dispatch, "is_current", is_current)
+
+
+def _lease(patch: Patch) -> None:
+    """One attempt in seven does not give its slot back."""
+    give_back = Seat.give_back
+
+    def leak(seat: Seat, attempt: AttemptKey) -> bool:
+        return False if attempt[0].endswith("7") else give_back(seat, attempt)
+
+    patch(Seat, "give_back", leak)
+
+
+def _ack(patch: Patch) -> None:
+    """What was decided is told and acknowledged before it is saved."""
+    patch(Dispatcher, "tells_before_it_saves", True)
+
+
+def _overtake(patch: Patch) -> None:
+    """What needs no save is told at once, though what it follows from is still being saved."""
+    patch(Dispatcher, "waits_its_turn", False)
+
+
+PLANTS: dict[str, Callable[[Patch], None]] = {"fence": _fence, "lease": _lease, "ack": _ack, "overtake": _overtake}
+
+
+def plant(name: str, patch: Patch = setattr) -> None:
+    """Break this rule, with ``setattr`` or a test's ``monkeypatch.setattr``."""
+    PLANTS[name](patch)

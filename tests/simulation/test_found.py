@@ -1,0 +1,100 @@
+"""What the simulation found in the brains, each as short as it can be told. The seeds are in ``test_simulation``."""
+
+from ray_sched.core.agent_book import AgentBook
+from ray_sched.core.capability import Capability
+from ray_sched.core.effects import StopAgent, TellPool
+from ray_sched.core.job import JobStatus
+from ray_sched.core.messages import Cancel, PushFailed, PushItem, StopRun
+from ray_sched.core.node import NodeRecord, NodeStatus
+from tests.core.test_registry import Hall, a_record, of
+from tests.core.test_restore import SavingDesk
+from tests.support.builders import a_beat, a_node, accepted, finished, orders, refused, stopped
+
+ENGLISH = Capability(engine="echo", asr=("en",))
+
+
+def a_placed_record(node: str, *, is_drained: bool = False) -> NodeRecord:
+    record = a_record(node, f"ray-of-{node}", 2, is_drained=is_drained)
+    return NodeRecord(
+        declaration=record.declaration,
+        ray_node_id=record.ray_node_id,
+        incarnation=2,
+        is_drained=is_drained,
+        capability=ENGLISH,
+        pool=ENGLISH.text(),
+    )
+
+
+def test_a_pool_is_never_told_of_some_of_its_nodes_only_after_a_restart() -> None:
+    hall = Hall()
+    restored = hall.brain.restore([a_placed_record("node-a"), a_placed_record("node-b")], hall.now_ms)
+    told = of([*restored, *hall.beat(a_beat("node-a", incarnation=2))], TellPool)
+    assert {tuple(view.node for view in effect.members.nodes) for effect in told} == {("node-a", "node-b")}
+
+
+def test_a_node_that_did_not_outlive_the_registry_is_gone_for_its_pool_too() -> None:
+    hall = Hall()
+    hall.brain.restore([a_placed_record("node-a")], hall.now_ms)
+    effects = hall.brain.agent_died("node-a", 2, "there is no actor", hall.now_ms)
+    assert [view.status for view in of(effects, TellPool)[-1].members.nodes] == [NodeStatus.LOST]
+
+
+def test_a_drain_goes_on_after_a_restart_of_the_registry() -> None:
+    hall = Hall()
+    hall.brain.restore([a_placed_record("node-a", is_drained=True)], hall.now_ms)
+    assert of(hall.brain.tick(hall.now_ms), StopAgent) == []
+    hall.beat(a_beat("node-a", incarnation=2, running=1))
+    assert hall.status() is NodeStatus.DRAINING
+
+
+def test_an_attempt_keeps_its_slot_where_nothing_is_leased_when_the_dispatcher_restarts() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a", slots=1))
+    job = desk.submit("r1")
+    desk.crash()
+    desk.offer(a_node("node-a", slots=0, total_slots=1))
+    assert (desk.job(job).status, desk.job(job).attempt) == (JobStatus.ASSIGNED, 1)
+
+
+def test_an_attempt_that_was_ordered_to_stop_holds_its_slot_and_is_stopped_again_after_a_restart() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a", slots=1))
+    job = desk.submit("r1")
+    desk.report(accepted(job))
+    desk.say(Cancel(job_id=job))
+    desk.crash()
+    assert orders(desk.offer(a_node("node-a", slots=1))) == [StopRun(job_id=job, attempt=1)]
+    waiting = desk.submit("r2")
+    assert desk.job(waiting).status is JobStatus.PENDING
+    desk.report(stopped(job))
+    assert desk.job(waiting).status is JobStatus.ASSIGNED
+    assert desk.disk.jobs()[0].fenced == []
+
+
+def test_an_attempt_given_up_before_its_node_is_offered_again_is_stopped_when_it_is() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a", slots=1))
+    job = desk.submit("r1")
+    desk.crash()
+    desk.say(PushFailed(job_id=job, attempt=1, why="no answer"))
+    assert StopRun(job_id=job, attempt=1) in orders(desk.offer(a_node("node-a", slots=1)))
+
+
+def test_a_repeated_push_of_an_attempt_whose_speech_waits_does_not_run_it_again() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a"), a_node("node-b"))
+    job = desk.submit("r1")
+    node = desk.job(job).node
+    desk.report(accepted(job), finished(job, 1, speech_bytes=640), node=node)
+    desk.report(refused(job, why="this attempt was pushed or stopped here before"), node=node)
+    assert (desk.job(job).status, desk.job(job).attempt) == (JobStatus.PROCESSING, 1)
+
+
+def test_an_attempt_that_was_refused_stays_refused() -> None:
+    book = AgentBook(1)
+    item = PushItem(
+        job_id="j1", attempt=1, src="en", tgt="en", services=("asr",), wants_partials=False, offset=0, n_bytes=2
+    )
+    assert book.why_refused(item) is None
+    book.refuse(item)
+    assert book.why_refused(item) == "this attempt was pushed or stopped here before"

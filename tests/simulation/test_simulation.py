@@ -1,0 +1,40 @@
+"""Whole systems in virtual time; many more of them with ``python -m tests.simulation --seeds 20000``."""
+
+import pytest
+
+from tests.simulation.plants import PLANTS, plant
+from tests.simulation.world import RefutedError, run_world
+
+FOUND = {
+    22: "a restarted Dispatcher gave up the attempts of a node whose slots were not leased at that moment",
+    29: "a restarted Dispatcher did not know of attempts it had ordered to stop; a refused attempt was taken later",
+    139: "an attempt that was given up before its node was offered again ran on without a slot",
+}
+
+
+@pytest.mark.parametrize("seed", FOUND, ids=FOUND.get)
+def test_what_was_found_once_is_not_found_again(seed: int) -> None:
+    run_world(seed)
+
+
+@pytest.mark.parametrize("first", range(100, 250, 10))
+def test_whatever_goes_wrong_everything_comes_to_its_end(first: int) -> None:
+    _run_worlds(range(first, first + 10))
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_rule_that_is_broken_on_purpose_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(name, monkeypatch.setattr)
+    with pytest.raises(RefutedError):
+        _run_worlds(range(1_000))  # the first one that is refuted ends it
+
+
+def _run_worlds(seeds: range) -> None:
+    for seed in seeds:
+        run_world(seed)
+
+
+def test_a_seed_is_the_same_world_every_time() -> None:
+    first, second = (run_world(3, is_traced=True) for _ in range(2))
+    assert first.notes == second.notes
+    assert len(first.notes) > 100
