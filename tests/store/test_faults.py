@@ -307,7 +307,10 @@ def _everything(error: BaseException) -> str:
 async def answering(line: str) -> AsyncIterator[str]:
     """A server that says the same to everything."""
 
+    writers: list[asyncio.StreamWriter] = []
+
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         while line and await reader.read(1 << 16):
             writer.write(line.encode() + b"\r\n")
         writer.close()
@@ -315,6 +318,15 @@ async def answering(line: str) -> AsyncIterator[str]:
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with server:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await hang_up(writers)
+
+
+async def hang_up(writers: list[asyncio.StreamWriter]) -> None:
+    """Close these connections, and let the loop see that they are."""
+    for writer in writers:
+        writer.transport.abort()
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 class Proxy:
@@ -325,6 +337,7 @@ class Proxy:
         self._is_holding = False
         self._held: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
@@ -336,6 +349,7 @@ class Proxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await hang_up(self._writers)
 
     def holding_back(self) -> Self:
         return self
@@ -357,6 +371,7 @@ class Proxy:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_unix_connection(self._path)
+        self._writers += [writer, to_server]
         back = asyncio.create_task(self._pump_back(from_server, writer))
         self._tasks.add(back)
         while data := await reader.read(1 << 16):
