@@ -453,7 +453,7 @@ class NodeView(Struct, frozen=True, kw_only=True):
 
 
 class PoolMembers(Message, frozen=True, kw_only=True):
-    """The Registry tells a Pool who belongs to it: everything, at every change and twice a second."""
+    """The Registry tells a Pool who belongs to it: everything, at every change and four times a second."""
 
     pool: Text
     epoch: Count
@@ -478,7 +478,7 @@ class NodeOffer(Struct, frozen=True, kw_only=True):
 
 
 class PoolOffer(Message, frozen=True, kw_only=True):
-    """A Pool leases its nodes' slots to the Dispatcher: everything, at every change and twice a second.
+    """A Pool leases its nodes' slots to the Dispatcher: everything, at every change and four times a second.
 
     A node or slot that an offer leaves out is revoked; what is spent ends with its job. Answered by LeaseReceipt.
     """
