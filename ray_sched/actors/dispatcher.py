@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 
+from ray_sched.actors.patience import STORE_RETRY_S, patiently
 from ray_sched.core.dispatch import DispatchBrain
 from ray_sched.core.effects import (
     AgentSpoke,
@@ -30,8 +31,8 @@ from ray_sched.core.effects import (
     Swept,
     TellClient,
 )
-from ray_sched.core.errors import Code, Refusal, SchedError
-from ray_sched.core.job import from_record
+from ray_sched.core.errors import Code, Refusal
+from ray_sched.core.job import Job, from_record
 from ray_sched.core.mailbox import Mailbox
 from ray_sched.core.messages import (
     AgentBatch,
@@ -59,7 +60,6 @@ from ray_sched.wire.outbox import Outbox
 log = logging.getLogger(__name__)
 
 _POLL_WAIT_S = 2.0
-_STORE_RETRY_S = 0.5
 _ORDER_TIMEOUT_S = 2.0
 
 
@@ -104,28 +104,23 @@ class Dispatcher:
         """Prefix of its log lines and its name in the dashboard."""
         return "dispatcher"
 
-    async def restore(self) -> int:
-        """Take up what an earlier life has saved, before anything else. Returns the number of open jobs.
+    async def restore(self) -> None:
+        """Take up what an earlier life has saved, before anything else.
 
         Waits for the store as long as it takes: without it nothing can be promised to anybody.
         """
-        while True:
-            try:
-                jobs = [from_record(record) async for record in self._store.load_jobs(open_only=False)]
-                self._brain.speeds.load(await self._store.load_speeds())
-                break
-            except StoreDownError as error:
-                log.warning("waiting for the store: %s", error)
-                await asyncio.sleep(_STORE_RETRY_S)
+        jobs = await patiently(self._load_jobs)
+        self._brain.speeds.load(await patiently(self._store.load_speeds))
         effects = self._brain.restore(jobs, self._clock.now_ms())
         changes = [effect.change for effect in effects if isinstance(effect, Save)]
         if changes:
             await self._commits.ask(changes)
         self._tell(effects)
-        n_open = sum(not job.is_terminal for job in jobs)
         if jobs:
-            log.info("restored %d jobs, %d of them open", len(jobs), n_open)
-        return n_open
+            log.info("restored %d jobs, %d of them open", len(jobs), sum(not job.is_terminal for job in jobs))
+
+    async def _load_jobs(self) -> list[Job]:
+        return [from_record(record) async for record in self._store.load_jobs(open_only=False)]
 
     # --- clients ---------------------------------------------------------------------------------------------------
 
@@ -304,11 +299,7 @@ class Dispatcher:
                 if not self._store_error:
                     log.error("the store does not answer, results are held: %s", error)  # noqa: TRY400  # no traceback wanted
                 self._store_error = str(error)
-                await asyncio.sleep(_STORE_RETRY_S)
-                continue
-            except SchedError as error:
-                self._store_error = error.message
-                await asyncio.sleep(_STORE_RETRY_S)
+                await asyncio.sleep(STORE_RETRY_S)
                 continue
             if self._store_error:
                 log.info("the store answers again")

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from ray_sched.actors.patience import patiently
 from ray_sched.core.effects import (
     ClosePool,
     Log,
@@ -21,7 +22,7 @@ from ray_sched.core.effects import (
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages import Heartbeat, PoolMembers
 from ray_sched.core.node import NodeRecord
-from ray_sched.core.ports import Change, Store, StoreDownError
+from ray_sched.core.ports import Change, Store
 from ray_sched.core.registry import RayNode, RegistryBrain
 from ray_sched.core.roster import NodeRow, PoolRow
 from ray_sched.wire.clock import Clock
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 
 _CALL_TIMEOUT_S = 5.0
 _FOR_EVER_S = 10 * 365 * 86_400.0
-_STORE_RETRY_S = 0.5
 
 
 class Cluster(Protocol):
@@ -77,13 +77,7 @@ class NodeRegistry:
 
     async def restore(self) -> None:
         """Take up the nodes that an earlier life knew, before anything else; their agents go on meanwhile."""
-        while True:
-            try:
-                records = await self._store.load_nodes()
-                break
-            except StoreDownError as error:
-                log.warning("waiting for the store: %s", error)
-                await asyncio.sleep(_STORE_RETRY_S)
+        records = await patiently(self._store.load_nodes)
         known = [msgspec.json.decode(record, type=NodeRecord) for record in records.values()]
         await self._perform(self._brain.restore(known, self._clock.now_ms()))
 
@@ -209,11 +203,5 @@ class NodeRegistry:
     async def _commit(self, turns: list[Sequence[Change]]) -> list[None]:
         """Write node records; repeat until the store has them."""
         changes = [change for turn in turns for change in turn]
-        while True:
-            try:
-                await self._store.commit(changes)
-            except (StoreDownError, SchedError) as error:
-                log.warning("the store does not answer, nodes cannot join: %s", error)
-                await asyncio.sleep(_STORE_RETRY_S)
-                continue
-            return [None] * len(turns)
+        await patiently(lambda: self._store.commit(changes))
+        return [None] * len(turns)
