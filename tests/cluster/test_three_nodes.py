@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from ray_sched import Client, Missing, Result, SchedError
+from ray_sched import BlockingClient, Client, Missing, Result, SchedError
 from ray_sched.client.audio import AudioSource
 from ray_sched.core.errors import Code
 from ray_sched.system.store_stats import object_store_stats
@@ -208,6 +208,23 @@ def test_map_yields_bad_audio_as_a_failed_result_and_goes_on(three_nodes: Runnin
         Code.INVALID_AUDIO,
         "ok",
     ]
+
+
+def test_the_blocking_client_gives_the_same_results_without_await(three_nodes: RunningCluster) -> None:
+    with BlockingClient(three_nodes.settings) as client:
+        assert client.submit(SECOND, src="en").text == "echo of 16000 samples"
+        with pytest.raises(SchedError, match="not a language tag"):
+            client.submit(SECOND, src="english")
+        assert [result.status for result in client.map([SECOND] * 5, src="en")] == ["completed"] * 5
+
+
+def test_results_can_be_had_in_the_order_of_completion(three_nodes: RunningCluster) -> None:
+    async def submit() -> list[int]:
+        async with Client(three_nodes.settings) as client:
+            handles = [client.submit(np.zeros(16_000 * seconds, np.int16), src="es") for seconds in (200, 2, 100)]
+            return [result.audio_ms async for result in client.as_completed(handles)]
+
+    assert three_nodes.run(submit()) == [2_000, 100_000, 200_000]
 
 
 def test_explain_tells_the_story_of_a_finished_job_and_the_reasons_of_a_waiting_one(
