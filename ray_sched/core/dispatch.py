@@ -33,6 +33,7 @@ from ray_sched.core.effects import (
     PoolOffered,
     ReportCleanup,
     Save,
+    StoreWasEmptied,
     Swept,
     TellClient,
 )
@@ -199,11 +200,22 @@ class DispatchBrain:
                 self._lose_seats(self._seats.close_pool(event.pool))
             case Swept():
                 self._sweep()
-            case CleanupDue():
-                self._save_speeds()
-                self.cleanup_completed_jobs(event.max_age_ms)
             case DrainBegan():
                 self.is_draining = True
+            case CleanupDue() | StoreWasEmptied():
+                self._keep_store(event)
+            case _:
+                assert_never(event)
+
+    def _keep_store(self, event: CleanupDue | StoreWasEmptied) -> None:
+        match event:
+            case CleanupDue():
+                self._save_speeds(self.speeds.take_unsaved())
+                self.speeds.forget_all_but(self.seats)
+                self.cleanup_completed_jobs(event.max_age_ms)
+            case StoreWasEmptied():
+                self._touched |= self.jobs
+                self._save_speeds(self.speeds.all())
             case _:
                 assert_never(event)
 
@@ -837,11 +849,9 @@ class DispatchBrain:
         self.counters.cleaned += len(old)
         self._effects.append(ReportCleanup(Cleaned(jobs=len(old), record_bytes=n_bytes, kept=len(self.ended))))
 
-    def _save_speeds(self) -> None:
+    def _save_speeds(self, nodes: dict[str, dict[str, float]]) -> None:
         """Speeds are learned with every job and saved with every clean-up: to lose a minute of them costs nothing."""
-        for node, speeds in self.speeds.take_unsaved().items():
-            self._saves.append(Save(SaveSpeeds(node_id=node, speeds=speeds)))
-        self.speeds.forget_all_but(self.seats)
+        self._saves += [Save(SaveSpeeds(node_id=node, speeds=speeds)) for node, speeds in nodes.items()]
 
     def _record(self, job: Job) -> SaveJob:
         session = self.sessions.get(job.session_key) if job.spec.session else None

@@ -69,7 +69,21 @@ class DrainBegan(Struct, frozen=True):
     """The whole scheduler takes no new jobs."""
 
 
-DispatchEvent = ClientSpoke | ClientPolled | AgentSpoke | PoolOffered | PoolClosed | Swept | CleanupDue | DrainBegan
+class StoreWasEmptied(Struct, frozen=True):
+    """The store has lost what it held, and answers: all of it has to be written again."""
+
+
+DispatchEvent = (
+    ClientSpoke
+    | ClientPolled
+    | AgentSpoke
+    | PoolOffered
+    | PoolClosed
+    | Swept
+    | CleanupDue
+    | DrainBegan
+    | StoreWasEmptied
+)
 
 # --- what brains answer --------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ _MAX_RESPAWN_DELAY_MS = 30_000
 _MAX_SLOTS = 1024
 _REMEMBER_DEAD_MS = 600_000
 _DEAD = frozenset({NodeStatus.LOST, NodeStatus.GONE})
+_encode = msgspec.json.Encoder().encode
 
 
 class RayNode(Struct, frozen=True, kw_only=True):
@@ -123,6 +124,8 @@ class RegistryBrain:
         self.pools: dict[str, Pool] = {}
         self._incarnations: dict[str, int] = {}
         self._drained: set[tuple[str, str]] = set()
+        self._records: dict[str, NodeRecord] = {}
+        """What the store holds."""
         self._respawn: dict[str, Respawn] = {}
         self._complaints: dict[str, str] = {}
         self._number = 0
@@ -139,6 +142,7 @@ class RegistryBrain:
         for record in records:
             name = record.declaration.node
             self._incarnations[name] = record.incarnation
+            self._records[name] = record
             if record.is_drained:
                 self._drained.add((name, record.ray_node_id))
                 if not record.pool:
@@ -211,6 +215,10 @@ class RegistryBrain:
         self._drained.add((name, node.ray_node_id))
         return [Log(f"{name} is draining"), self._save(node), *self._tell_pool(node.pool)]
 
+    def store_was_emptied(self) -> list[RegistryEffect]:
+        """The store has lost what it held: write all of it again."""
+        return [Save(SaveNode(node_id=name, record=_encode(record))) for name, record in self._records.items()]
+
     def tick(self, now_ms: int) -> list[RegistryEffect]:
         """Time has passed: silence, drains that are done, agents to start again, pools nobody needs."""
         effects: list[RegistryEffect] = []
@@ -270,7 +278,8 @@ class RegistryBrain:
         return [self._save(node), spawn, Log(f"{name} joins as incarnation {incarnation}")]
 
     def _save(self, node: Node) -> Save:
-        record = NodeRecord(
+        name = node.declaration.node
+        record = self._records[name] = NodeRecord(
             declaration=node.declaration,
             ray_node_id=node.ray_node_id,
             incarnation=node.incarnation,
@@ -278,7 +287,7 @@ class RegistryBrain:
             capability=node.capability,
             pool=node.pool if self._is_in_pool(node) else "",
         )
-        return Save(SaveNode(node_id=node.declaration.node, record=msgspec.json.encode(record)))
+        return Save(SaveNode(node_id=name, record=_encode(record)))
 
     def _is_drained(self, node: Node) -> bool:
         return (node.declaration.node, node.ray_node_id) in self._drained
@@ -337,6 +346,7 @@ class RegistryBrain:
         if self._is_drained(node):
             return []
         self._incarnations.pop(name, None)
+        self._records.pop(name, None)
         return [Save(ForgetNode(node_id=name))]
 
     # --- pools -----------------------------------------------------------------------------------------------------

@@ -179,6 +179,13 @@ class SpeedBook:
         nodes, self._unsaved = self._unsaved, set()
         return {node: self.of_node(node) for node in sorted(nodes)}
 
+    def all(self) -> dict[str, dict[str, float]]:
+        """What is known: node to pair to speed."""
+        nodes: dict[str, dict[str, float]] = {}
+        for (node, pair), speed in self._speed.items():
+            nodes.setdefault(node, {})[pair] = speed
+        return nodes
+
     def learn(self, node: str, pair: str, audio_ms: int, run_ms: int) -> None:
         """Take one observation in. A run too short to measure counts as 1 ms."""
         if audio_ms <= 0:

@@ -509,6 +509,25 @@ def test_a_drained_node_stays_drained_when_the_registry_is_restarted() -> None:
     assert of(after.look(a_ray_node("ray-2", "node-b")), SpawnAgent) == []
 
 
+def test_all_that_an_emptied_store_held_is_written_again() -> None:
+    hall = Hall()
+    hall.join("node-a", "ray-1")
+    hall.join("node-b", "ray-2")
+    hall.join("node-c", "ray-3")
+    hall.brain.drain("node-b", None, hall.now_ms)
+    hall.look(*hall.listed[:2])
+    hall.wait(600_500, a_beat("node-a"))  # node-b is gone and node-c is lost, both for so long that they are not shown
+    again = {node: record.is_drained for node, record in written(hall.brain.store_was_emptied()).items()}
+    assert again == {"node-a": False, "node-b": True}
+
+
+def written(effects: Iterable[RegistryEffect]) -> dict[str, NodeRecord]:
+    """Node records as the store has them now."""
+    changes = [save.change for save in of(effects, Save)]
+    saved = [change for change in changes if isinstance(change, SaveNode)]
+    return {change.node_id: msgspec.json.decode(change.record, type=NodeRecord) for change in saved}
+
+
 def test_what_a_pool_is_told_carries_a_growing_number() -> None:
     hall = Hall()
     told = [*of(hall.join(), TellPool), *of(hall.wait(5_000, a_beat()), TellPool)]

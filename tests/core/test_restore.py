@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from ray_sched.core.effects import DispatchEffect, Save
+from ray_sched.core.effects import CleanupDue, DispatchEffect, Save, StoreWasEmptied
 from ray_sched.core.job import Job, JobStatus, from_record
 from ray_sched.core.messages import Assigned, Delivered, MissingResult, SpeechReady, Submit
-from ray_sched.core.ports import ForgetJob, SaveJob
-from tests.support.builders import Desk, a_node, a_spec, accepted, finished, only, told
+from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
+from tests.support.builders import Desk, a_node, a_spec, accepted, finished, only, stopped, told
 
 
 def submit_again(request_id: str, **changes: object) -> Submit:
@@ -182,3 +182,30 @@ def test_finished_jobs_are_forgotten_at_their_time() -> None:
     desk.wait(100_000)
     desk.brain.cleanup_completed_jobs(300_000)
     assert [job.spec.request_id for job in desk.brain.jobs.values()] == ["r2"]
+
+
+def test_all_that_an_emptied_store_held_is_written_again_and_a_restart_goes_on_with_it() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a", slots=1))
+    done, fenced, waiting = (desk.submit(f"r{n}", session="s") for n in range(3))
+    desk.run(done)
+    desk.report(accepted(fenced))
+    desk.cancel(fenced)
+    held = set(desk.disk.records)
+    desk.disk.records = {}
+    desk.handle(StoreWasEmptied())
+    assert set(desk.disk.records) == held
+    desk.crash()
+    desk.offer(a_node("node-a", slots=1))
+    assert [desk.status(job) for job in (done, fenced, waiting)] == ["completed", "cancelled", "pending"]
+    desk.report(stopped(fenced))
+    assert results(desk.run(waiting))[0].utterance_index == 2
+
+
+def test_learned_speeds_are_written_again_into_an_emptied_store() -> None:
+    desk = Desk()
+    desk.offer(a_node("node-a"))
+    desk.run(desk.submit("r1"), run_ms=500)
+    desk.handle(CleanupDue(300_000))
+    saved = [effect.change for effect in desk.handle(StoreWasEmptied()) if isinstance(effect, Save)]
+    assert SaveSpeeds(node_id="node-a", speeds={"en:en": 2.0}) in saved
