@@ -49,7 +49,7 @@ class StoreRules:
     prefix: str = "ray_sched"
     """Every key begins with it; two schedulers on one Redis need two."""
     appendfsync: Literal["everysec", "always"] = "everysec"
-    """The embedded server's promise: a power cut costs at most the last second, or nothing at all."""
+    """The embedded server's promise: its death or a power cut costs at most the last second or two, or nothing."""
     timeout_ms: Milliseconds = 2_000
     """No command waits longer."""
 

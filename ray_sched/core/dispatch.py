@@ -844,8 +844,7 @@ class DispatchBrain:
             self._touched.pop(job_id, None)
             n_bytes += self._record_bytes.pop(job_id, 0)
             self._requests.pop((job.client_id, job.spec.request_id), None)
-            forget = ForgetJob(job_id=job_id, client_id=job.client_id, request_id=job.spec.request_id)
-            self._saves.append(Save(forget))
+            self._saves.append(Save(ForgetJob(job_id=job_id)))
         self.counters.cleaned += len(old)
         self._effects.append(ReportCleanup(Cleaned(jobs=len(old), record_bytes=n_bytes, kept=len(self.ended))))
 

@@ -175,13 +175,7 @@ _decoder = msgspec.json.Decoder(Job)
 
 def to_record(job: Job) -> SaveJob:
     """The job as the store keeps it: every field, also those that equal a default."""
-    return SaveJob(
-        job_id=job.job_id,
-        client_id=job.client_id,
-        request_id=job.spec.request_id,
-        is_open=not job.is_terminal,
-        record=_encoder.encode(job),
-    )
+    return SaveJob(job_id=job.job_id, is_open=not job.is_terminal, record=_encoder.encode(job))
 
 
 def from_record(record: bytes) -> Job:

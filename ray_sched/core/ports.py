@@ -7,11 +7,9 @@ from msgspec import Struct
 
 
 class SaveJob(Struct, frozen=True, kw_only=True, tag=True):
-    """Write a job's whole record and, with it, its request id. Saved again at every change of state."""
+    """Write a job's whole record, its request id within. Saved again at every change of state."""
 
     job_id: str
-    client_id: str
-    request_id: str
     is_open: bool
     """False once the job is terminal."""
     record: bytes
@@ -19,11 +17,9 @@ class SaveJob(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ForgetJob(Struct, frozen=True, kw_only=True, tag=True):
-    """Remove a job's record and its request id."""
+    """Remove a job's record."""
 
     job_id: str
-    client_id: str
-    request_id: str
 
 
 class SaveNode(Struct, frozen=True, kw_only=True, tag=True):
@@ -53,11 +49,26 @@ class StoreDownError(Exception):
     """The store did not answer within its bound; nothing is known of the changes that were under way."""
 
 
+class StoreEmptiedError(Exception):
+    """The store answers and has taken the changes, but what was saved before is not there any more.
+
+    Raised by every commit until all of it is saved again and ``vouch`` was called.
+    """
+
+
 class Store(Protocol):
     """The one source of truth. Every method raises :class:`StoreDownError` after a bounded wait, never hangs."""
 
+    async def vouch(self) -> None:
+        """Say that all this actor has ever saved is there: from now on a commit notices if it is lost."""
+        ...
+
     async def commit(self, changes: Sequence[Change]) -> None:
-        """Write all changes, in order, in one transaction and one round trip. Idempotent: may be repeated."""
+        """Write all changes, in order, in as few transactions and round trips as they fit in; mostly one.
+
+        Idempotent: may be repeated. Without changes it is the question whether the store is there. Raises
+        :class:`StoreEmptiedError`, the changes being written.
+        """
         ...
 
     def load_jobs(self, *, open_only: bool) -> AsyncIterator[bytes]:

@@ -7,7 +7,7 @@ of replies, not the number of keys. Only what expires needs a command of its own
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -16,6 +16,28 @@ from ray_sched.store.keys import Keys
 
 Value = str | bytes
 Command = tuple[Value, ...]
+
+MAX_CHANGES: Final = 2_000
+MAX_BYTES: Final = 4 * 2**20
+"""A transaction holds Redis up while it runs and has to arrive within the bound of an exchange: more is split."""
+
+
+def transactions_for(changes: Iterable[Change], keys: Keys, job_ttl_s: int) -> Iterator[list[Command]]:
+    """The transactions that write ``changes`` one after the other: one, unless they are too many or too large.
+
+    Each change is in one of them as a whole, and they go in the order of the changes.
+    """
+    part: list[Change] = []
+    n_bytes = 0
+    for change in changes:
+        size = len(change.record) if isinstance(change, SaveJob | SaveNode) else 0
+        if part and (len(part) >= MAX_CHANGES or n_bytes + size > MAX_BYTES):
+            yield commands_for(part, keys, job_ttl_s)
+            part, n_bytes = [], 0
+        part.append(change)
+        n_bytes += size
+    if part:
+        yield commands_for(part, keys, job_ttl_s)
 
 
 def commands_for(changes: Iterable[Change], keys: Keys, job_ttl_s: int) -> list[Command]:
@@ -46,9 +68,8 @@ class _Outcome:
         match change:
             case SaveJob():
                 self._save_job(change)
-            case ForgetJob(job_id=job_id, client_id=client_id, request_id=request_id):
+            case ForgetJob(job_id=job_id):
                 self._forget(self._keys.job(job_id))
-                self._forget(self._keys.request(client_id, request_id))
                 self._members[self._keys.jobs][job_id] = self._members[self._keys.open][job_id] = False
             case SaveNode(node_id=node_id, record=record):
                 self._write(self._keys.node(node_id), record, self._lasting)
@@ -80,7 +101,6 @@ class _Outcome:
     def _save_job(self, save: SaveJob) -> None:
         values = self._lasting if save.is_open else self._expiring
         self._write(self._keys.job(save.job_id), save.record, values)
-        self._write(self._keys.request(save.client_id, save.request_id), save.job_id, values)
         self._members[self._keys.jobs][save.job_id] = True
         self._members[self._keys.open][save.job_id] = save.is_open
 

@@ -48,7 +48,8 @@ class EmbeddedRedis:
     """One server on one data directory. ``start`` and ``stop`` block, so not in an event loop, and may be repeated.
 
     Guarantees: two servers never share a data directory; the server ends when this process does, however that ends;
-    what was acknowledged survives the server's death (a power cut may cost the last second with "everysec").
+    what was acknowledged survives the server's death and a power cut, with "everysec" all but the last second or two (a
+    disk that is slow to sync holds Redis's writes back for up to two).
     A server that dies by itself shows in ``is_running`` and may be started again, at the same address.
     """
 

@@ -25,6 +25,8 @@ from ray_sched.store.commands import Command
 log = logging.getLogger(__name__)
 
 READ_SIZE_BYTES: Final = 1 << 16
+CONNECT_FACTOR: Final = 5
+"""Connecting may take so many times as long as an exchange: it takes several, and none of them is a caller's."""
 
 
 class PasswordRefusedError(StoreDownError):
@@ -43,6 +45,7 @@ class Link:
         self.place, self._connection = _connection(url, timeout_s)
         self._timeout_s = timeout_s
         self._lock = asyncio.Lock()
+        self._connecting: asyncio.Task[None] | None = None
         self._client_id: int | None = None
         self._id_in_doubt: int | None = None
         self._is_closed = False
@@ -54,6 +57,7 @@ class Link:
         """
         try:
             async with asyncio.timeout(self._timeout_s), self._lock:
+                await self._make_ready()
                 return await self._exchange(commands)
         except TimeoutError:
             raise StoreDownError(f"{self.place} gave no answer within {self._timeout_s:g} s") from None
@@ -66,31 +70,49 @@ class Link:
         """Hang up for good once the exchange under way has ended, within the bound."""
         self._is_closed = True
         async with self._lock:
+            if self._connecting is not None:
+                self._connecting.cancel()
+                await asyncio.gather(self._connecting, return_exceptions=True)
             with suppress(RedisError):
                 await self._connection.disconnect()
 
     async def _exchange(self, commands: tuple[Command, ...]) -> list[Any]:
-        if self._is_closed:
-            raise StoreDownError(f"the store at {self.place} was closed")
         try:
-            await self._make_ready()
             return await self._round_trip(commands)
         except BaseException:
             await self._drop()
             raise
 
     async def _make_ready(self) -> None:
-        if self._connection.is_connected and await self._connection.can_read():
-            await self._connection.disconnect(
-                nowait=True
-            )  # Redis hung up while nothing was under way: nothing in doubt
-            self._client_id = None
-        if not self._connection.is_connected:
-            await self._connection.connect()  # type: ignore[no-untyped-call] # redis-py annotates it only in part
-            await self._fence()
+        """Connect if need be. One connecting serves all: what outlasts one caller's bound goes on for the next."""
+        if self._is_closed:
+            raise StoreDownError(f"the store at {self.place} was closed")
+        if self._connecting is None:
+            if self._connection.is_connected and not await self._connection.can_read():
+                return
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._connected)
+        await asyncio.shield(self._connecting)
+
+    def _connected(self, connecting: "asyncio.Task[None]") -> None:
+        """Whoever waited for it knows how it went, and perhaps nobody did."""
+        self._connecting = None
+        if not connecting.cancelled():
+            connecting.exception()
+
+    async def _connect(self) -> None:
+        """A connection that is ours alone: what the previous one left half done stays undone from now on."""
+        self._client_id = None  # if Redis hung up, then while nothing was under way: nothing in doubt
+        try:
+            async with asyncio.timeout(CONNECT_FACTOR * self._timeout_s):
+                await self._connection.disconnect(nowait=True)
+                await self._connection.connect()  # type: ignore[no-untyped-call] # redis-py annotates it only in part
+                await self._fence()
+        except BaseException:
+            await self._drop()
+            raise
 
     async def _fence(self) -> None:
-        """Make sure that what the previous connection left half done stays undone from now on."""
         (own_id,) = await self._round_trip((("CLIENT", "ID"),))
         if self._id_in_doubt is not None:
             await self._kill(str(self._id_in_doubt))

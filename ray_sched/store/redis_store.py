@@ -9,10 +9,11 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.ports import Change, StoreDownError
-from ray_sched.store.commands import Command, commands_for
+from ray_sched.core.ports import Change, StoreDownError, StoreEmptiedError
+from ray_sched.store.commands import Command, transactions_for
 from ray_sched.store.keys import SCHEMA_VERSION, Keys
 from ray_sched.store.link import Link, PasswordRefusedError
+from ray_sched.store.migrations import STEPS, migrate
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,10 @@ PAGE: Final = 500
 class RedisStore:
     """Implements :class:`ray_sched.core.ports.Store`.
 
-    Guarantees: one commit is one transaction and one round trip; a method that raises :class:`StoreDownError` does so
-    within ``timeout_s`` seconds (a load: per page) and the next call starts on a clean connection; a commit that raised
-    may or may not have been written, but is never written after a later one.
+    Guarantees: one commit is one transaction and one round trip (one too large for that: several, in order); a method
+    that raises :class:`StoreDownError` does so within ``timeout_s`` seconds (a load: per page; a large commit: per
+    transaction) and the next call starts on a clean connection; a commit that raised may or may not have been written,
+    in part or as a whole, but is never written after a later one.
     """
 
     def __init__(
@@ -39,10 +41,13 @@ class RedisStore:
         prefix: str = DEFAULT_PREFIX,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         job_ttl_s: int = DEFAULT_JOB_TTL_S,
+        actor: str = "",
     ) -> None:
+        """``actor``: whose store this is, if it is one that vouches for what it has saved."""
         self._keys = Keys(prefix)
-        self._prefix = prefix
         self._job_ttl_s = job_ttl_s
+        self._known = self._keys.known(actor)
+        self._has_vouched = False
         self._link = Link(url, timeout_s)
 
     @property
@@ -50,11 +55,23 @@ class RedisStore:
         """Where it is, for people; never a password."""
         return self._link.place
 
+    async def vouch(self) -> None:
+        """Say that all this actor has ever saved is there: from now on a commit notices if it is lost.
+
+        Raises :class:`SchedError` where this code must not write.
+        """
+        await self.check_schema()
+        await self._ask(("SET", self._known, "1"))
+        self._has_vouched = True
+
     async def commit(self, changes: Sequence[Change]) -> None:
-        """Write all changes, in order, in one transaction and one round trip. Idempotent: may be repeated."""
-        commands = commands_for(changes, self._keys, self._job_ttl_s)
-        if commands:
-            await self._ask(*commands)
+        """Write all changes, in order. Idempotent: may be repeated. See :class:`ray_sched.core.ports.Store`."""
+        is_known = True
+        for transaction in transactions_for(changes, self._keys, self._job_ttl_s) if changes else ([],):
+            replies = await self._ask(("EXISTS", self._known), *transaction)
+            is_known = is_known and bool(replies[0])
+        if self._has_vouched and not is_known:
+            raise StoreEmptiedError(f"{self.place} has lost what was saved")
 
     async def load_jobs(self, *, open_only: bool) -> AsyncIterator[bytes]:
         """Every job record, or those of jobs that are not terminal, each once, in no order, a page at a time.
@@ -109,19 +126,36 @@ class RedisStore:
 
     async def check_schema(self) -> None:
         """Write the schema version into a fresh Redis; raise :class:`SchedError` where this code must not write."""
+        version = await self._schema()
+        if version != SCHEMA_VERSION:
+            raise self._refused(f"holds data of schema {version}, which has to become {SCHEMA_VERSION} first")
+
+    async def prepare_schema(self) -> None:
+        """As ``check_schema``, and data of an earlier schema becomes that of the present one."""
+        version = await self._schema()
+        if version < SCHEMA_VERSION:
+            log.info("%s holds data of schema %d, which becomes %d now", self.place, version, SCHEMA_VERSION)
+            await migrate(self._ask, self._keys, version)
+
+    async def _schema(self) -> int:
+        """The version of the data, one that this code has to do with; else :class:`SchedError`."""
         fixed = self._keys.fixed_types()
         found = await self._ask(*[("TYPE", key) for key in fixed])
         for (key, expected), kind in zip(fixed.items(), found, strict=True):
             if kind.decode() not in (expected, "none"):
                 raise self._refused(f"holds a {kind.decode()} under {key}, where ray-sched keeps a {expected}")
-        _, version = await self._ask(("SETNX", self._keys.schema, str(SCHEMA_VERSION)), ("GET", self._keys.schema))
-        if version != str(SCHEMA_VERSION).encode():
-            raise self._refused(f"holds data of schema {version!r} where this ray-sched reads {SCHEMA_VERSION}")
+        _, told = await self._ask(("SETNX", self._keys.schema, str(SCHEMA_VERSION)), ("GET", self._keys.schema))
+        version = int(told) if told.isdigit() else 0
+        if version != SCHEMA_VERSION and version not in STEPS:
+            known = f"{', '.join(map(str, STEPS))} and {SCHEMA_VERSION}"
+            raise self._refused(f"holds data of schema {told.decode()!r} where this ray-sched reads {known}")
+        return version
 
     def _refused(self, finding: str) -> SchedError:
         return SchedError(
             Code.SCHEDULER_DEPENDENCY_DOWN,
-            f"{self.place} {finding}; use the ray-sched that wrote it, or another redis_prefix than {self._prefix!r}",
+            f"{self.place} {finding}; use the ray-sched that wrote it, or another store.prefix than"
+            f" {self._keys.prefix!r}",
         )
 
     async def _job_records(self, job_ids: Sequence[bytes]) -> list[bytes | None]:
@@ -152,12 +186,16 @@ async def open_store(
     prefix: str = DEFAULT_PREFIX,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     job_ttl_s: int = DEFAULT_JOB_TTL_S,
+    actor: str = "",
 ) -> RedisStore:
-    """A store that answers and whose schema fits, or a :class:`SchedError` that says what to do, within a bound."""
-    store = RedisStore(url, prefix, timeout_s, job_ttl_s)
+    """A store that answers and whose data is of the present schema, or a :class:`SchedError` that says what to do.
+
+    Within a bound, unless data of an earlier schema has to be migrated, which takes as long as there is of it.
+    """
+    store = RedisStore(url, prefix, timeout_s, job_ttl_s, actor)
     try:
         await store.ping()
-        await store.check_schema()
+        await store.prepare_schema()
     except PasswordRefusedError:
         await store.close()
         raise SchedError(

@@ -24,19 +24,15 @@ Way = Callable[[list[SaveJob]], Awaitable[object]]
 
 
 def jobs(count: int, ended: int) -> list[SaveJob]:
-    return [
-        SaveJob(job_id=f"job-{n:08}", client_id="client-1", request_id=f"r{n}", is_open=n >= ended, record=b"x" * 600)
-        for n in range(count)
-    ]
+    return [SaveJob(job_id=f"job-{n:08}", is_open=n >= ended, record=b"x" * 600) for n in range(count)]
 
 
 def per_job(changes: list[SaveJob]) -> list[Command]:
-    """The plain way: three commands for each job."""
+    """The plain way: two commands for each job."""
     commands: list[Command] = []
     for job in changes:
         commands.append(("SET", KEYS.job(job.job_id), job.record, *(() if job.is_open else ("EX", "86700"))))
         commands.append(("SADD" if job.is_open else "SREM", KEYS.open, job.job_id))
-        commands.append(("SET", KEYS.request(job.client_id, job.request_id), job.job_id, "NX"))
     return commands
 
 
@@ -87,10 +83,8 @@ async def main() -> None:
             "redis.asyncio plain pipeline, combined commands": asyncio_pipeline(
                 client, is_transaction=False, plan=combined
             ),
-            "redis.asyncio MULTI/EXEC, three commands a job": asyncio_pipeline(
-                client, is_transaction=True, plan=per_job
-            ),
-            "redis.asyncio plain pipeline, three commands a job": asyncio_pipeline(
+            "redis.asyncio MULTI/EXEC, two commands a job": asyncio_pipeline(client, is_transaction=True, plan=per_job),
+            "redis.asyncio plain pipeline, two commands a job": asyncio_pipeline(
                 client, is_transaction=False, plan=per_job
             ),
             "blocking redis MULTI/EXEC, combined commands": blocking_pipeline(blocking),

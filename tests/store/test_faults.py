@@ -147,6 +147,38 @@ async def test_redis_restarted_while_nothing_was_under_way_is_not_noticed(
         assert await records(store) == [b"1"]
 
 
+async def test_a_slow_redis_is_connected_to_again_though_that_takes_longer_than_one_answer_may(
+    redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    async with Proxy(redis_server) as proxy, opened(proxy.url, prefix, timeout_s=0.2) as store:
+        proxy.delay_s = 0.15
+        await store.commit([save("j1", b"1")])
+        with proxy.holding_back(), pytest.raises(StoreDownError):
+            await store.commit([save("j1", b"2 late")])
+        n_failed = 0
+        while n_failed < 10:
+            try:
+                await store.commit([save("j1", b"3")])
+                break
+            except StoreDownError:
+                n_failed += 1
+        assert 1 <= n_failed < 10, "the first of them cannot succeed: it takes five answers to be connected"
+        await proxy.deliver_late()
+        assert await records(store) == [b"3"]
+
+
+async def test_closing_while_it_connects_gives_up_connecting(redis_server: EmbeddedRedis, prefix: str) -> None:
+    async with opened(redis_server.url, prefix) as store:
+        redis.Redis.from_url(redis_server.url).client_kill_filter(_type="normal")
+        await asyncio.sleep(0.01)
+        with frozen(redis_server):
+            with pytest.raises(StoreDownError):
+                await store.ping()
+            await store.close()
+        with pytest.raises(StoreDownError, match="was closed"):
+            await store.ping()
+
+
 async def test_redis_gone_is_reported_at_once(own_server: EmbeddedRedis) -> None:
     async with opened(own_server.url) as store:
         own_server.stop()
@@ -276,16 +308,6 @@ async def test_opening_a_frozen_redis_is_refused_in_time(own_server: EmbeddedRed
         assert time.monotonic() - started < 0.6
 
 
-async def test_data_of_another_schema_is_refused(store: RedisStore, redis_url: str, prefix: str) -> None:
-    with redis.Redis.from_url(redis_url) as admin:
-        assert admin.get(f"{prefix}:schema") == b"1"
-        admin.set(f"{prefix}:schema", "2")
-    with pytest.raises(SchedError, match=r"schema b'2' where this ray-sched reads 1"):
-        await open_store(redis_url, prefix)
-    with pytest.raises(SchedError):
-        await store.check_schema()
-
-
 async def test_keys_of_another_program_under_our_prefix_are_refused(redis_url: str, prefix: str) -> None:
     with redis.Redis.from_url(redis_url) as admin:
         admin.lpush(f"{prefix}:jobs", "x")
@@ -335,6 +357,8 @@ class Proxy:
     def __init__(self, server: EmbeddedRedis) -> None:
         self._path = server.url.removeprefix("unix://")
         self._is_holding = False
+        self.delay_s = 0.0
+        """How long every answer of the server takes more."""
         self._held: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
@@ -385,5 +409,6 @@ class Proxy:
 
     async def _pump_back(self, from_server: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await from_server.read(1 << 16):
+            await asyncio.sleep(self.delay_s)
             writer.write(data)
         writer.close()

@@ -13,7 +13,7 @@ from ray_sched.core.dispatch import DispatchBrain
 from ray_sched.core.messages import BeatReply, Heartbeat, NodeView, PoolMembers
 from ray_sched.core.node import NodeStatus
 from ray_sched.core.pool import PoolBrain
-from ray_sched.core.ports import Change, StoreDownError
+from ray_sched.core.ports import Change, StoreDownError, StoreEmptiedError
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, PoolRules, SelectionRules
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.links import Link, Payload, PeerGoneError, PeerUnavailableError
@@ -22,17 +22,35 @@ ENGLISH = Capability(engine="echo", asr=("en",))
 
 
 class MemoryStore:
-    """Keeps what was committed; can be away."""
+    """Keeps what was committed; can be away, and can be emptied."""
 
     def __init__(self) -> None:
         self.commits: list[list[Change]] = []
         self.is_down = False
+        self.is_vouched_for = False
+        self._has_vouched = False
+
+    async def vouch(self) -> None:
+        await asyncio.sleep(0)
+        self._check()
+        self._has_vouched = self.is_vouched_for = True
 
     async def commit(self, changes: Sequence[Change]) -> None:
         await asyncio.sleep(0)
+        self._check()
+        if changes:
+            self.commits.append(list(changes))
+        if self._has_vouched and not self.is_vouched_for:
+            raise StoreEmptiedError("the test emptied it")
+
+    def empty(self) -> None:
+        """All that was committed is lost."""
+        self.commits.clear()
+        self.is_vouched_for = False
+
+    def _check(self) -> None:
         if self.is_down:
             raise StoreDownError("the test took it away")
-        self.commits.append(list(changes))
 
     async def load_jobs(self, *, open_only: bool) -> AsyncIterator[bytes]:
         del open_only

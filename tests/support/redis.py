@@ -60,15 +60,14 @@ def frozen(server: EmbeddedRedis) -> Iterator[None]:
         os.kill(server.pid, signal.SIGCONT)
 
 
-def save(job_id: str, record: bytes = b"{}", *, is_open: bool = True, request_id: str | None = None) -> SaveJob:
-    """A job of client "c"; its request id is "r-" and the job id unless told."""
-    request = request_id or f"r-{job_id}"
-    return SaveJob(job_id=job_id, client_id="c", request_id=request, is_open=is_open, record=record)
+def save(job_id: str, record: bytes = b"{}", *, is_open: bool = True) -> SaveJob:
+    """A job with this record."""
+    return SaveJob(job_id=job_id, is_open=is_open, record=record)
 
 
 def forget(job_id: str) -> ForgetJob:
     """The forgetting of what :func:`save` saved."""
-    return ForgetJob(job_id=job_id, client_id="c", request_id=f"r-{job_id}")
+    return ForgetJob(job_id=job_id)
 
 
 async def records(store: RedisStore, *, open_only: bool = False) -> list[bytes]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from ray_sched.core.ports import Change, ForgetNode, SaveJob, SaveNode, SaveSpeeds, Store, StoreDownError
-from ray_sched.store.keys import Keys
+from ray_sched.core.ports import Change, ForgetNode, SaveNode, SaveSpeeds, Store, StoreDownError, StoreEmptiedError
+from ray_sched.store.keys import SCHEMA_VERSION
 from ray_sched.store.redis_store import RedisStore, open_store
 from tests.support.redis import forget, records, save
 
@@ -68,11 +68,9 @@ async def test_the_last_of_several_saves_in_a_commit_counts(store: RedisStore) -
     assert await records(store) == [b"3"]
 
 
-async def test_changes_of_a_commit_take_effect_in_their_order(store: RedisStore, peek: "redis.Redis") -> None:
-    again = save("j2", b"new", request_id="r-j1")
-    await store.commit([save("j1", b"old"), forget("j1"), again])
+async def test_changes_of_a_commit_take_effect_in_their_order(store: RedisStore) -> None:
+    await store.commit([save("j1", b"old"), save("j2", b"2"), forget("j1"), forget("j2"), save("j1", b"new")])
     assert await records(store) == [b"new"]
-    assert peek.get(_keys(store).request("c", "r-j1")) == b"j2"
 
 
 async def test_a_repeated_commit_changes_nothing(store: RedisStore, peek: "redis.Redis", prefix: str) -> None:
@@ -84,31 +82,55 @@ async def test_a_repeated_commit_changes_nothing(store: RedisStore, peek: "redis
     assert await records(store) == [b"1", b"2"]
 
 
-async def test_an_empty_commit_is_nothing(store: RedisStore) -> None:
+async def test_an_empty_commit_changes_nothing(store: RedisStore, peek: "redis.Redis", prefix: str) -> None:
     await store.commit([])
-    assert await records(store) == []
+    assert peek.keys(f"{prefix}:*") == [f"{prefix}:schema".encode()]
+
+
+async def test_a_commit_too_large_for_one_transaction_is_written_in_order(store: RedisStore) -> None:
+    mebibyte = b"x" * 2**20
+    old: list[Change] = [save(f"j{number}", mebibyte) for number in range(10)]
+    new: list[Change] = [save(f"j{number}", b"%04d" % number) for number in range(5_000)]
+    await store.commit([*old, *new, forget("j0")])
+    assert await records(store) == [b"%04d" % number for number in range(1, 5_000)]
+
+
+async def test_an_emptied_store_is_noticed_until_all_is_saved_again(
+    redis_url: str, prefix: str, peek: "redis.Redis"
+) -> None:
+    store = await open_store(redis_url, prefix, actor="dispatcher")
+    await store.vouch()
+    await store.commit([save("j1", b"1")])
+    peek.delete(*peek.keys(f"{prefix}:*"))
+    for changes in ([], [save("j2", b"2")]):
+        with pytest.raises(StoreEmptiedError, match="lost what was saved"):
+            await store.commit(changes)
+    assert await records(store) == [b"2"]
+    await store.vouch()
+    await store.commit([save("j1", b"1")])
+    assert await records(store) == [b"1", b"2"]
+    assert peek.get(f"{prefix}:schema") == str(SCHEMA_VERSION).encode()
+    await store.close()
+
+
+async def test_each_actor_notices_for_itself_that_the_store_was_emptied(
+    redis_url: str, prefix: str, peek: "redis.Redis"
+) -> None:
+    dispatcher, registry = [await open_store(redis_url, prefix, actor=actor) for actor in ("dispatcher", "registry")]
+    await dispatcher.vouch()
+    await registry.vouch()
+    peek.delete(*peek.keys(f"{prefix}:*"))
+    for store in (dispatcher, registry):
+        with pytest.raises(StoreEmptiedError):
+            await store.commit([])
+        await store.vouch()
+        await store.commit([])
+        await store.close()
 
 
 async def test_more_jobs_than_a_page_are_all_loaded_once(store: RedisStore) -> None:
     await store.commit([save(f"j{number}", b"%05d" % number) for number in range(3000)])
     assert await records(store, open_only=True) == [b"%05d" % number for number in range(3000)]
-
-
-async def test_a_request_id_leads_to_its_job(store: RedisStore, peek: "redis.Redis") -> None:
-    await store.commit([save("j1", request_id="my request")])
-    assert peek.get(_keys(store).request("c", "my request")) == b"j1"
-
-
-async def test_odd_ids_do_not_meet_each_other(store: RedisStore, peek: "redis.Redis") -> None:
-    pairs = [("a:b", "c"), ("a", "b:c"), ("a%3Ab", "c"), ("", "a:b:c"), ("é\n *", "\ud800"), ("a b", "c/d")]
-    await store.commit(
-        [
-            SaveJob(job_id=f"j{number}", client_id=client, request_id=request, is_open=True, record=b"{}")
-            for number, (client, request) in enumerate(pairs)
-        ]
-    )
-    found = [peek.get(_keys(store).request(client, request)) for client, request in pairs]
-    assert found == [b"j0", b"j1", b"j2", b"j3", b"j4", b"j5"]
 
 
 async def test_a_key_of_another_type_hides_only_itself(  # bug 3
@@ -149,9 +171,8 @@ async def test_only_terminal_jobs_expire(redis_url: str, prefix: str, peek: "red
     store = await open_store(redis_url, prefix, job_ttl_s=777)
     await store.commit([save("j1"), save("j2", is_open=False)])
     await store.close()
-    lives = [peek.ttl(key) for key in (f"{prefix}:job:j1", f"{prefix}:job:j2", f"{prefix}:request:c:r-j2")]
-    assert lives[0] == -1
-    assert all(770 <= life <= 777 for life in lives[1:])
+    assert peek.ttl(f"{prefix}:job:j1") == -1
+    assert 770 <= peek.ttl(f"{prefix}:job:j2") <= 777
 
 
 async def test_nothing_but_the_schema_and_nodes_remains_when_all_jobs_are_forgotten(
@@ -216,7 +237,3 @@ async def test_a_closed_store_says_so(store: RedisStore) -> None:
     await store.close()
     with pytest.raises(StoreDownError, match="was closed"):
         await store.commit([save("j1")])
-
-
-def _keys(store: RedisStore) -> Keys:
-    return store._keys

@@ -1,0 +1,108 @@
+"""Data that an earlier ray-sched has left: migrated, read with defaults, or refused with a sentence."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+import redis
+
+from ray_sched.core.dispatch import DispatchBrain
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.job import from_record
+from ray_sched.core.node import NodeRecord
+from ray_sched.core.ports import StoreDownError
+from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
+from ray_sched.store.keys import SCHEMA_VERSION
+from ray_sched.store.migrations import STEPS
+from ray_sched.store.redis_store import open_store
+from tests.support.redis import records
+
+SCHEMAS = Path(__file__).parent / "schemas"
+"""What a real Redis held after the ray-sched of that version had run: as commands that write it."""
+
+
+def write_schema(peek: "redis.Redis", version: int, prefix: str) -> None:
+    for command in json.loads((SCHEMAS / f"{version}.json").read_text(encoding="utf-8")):
+        name, key, *words = command
+        peek.execute_command(name, key.replace("ray_sched:", f"{prefix}:", 1), *words)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("version", sorted(STEPS))
+async def test_data_of_an_earlier_schema_becomes_that_of_the_present_one(
+    redis_url: str, prefix: str, peek: "redis.Redis", version: int
+) -> None:
+    write_schema(peek, version, prefix)
+    store = await open_store(redis_url, prefix)
+    names = {bytes(key).decode().split(":")[1] for key in peek.scan_iter(f"{prefix}:*")}
+    assert names == {"schema", "jobs", "open", "job", "nodes", "node", "speed"}
+    assert peek.get(f"{prefix}:schema") == str(SCHEMA_VERSION).encode()
+    await store.close()
+
+
+@pytest.mark.parametrize("version", sorted(STEPS))
+async def test_a_fresh_scheduler_goes_on_with_the_jobs_of_an_old_one(
+    redis_url: str, prefix: str, peek: "redis.Redis", version: int
+) -> None:
+    write_schema(peek, version, prefix)
+    store = await open_store(redis_url, prefix)
+    brain = DispatchBrain("new", DispatchRules(), DeliveryRules(), SelectionRules())
+    jobs = [from_record(record) for record in await records(store)]
+    brain.restore(jobs, now_ms=max(job.created_at_ms for job in jobs) + 60_000)
+    assert {job.spec.request_id: str(job.status) for job in brain.jobs.values()} == {
+        "talk-0": "completed",
+        "talk-1": "completed",
+        "talk-3": "completed",
+        "spoken: 1": "completed",
+        "never": "failed",
+        "cancelled": "cancelled",
+        "waits": "pending",
+        "runs": "assigned",
+    }
+    assert [job.spec.request_id for job in jobs if job.is_terminal and not job.is_delivered] == ["talk-3"]
+    assert brain.sessions["c1", "talk"].delivery.next_index == 2
+    (node,) = [msgspec.json.decode(record, type=NodeRecord) for record in (await store.load_nodes()).values()]
+    assert (node.declaration.node, node.incarnation, node.pool) == ("node-a", 3, "echo/asr=en")
+    assert list(await store.load_speeds()) == ["node-a"]
+    await store.close()
+
+
+async def test_a_migration_that_was_interrupted_is_done_again(
+    redis_url: str, prefix: str, peek: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_schema(peek, 1, prefix)
+
+    async def break_off(*_: object) -> None:
+        raise StoreDownError("gone in the middle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ray_sched.store.migrations.STEPS", {1: break_off})
+        with pytest.raises(SchedError, match="gone in the middle"):
+            await open_store(redis_url, prefix)
+    assert peek.get(f"{prefix}:schema") == b"1"
+    store = await open_store(redis_url, prefix)
+    assert peek.keys(f"{prefix}:request:*") == []
+    await store.close()
+
+
+@pytest.mark.parametrize("told", ["3", "17", "0", "-1", "new", ""])
+async def test_data_of_a_newer_or_no_schema_is_refused_and_not_touched(
+    redis_url: str, prefix: str, peek: "redis.Redis", told: str
+) -> None:
+    peek.set(f"{prefix}:schema", told)
+    told_us = f"holds data of schema '{told}' where this ray-sched reads 1 and 2"
+    with pytest.raises(SchedError, match=told_us) as no:
+        await open_store(redis_url, prefix)
+    assert no.value.code is Code.SCHEDULER_DEPENDENCY_DOWN
+    assert peek.keys(f"{prefix}:*") == [f"{prefix}:schema".encode()]
+
+
+async def test_an_actor_does_not_write_into_data_of_another_schema(
+    redis_url: str, prefix: str, peek: "redis.Redis"
+) -> None:
+    store = await open_store(redis_url, prefix, actor="dispatcher")
+    for told in ("1", "3"):
+        peek.set(f"{prefix}:schema", told)
+        with pytest.raises(SchedError, match="holds data of schema"):
+            await store.vouch()
+    await store.close()
