@@ -6,7 +6,7 @@ acknowledged. It beats to the Registry. It decides nothing about jobs and never 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,7 +46,7 @@ from ray_sched.core.messages import (
     TakeSpeech,
 )
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.links import Depot, Directory, Payload, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.links import Directory, Payload, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,6 @@ class NodeAgent:
         slots: int,
         host: Host,
         directory: Directory,
-        depot: Depot,
         heartbeat_ms: int,
         end_process: Callable[[], None],
     ) -> None:
@@ -109,7 +108,6 @@ class NodeAgent:
         self._incarnation = incarnation
         self._host = host
         self._directory = directory
-        self._depot = depot
         self._heartbeat_s = heartbeat_ms / 1000
         self._end_process = end_process
         self._book = AgentBook(slots)
@@ -129,21 +127,23 @@ class NodeAgent:
 
     # --- called by clients -----------------------------------------------------------------------------------------
 
-    async def push(self, raw: bytes, parcel: Any) -> bytes:
+    async def push(self, raw: bytes, parcel: Sequence[Any]) -> bytes:
         """Take jobs: copy the audio of those accepted out of the object store, refuse the others."""
         push = decode(raw, Push)
         if push.incarnation != self._incarnation:
             return encode(PushReply(refused={item.job_id: "another incarnation was meant" for item in push.items}))
-        payload = await self._depot.open(parcel)
-        refused = {item.job_id: why for item in push.items if (why := self._take(item, payload))}
+        if len(parcel) != len(push.items):
+            raise SchedError(Code.INVALID_MESSAGE, f"a push of {len(push.items)} jobs with {len(parcel)} audios")
+        taken = zip(push.items, parcel, strict=True)
+        refused = {item.job_id: why for item, payload in taken if (why := self._take(item, payload))}
         return encode(PushReply(refused=refused))
 
-    def _take(self, item: PushItem, payload: Payload) -> str | None:
+    def _take(self, item: PushItem, payload: Any) -> str | None:
         """Accept one job and start it; or say why not. An attempt that runs here already is accepted again."""
         key = (item.job_id, item.attempt)
         if key not in self._runs:
             work = Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
-            why = self._why_refused(item, work, len(payload))
+            why = self._why_refused(item, work, payload)
             if why:
                 self._book.refuse(item)
                 self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=why))
@@ -156,15 +156,16 @@ class NodeAgent:
         return None
 
     def _start(self, key: AttemptKey, item: PushItem, work: Work, payload: Payload) -> None:
-        audio = np.array(payload[item.offset : item.offset + item.n_bytes], copy=True).view(np.int16)
+        audio = np.array(payload, copy=True).view(np.int16)
         self._book.take(item)
         self._accepted_at_s[key] = asyncio.get_running_loop().time()
         self._runs[key] = asyncio.create_task(self._run(key, work, audio, wants_partials=item.wants_partials))
 
-    def _why_refused(self, item: PushItem, work: Work, payload_bytes: int) -> str | None:
+    def _why_refused(self, item: PushItem, work: Work, payload: Any) -> str | None:
         if not self._is_loaded:
             return "the engine is still loading"
-        if item.n_bytes == 0 or item.n_bytes % _BYTES_PER_SAMPLE or item.offset + item.n_bytes > payload_bytes:
+        is_audio = isinstance(payload, np.ndarray) and payload.dtype == np.uint8 and payload.shape == (item.n_bytes,)
+        if not is_audio or not item.n_bytes or item.n_bytes % _BYTES_PER_SAMPLE:
             return "the push does not hold the audio it describes"
         return self._book.why_refused(item) or self._host.admit(work)
 

@@ -109,45 +109,40 @@ class Pusher:
         return None
 
     async def _push_part(self, part: list[tuple[Shipment, Payload]]) -> None:
-        header, payload = self._pack(part)
+        header = self._describe(part)
+        payloads = [audio for _, audio in part]
         key = ("push", next(self._numbers))
-        self._ledger.open(key, AudioState.STORED, len(payload))
+        self._ledger.open(key, AudioState.STORED, sum(map(len, payloads)))
         agent = part[0][0].assigned.agent
         try:
-            await self._put_and_call(agent, header, payload)
+            await self._put_and_call(agent, header, payloads)
         except (PeerGoneError, PeerUnavailableError, SchedError) as error:
             for shipment, _ in part:
                 self._fail(shipment, f"{agent}: {error}")
         finally:
             self._ledger.move(key, AudioState.RELEASED)
 
-    async def _put_and_call(self, agent: str, header: bytes, payload: Payload) -> None:
+    async def _put_and_call(self, agent: str, header: bytes, payloads: list[Payload]) -> None:
         """The object lives as long as this call: its only reference is local to it."""
-        parcel = self._depot.put(payload)
+        parcel = self._depot.put(payloads)
         await self._directory.link(agent).call("push", header, parcel, timeout_s=self._timeout_s)
 
-    def _pack(self, part: list[tuple[Shipment, Payload]]) -> tuple[bytes, Payload]:
-        """The description of a push and the one payload that holds all of its audio."""
-        items = []
-        offset = 0
-        for shipment, audio in part:
-            spec, assigned = shipment.spec, shipment.assigned
-            items.append(
-                PushItem(
-                    job_id=assigned.job_id,
-                    attempt=assigned.attempt,
-                    src=spec.src,
-                    tgt=spec.tgt,
-                    services=spec.services,
-                    wants_partials=spec.wants_partials,
-                    offset=offset,
-                    n_bytes=len(audio),
-                )
+    def _describe(self, part: list[tuple[Shipment, Payload]]) -> bytes:
+        """The description of a push; its audio is an object of its own."""
+        items = tuple(
+            PushItem(
+                job_id=shipment.assigned.job_id,
+                attempt=shipment.assigned.attempt,
+                src=shipment.spec.src,
+                tgt=shipment.spec.tgt,
+                services=shipment.spec.services,
+                wants_partials=shipment.spec.wants_partials,
+                n_bytes=len(audio),
             )
-            offset += len(audio)
+            for shipment, audio in part
+        )
         incarnation = part[0][0].assigned.incarnation
-        header = encode(Push(client_id=self._client_id, incarnation=incarnation, items=tuple(items)))
-        return header, part[0][1] if len(part) == 1 else np.concatenate([audio for _, audio in part])
+        return encode(Push(client_id=self._client_id, incarnation=incarnation, items=items))
 
     def _fail(self, shipment: Shipment, why: str) -> None:
         assigned = shipment.assigned

@@ -260,7 +260,7 @@ class ClientReply(Message, frozen=True, kw_only=True):
 
 
 class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One job of a push; its audio is ``payload[offset : offset + n_bytes]``, 16 kHz mono signed 16-bit samples."""
+    """One job of a push; its audio has its place in the parcel, as 16 kHz mono signed 16-bit samples."""
 
     job_id: Text
     attempt: Attempt
@@ -268,12 +268,11 @@ class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tgt: Language
     services: tuple[Text, ...]
     wants_partials: bool
-    offset: Count
     n_bytes: Count
 
 
 class Push(Message, frozen=True, kw_only=True):
-    """A client brings jobs to an agent, with one object that holds the audio of all of them."""
+    """A client brings jobs to an agent, with one object that holds the audio of each, in the order of ``items``."""
 
     client_id: Text
     incarnation: Count

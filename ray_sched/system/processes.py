@@ -28,7 +28,7 @@ from ray_sched.core.registry import RayNode, RegistryBrain
 from ray_sched.core.timers import Tick
 from ray_sched.settings import Settings
 from ray_sched.store.redis_store import RedisStore
-from ray_sched.system.links import RayDepot, RayDirectory
+from ray_sched.system.links import RayDirectory
 from ray_sched.system.table import AGENT, POOL, Placement, make_actor
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.links import PeerUnavailableError
@@ -114,7 +114,6 @@ class AgentProcess(NodeAgent):
             slots=spawn.slots,
             host=_host(spawn),
             directory=RayDirectory(settings.namespace),
-            depot=RayDepot(),
             heartbeat_ms=settings.nodes.heartbeat_ms,
             end_process=_end_process,
         )

@@ -3,12 +3,14 @@
 The room ``system`` implements these; tests implement them in a few lines.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Payload = NDArray[np.uint8]
+"""The bytes of one audio."""
 
 
 class PeerGoneError(Exception):
@@ -41,10 +43,10 @@ class Directory(Protocol):
 class Depot(Protocol):
     """The object store."""
 
-    def put(self, payload: Payload) -> Any:
-        """Store the payload; what is returned travels in a call. Drop every reference to it to free the bytes."""
-        ...
+    def put(self, payloads: Sequence[Payload]) -> Any:
+        """Store the payloads as one object. What is returned is an argument of a call, and only that.
 
-    async def open(self, parcel: Any) -> Payload:
-        """The payload of a parcel that came with a call; a read-only view that keeps the bytes in the store."""
+        The called method is given the list of payloads, read-only views that keep the bytes in the store. Drop every
+        reference on both sides to free them.
+        """
         ...

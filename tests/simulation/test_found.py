@@ -92,9 +92,7 @@ def test_a_repeated_push_of_an_attempt_whose_speech_waits_does_not_run_it_again(
 
 def test_an_attempt_that_was_refused_stays_refused() -> None:
     book = AgentBook(1)
-    item = PushItem(
-        job_id="j1", attempt=1, src="en", tgt="en", services=("asr",), wants_partials=False, offset=0, n_bytes=2
-    )
+    item = PushItem(job_id="j1", attempt=1, src="en", tgt="en", services=("asr",), wants_partials=False, n_bytes=2)
     assert book.why_refused(item) is None
     book.refuse(item)
     assert book.why_refused(item) == "this attempt was pushed or stopped here before"

@@ -109,15 +109,10 @@ class _NetworkLink:
 
 
 class MemoryDepot:
-    """Parcels are the payload itself."""
+    """Parcels are the payloads themselves."""
 
-    def put(self, payload: Payload) -> Any:
-        return [payload]
-
-    async def open(self, parcel: Any) -> Payload:
-        await asyncio.sleep(0)
-        payload: Payload = parcel[0]
-        return payload
+    def put(self, payloads: Sequence[Payload]) -> Any:
+        return list(payloads)
 
 
 class Registry:
@@ -166,7 +161,7 @@ class InProcess:
     ) -> NodeAgent:
         """A node with the echo engine, ready and leased."""
         host = EngineHost("echo", capability, options, slots)
-        agent = NodeAgent(name, 1, slots, host, self.network, MemoryDepot(), 20, lambda: None)
+        agent = NodeAgent(name, 1, slots, host, self.network, 20, lambda: None)
         self._agents.append(agent)
         self.network.actors[f"agent:{name}"] = agent
         async with asyncio.timeout(5):
