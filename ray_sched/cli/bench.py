@@ -1,32 +1,163 @@
 """``ray-sched bench``: measurements anyone can repeat."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ray_sched.cli.call import Call, verb
 from ray_sched.cli.output import add_row, table
 
+if TYPE_CHECKING:
+    from ray_sched.bench.report import Result, Setting
+
 bench = typer.Typer(help="Measure this machine: each benchmark starts a cluster of its own.", no_args_is_help=True)
+
+_LAST_WORDS = "interrupted; nothing is left running"
+
+Compare = Annotated[
+    str,
+    typer.Option(
+        help="Measure these beside the scheduler, on the same cluster, in turn: serve, serve-value, serve-http, "
+        "actorpool, tasks, raw; separated by commas."
+    ),
+]
+Together = Annotated[
+    bool,
+    typer.Option("--together", help="What is compared has its actors all on the submitter's node, not one on each."),
+]
+AudioSeconds = Annotated[float, typer.Option(min=0.1, max=60, help="Seconds of audio in each utterance.")]
+Nodes = Annotated[int, typer.Option(min=1, max=16, help="Nodes of the local cluster.")]
+Runs = Annotated[int, typer.Option(min=1, max=100, help="Repetitions; the figures are their medians.")]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE.png|svg", help="Draw a picture, too.", dir_okay=False)]
 
 
 async def latency(
     call: Call,
+    *,
     jobs: Annotated[int, typer.Option(min=2, max=100_000, help="Utterances to submit, one at a time.")] = 200,
-    audio_s: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds of audio in each.")] = 5.0,
-    nodes: Annotated[int, typer.Option(min=1, max=16, help="Nodes of the local cluster.")] = 1,
+    audio_s: AudioSeconds = 5.0,
+    nodes: Nodes = 1,
+    runs: Runs = 1,
+    compare: Compare = "",
+    together: Together = False,
+    plot: Plot = None,
 ) -> int:
     """What the scheduler adds to one utterance on an idle cluster: echo engine, one at a time."""
-    from ray_sched.bench.latency import measure_latency
+    from ray_sched.bench.latency import LatencyPlan, measure_latency
+    from ray_sched.bench.plot import check_plot, plot_contest
 
-    call.last_words = "interrupted; nothing is left running"
+    call.last_words = _LAST_WORDS
+    check_plot(plot)
+    plan = LatencyPlan(rivals=_names(compare), runs=runs, jobs=jobs, audio_s=audio_s, nodes=nodes, is_together=together)
     with call.out.steps():
-        call.out.step(f"starting a cluster and submitting {jobs} utterances, one at a time")
-        report = await measure_latency(call.settings, jobs, audio_s, nodes)
-    page = table("added ms, p50", "p99", "jobs", "bytes each", "nodes", right=("added ms, p50", "p99", "jobs"))
-    add_row(page, report.added_ms.p50, report.added_ms.p99, report.jobs, report.audio_bytes, report.nodes)
-    call.out.show(report, page, f"{report.machine}; {', '.join(f'{k} {v}' for k, v in report.versions.items())}")
+        report = await measure_latency(call.settings, plan, call.out.step)
+    if plot:
+        plot_contest(plot, {"1": report.results}, report.setting)
+    title = f"one at a time, {report.audio_bytes} bytes each, {report.nodes} nodes"
+    call.out.show(report, _results(title, report.results), *_closing(report.setting, report.notes))
     return 0
 
 
-bench.command()(verb(latency))
+async def throughput(  # noqa: PLR0913  # one parameter per option
+    call: Call,
+    *,
+    in_flight: Annotated[
+        str, typer.Option(help="Jobs in flight; several numbers, separated by commas, in turn.")
+    ] = "64",
+    jobs: Annotated[int, typer.Option(min=0, help="Jobs of one run; 0: as many as there is time for.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of a run without --jobs.")] = 3.0,
+    audio_s: AudioSeconds = 5.0,
+    nodes: Nodes = 4,
+    slots: Annotated[int, typer.Option(min=0, help="Of each node; 0: one for each job in flight.")] = 0,
+    runs: Runs = 5,
+    compare: Compare = "",
+    together: Together = False,
+    half_load: Annotated[
+        bool, typer.Option("--half-load", help="Times at half of each one's best throughput, too.")
+    ] = False,
+    bulk: Annotated[int, typer.Option(min=0, help="So many small jobs submitted at once, too.")] = 0,
+    plot: Plot = None,
+) -> int:
+    """Jobs a second with many in flight, and what each costs: echo engine, distinct utterances."""
+    from ray_sched.bench.contest import Length
+    from ray_sched.bench.plot import check_plot, plot_contest
+    from ray_sched.bench.throughput import ThroughputPlan, measure_throughput
+
+    call.last_words = _LAST_WORDS
+    check_plot(plot)
+    plan = ThroughputPlan(
+        in_flight=_numbers(in_flight),
+        rivals=_names(compare),
+        runs=runs,
+        length=Length(jobs=jobs, seconds=seconds),
+        audio_s=audio_s,
+        nodes=nodes,
+        slots=slots,
+        is_together=together,
+        with_half_load=half_load,
+        bulk=bulk,
+    )
+    with call.out.steps():
+        report = await measure_throughput(call.settings, plan, call.out.step)
+    if plot:
+        plot_contest(plot, report.by_in_flight, report.setting)
+    where = f"{report.audio_bytes} bytes each, {report.nodes} nodes"
+    pages: list[Any] = [_results(f"{n} in flight, {where}", results) for n, results in report.by_in_flight.items()]
+    if report.half_load:
+        halves = {f"{name}, {half.per_s:.0f}/s": half.result for name, half in report.half_load.items()}
+        pages.append(_results("arriving at random, at half of the best throughput", halves, is_ratio_fair=False))
+    if report.bulk:
+        pages.append(f"{report.bulk.jobs} small jobs submitted at once: {report.bulk.jobs_per_s:.0f} jobs/s")
+    call.out.show(report, *pages, *_closing(report.setting, report.notes))
+    return 0
+
+
+def _results(title: str, results: "Mapping[str, Result]", *, is_ratio_fair: bool = True) -> Any:
+    """A row for each contestant; ``ray_sched is`` so many times as fast, where each was as fast as it can be."""
+    figures = ("jobs/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU ms/job", "peak RSS MB", "store peak MB", "ray_sched is")
+    page = table("", *figures, title=title, right=figures)
+    ours = next(iter(results.values()))
+    for name, one in results.items():
+        add_row(
+            page,
+            name,
+            f"{one.jobs_per_s:,.0f}",
+            f"{one.p50_ms:.2f}",
+            f"{one.p99_ms:.2f}",
+            f"{one.p999_ms:.2f}",
+            f"{one.cpu_ms_per_job:.2f}",
+            f"{one.peak_rss_mb:,.0f}",
+            f"{one.object_store_peak_mb:.1f}",
+            "" if one is ours or not is_ratio_fair else f"{ours.jobs_per_s / one.jobs_per_s:.2f} x",
+        )
+    return page
+
+
+def _closing(setting: "Setting", notes: "Mapping[str, str]") -> list[str]:
+    versions = ", ".join(f"{name} {number}" for name, number in setting.versions.items())
+    return [
+        *(f"{name}: {note}" for name, note in notes.items()),
+        f"{setting.command}\n{setting.machine}; {versions}; load before: {setting.load_before}",
+    ]
+
+
+def _names(told: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in told.split(",") if name.strip())
+
+
+def _numbers(told: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(number) for number in told.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(1 <= number <= _MOST_IN_FLIGHT for number in numbers):
+        raise typer.BadParameter(f"{told!r} is not a list of numbers from 1 to {_MOST_IN_FLIGHT}, such as 64,128")
+    return numbers
+
+
+_MOST_IN_FLIGHT = 1_000
+
+for measurement in (latency, throughput):
+    bench.command()(verb(measurement))

@@ -10,7 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -46,16 +46,17 @@ class LocalNode(Struct, frozen=True, kw_only=True):
     num_cpus: int = 1
 
 
-def prepare_environment(token: str | None = None) -> str:
+def prepare_environment(token: str | None = None, guests: Mapping[str, str] | None = None) -> str:
     """Set Ray's variables in this process. Call it before Ray is first imported: Ray reads them then.
 
+    ``guests``: variables of what else shall run on the cluster, such as Ray Serve.
     Returns the token every process of the cluster needs (``RAY_AUTH_TOKEN``). A process that has imported Ray keeps
     the token it had.
     """
     if "ray" in sys.modules:
         token = os.environ.get("RAY_AUTH_TOKEN", token)
     token = token or secrets.token_hex(32)
-    os.environ.update(RAY_ENVIRONMENT | _QUIET)
+    os.environ.update(RAY_ENVIRONMENT | _QUIET | dict(guests or {}))
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = token
     os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
@@ -103,7 +104,7 @@ class LocalCluster:
         if self._dashboard_port:
             head["dashboard_port"] = self._dashboard_port
         if self._is_head_a_node:
-            head["labels"] = _labels(self._nodes[0])
+            head |= {"num_cpus": self._nodes[0].num_cpus, "labels": _labels(self._nodes[0])}
         with keeping_signal_handler():
             self._cluster = Cluster()
             with _sessions_of_their_own():

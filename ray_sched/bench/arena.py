@@ -1,0 +1,112 @@
+"""The cluster that contestants share: several raylets on this machine, the scheduler, and the rivals asked for."""
+
+import importlib
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from ray_sched.bench.contest import Contestant, Say
+from ray_sched.bench.ours import Ours
+from ray_sched.bench.report import missing_extra
+from ray_sched.bench.serve_variables import serve_variables
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.settings import Settings, StoreRules
+from ray_sched.system.local import LocalCluster, LocalNode, prepare_environment
+from ray_sched.system.running import running
+from ray_sched.system.start import Scheduler
+
+RIVALS = {
+    "serve": ("ray_sched.bench.rivals.serve", "ServeRival"),
+    "serve-value": ("ray_sched.bench.rivals.serve", "ServeValueRival"),
+    "serve-http": ("ray_sched.bench.rivals.serve", "ServeHttpRival"),
+    "actorpool": ("ray_sched.bench.rivals.plain", "ActorPoolRival"),
+    "tasks": ("ray_sched.bench.rivals.plain", "TasksRival"),
+    "raw": ("ray_sched.bench.rivals.raw", "RawRival"),
+}
+
+_NEVER = 101.0
+_MANY = 1_000_000
+
+
+class ArenaPlan(Struct, frozen=True, kw_only=True):
+    """What to start."""
+
+    nodes: int
+    slots: int
+    """Of the scheduler, on each node."""
+    rivals: tuple[str, ...] = ()
+    is_together: bool = False
+    """Rivals' actors are all on the submitter's node instead of one on each."""
+    object_store_mb: int = 512
+    """Of each node."""
+
+
+def check_rivals(names: Sequence[str]) -> None:
+    """Raise INVALID_CONFIGURATION for a name that is unknown, MISSING_PART if something is not installed."""
+    unknown = [name for name in names if name not in RIVALS]
+    if unknown:
+        told = f"there is nothing called {unknown[0]!r} to compare with; known are {', '.join(RIVALS)}"
+        raise SchedError(Code.INVALID_CONFIGURATION, told)
+    missing = [package for package in ("starlette", "fastapi") if find_spec(package) is None]
+    if missing and any(name.startswith("serve") for name in names):
+        raise missing_extra("comparing with Ray Serve", "ray[serve]")
+
+
+@asynccontextmanager
+async def arena(settings: Settings, plan: ArenaPlan, say: Say) -> AsyncIterator[tuple[Scheduler, list[Contestant]]]:
+    """A cluster with everything started: the scheduler first among the contestants. Nothing is left afterwards."""
+    check_rivals(plan.rivals)
+    labels = {"engine": "echo", "asr": "en", "slots": str(plan.slots)}
+    nodes = [LocalNode(labels=labels | {"node": f"node-{n + 1}"}) for n in range(plan.nodes)]
+    async with AsyncExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray_sched-b-"))
+        prepare_environment(guests=_variables_of(plan.rivals, home))
+        cluster = LocalCluster(nodes, plan.object_store_mb, is_head_a_node=True)
+        stack.callback(cluster.stop)
+        say(f"starting a cluster of {plan.nodes} nodes")
+        own = own_settings(settings, Path(home))
+        block = running(own, address=cluster.start(), drain_s=0, say=say)
+        scheduler = await stack.enter_async_context(block)
+        await scheduler.wait_for_nodes(plan.nodes)
+        contestants: list[Contestant] = [Ours(own), *_rivals(plan)]
+        for one in contestants:
+            say(f"starting {one.name}: {one.note}")
+            await one.start()
+            stack.push_async_callback(one.stop)
+        yield scheduler, contestants
+
+
+def own_settings(settings: Settings, home: Path) -> Settings:
+    """The user's settings, but for a cluster of its own on one machine whose load says nothing of any node."""
+    return settings.model_copy(
+        update={
+            "address": "",
+            "data_dir": home,
+            "store": StoreRules(),
+            "dispatch": replace(settings.dispatch, max_waiting_jobs=_MANY, max_waiting_jobs_per_session=_MANY),
+            "pools": replace(settings.pools, cpu_threshold_percent=_NEVER, memory_threshold_percent=_NEVER),
+        }
+    )
+
+
+def _variables_of(rivals: Sequence[str], home: str) -> dict[str, str]:
+    if not any(name.startswith("serve") for name in rivals):
+        return {}
+    return serve_variables(home)
+
+
+def _rivals(plan: ArenaPlan) -> list[Contestant]:
+    from ray_sched.bench.rivals import places  # noqa: PLC0415  # imports Ray, which reads its environment then
+
+    where = (places.together if plan.is_together else places.spread)(plan.nodes)
+    return [_load(*RIVALS[name])(where) for name in plan.rivals]
+
+
+def _load(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,125 @@
+"""What a benchmark says: results by name, each the median of its runs, with what is needed to repeat it."""
+
+import os
+import platform
+import shlex
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from msgspec import Struct
+
+from ray_sched.core.errors import Code, SchedError
+
+_PACKAGES = ("ray-sched", "ray", "redis", "msgspec", "numpy")
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """Where and how numbers came about."""
+
+    command: str
+    machine: str
+    versions: dict[str, str]
+    load_before: float
+    """Processes that wanted a core in the minute before: of others, so the numbers are only as good as this is low."""
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """One repetition of one contestant."""
+
+    jobs: int
+    jobs_per_s: float
+    p50_ms: float
+    """From submit until the result is in the caller's hands."""
+    p99_ms: float
+    p999_ms: float
+    cpu_ms_per_job: float
+    """Of the submitter, Ray, Redis, proxies and the contestant's own actors: all processes but those of the others."""
+    peak_rss_mb: float
+    """Resident memory of the same processes; pages of the object store count in each process that has seen them."""
+    object_store_peak_mb: float
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """The medians of a contestant's runs."""
+
+    jobs_per_s: float
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+    cpu_ms_per_job: float
+    peak_rss_mb: float
+    object_store_peak_mb: float
+    runs: list[Run]
+
+
+class Best(Struct, frozen=True, kw_only=True):
+    """The number in flight at which a contestant is fastest."""
+
+    in_flight: int
+    jobs_per_s: float
+
+
+def median_of(runs: Sequence[Run]) -> Result:
+    """Each figure's median over the runs."""
+
+    def median(of: Callable[[Run], float]) -> float:
+        return round(statistics.median(of(run) for run in runs), 3)
+
+    return Result(
+        jobs_per_s=median(lambda run: run.jobs_per_s),
+        p50_ms=median(lambda run: run.p50_ms),
+        p99_ms=median(lambda run: run.p99_ms),
+        p999_ms=median(lambda run: run.p999_ms),
+        cpu_ms_per_job=median(lambda run: run.cpu_ms_per_job),
+        peak_rss_mb=median(lambda run: run.peak_rss_mb),
+        object_store_peak_mb=median(lambda run: run.object_store_peak_mb),
+        runs=list(runs),
+    )
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """By linear interpolation between the two nearest ranks; ``values`` are sorted and not empty."""
+    place = (len(values) - 1) * percent / 100
+    below = int(place)
+    above = min(below + 1, len(values) - 1)
+    return values[below] + (values[above] - values[below]) * (place - below)
+
+
+def this_setting(more_packages: Iterable[str] = ()) -> Setting:
+    """The setting of this process."""
+    name = Path(sys.argv[0]).name
+    command = "ray-sched" if name in {"ray-sched", "__main__.py"} else name
+    return Setting(
+        command=shlex.join([command, *sys.argv[1:]]),
+        machine=machine(),
+        versions={"python": platform.python_version()} | _versions((*_PACKAGES, *more_packages)),
+        load_before=round(os.getloadavg()[0], 2),
+    )
+
+
+def machine() -> str:
+    """Cores, processor and system in one line."""
+    name = platform.machine()
+    if _CPU_INFO.exists():
+        names = [line for line in _CPU_INFO.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
+        name = names[0].partition(":")[2].strip() if names else name
+    return f"{os.cpu_count()} cores, {name}, {platform.system()} {platform.release()}"
+
+
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def missing_extra(what: str, package: str) -> SchedError:
+    """The error that says what to install."""
+    return SchedError(Code.MISSING_PART, f"{what} needs {package}; run: pip install 'ray-sched[bench]'")

@@ -1,0 +1,41 @@
+"""``ray-sched bench`` as people call it, on real clusters."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Command, ray_sched
+
+RIVALS = ("raw", "actorpool", "tasks") + (("serve", "serve-value", "serve-http") if find_spec("fastapi") else ())
+
+
+def test_a_rival_nobody_knows_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "bench", "throughput", "--compare", "celery")
+    assert ended.status == 14
+    [sentence] = ended.err.splitlines()
+    assert sentence.startswith("ray-sched: there is nothing called 'celery' to compare with; known are serve, ")
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_everything_is_measured_beside_the_scheduler_on_one_cluster(tmp_path: Path) -> None:
+    picture = tmp_path / "throughput.svg"
+    args = f"bench throughput --runs 1 --seconds 1 --nodes 2 --in-flight 8,16 --json --plot {picture} --half-load"
+    command = Command([*args.split(), "--bulk", "200", "--compare", ",".join(RIVALS)], tmp_path)
+    ended = command.end(timeout_s=280)
+    assert ended.status == 0, ended.err
+    assert command.left_behind() == []
+    report = ended.json
+    assert set(report["results"]) == {"ray_sched", *RIVALS}
+    assert set(report["by_in_flight"]) == {"8", "16"}
+    for name, result in report["results"].items():
+        assert result["jobs_per_s"] > 0, name
+        assert 0 < result["p50_ms"] <= result["p99_ms"], name
+        assert result["cpu_ms_per_job"] > 0, name
+        assert len(result["runs"]) == 1
+    assert report["results"]["ray_sched"]["object_store_peak_mb"] > 0
+    assert set(report["half_load"]) == {"ray_sched", *RIVALS} - {"actorpool"}, "an ActorPool cannot submit on time"
+    assert report["bulk"]["jobs"] == 200
+    assert report["setting"]["command"].startswith("ray-sched bench throughput --runs 1")
+    assert picture.stat().st_size > 5_000
