@@ -56,13 +56,26 @@ def index_taken(spec: JobSpec) -> Refusal:
 
 
 def overloaded(
-    n_waiting: int, n_in_session: int, spec: JobSpec, rules: DispatchRules, ended_per_s: float
+    n_waiting: int, n_of_tenant: int, n_of_flow: int, spec: JobSpec, rules: DispatchRules, ended_per_s: float
 ) -> Refusal | None:
-    """Whether the queue or the session's share of it is full; with the time until a tenth of it has gone."""
-    if n_waiting >= rules.max_waiting_jobs:
+    """Whether the queue is full, or this one's share of it; with the time until a tenth of it has gone.
+
+    Anybody may fill the queue up to fifteen sixteenths. The next thirty-second is for flows (sessions, or clients
+    without one) that have fewer jobs waiting than there are places left of it, the last thirty-second for tenants of
+    which that is true. So however many are greedy, who has nothing waiting finds a place as soon as there is one.
+    """
+    left = rules.max_waiting_jobs - n_waiting
+    for_tenants = rules.max_waiting_jobs // 32
+    flow = f"session {spec.session!r}" if spec.session else "this client"
+    if left <= 0:
         what, n_jobs = f"{n_waiting} jobs wait already", n_waiting
-    elif spec.session and n_in_session >= rules.max_waiting_jobs_per_session:
-        what, n_jobs = f"{n_in_session} jobs of session {spec.session!r} wait already", n_in_session
+    elif left <= for_tenants and n_of_tenant >= left:
+        what = f"{n_of_tenant} jobs of tenant {spec.tenant!r} wait already; the room left is for others"
+        n_jobs = n_of_tenant
+    elif for_tenants < left <= 2 * for_tenants and n_of_flow >= left - for_tenants:
+        what, n_jobs = f"{n_of_flow} jobs of {flow} wait already; the room left is for others", n_of_flow
+    elif spec.session and n_of_flow >= rules.max_waiting_jobs_per_session:
+        what, n_jobs = f"{n_of_flow} jobs of {flow} wait already", n_of_flow
     else:
         return None
     wait_ms = int(100 * n_jobs / ended_per_s) if ended_per_s > 0 else 1_000

@@ -4,8 +4,6 @@ Facts in (``handle``), instructions out. It owns the jobs; it never sees audio, 
 messages of a batch are decided one after the other; then, once per turn, free leases are spent on waiting jobs.
 """
 
-import heapq
-import itertools
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
@@ -72,14 +70,14 @@ from ray_sched.core.messages import (
     Submit,
 )
 from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
-from ray_sched.core.reasons import reasons_text
+from ray_sched.core.reasons import Reason, reasons_text
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 from ray_sched.core.seats import Lost, Seats
-from ray_sched.core.selection import AttemptKey, Question, Seat, SpeedBook, covers, select
+from ray_sched.core.selection import AttemptKey, Question, Seat, SpeedBook, select
 from ray_sched.core.sessions import Release, Session, SessionKey
 from ray_sched.core.timers import DueQueue
 from ray_sched.core.told import assigned, delivered, speech_ready
-from ray_sched.core.waiting import Waiting
+from ray_sched.core.waiting import Waiting, cost_ms
 
 _REPEAT_STOP_MS = 1_000
 _LOOK_BEHIND = 8
@@ -102,10 +100,10 @@ class DispatchBrain:
         self._delivery_rules = delivery_rules
         self._selection_rules = selection_rules
         self.jobs: dict[str, Job] = {}
-        self._seats = Seats()
+        self.waiting = Waiting(self._somebody_stands)
+        self._seats = Seats(self.waiting.turn, self.waiting.demands)
         self.seats = self._seats.by_node
         self.sessions: dict[SessionKey, Session] = {}
-        self.waiting = Waiting()
         self.ended = EndedJobs()
         self.speeds = SpeedBook(selection_rules)
         self.counters = Counters()
@@ -118,6 +116,9 @@ class DispatchBrain:
         self._stopping: dict[AttemptKey, str] = {}
         self._number = 0
         self._now_ms = 0
+        self._reasons: dict[tuple[Demand, str], dict[str, Reason]] = {}
+        self._arrival: Job | None = None
+        """A job that has begun to wait in this turn, while nobody else waits."""
         self._effects: list[DispatchEffect] = []
         self._saves: list[Save] = []
         self._touched: dict[str, Job] = {}
@@ -133,6 +134,8 @@ class DispatchBrain:
         """Take one fact in and answer with what is to be done, what has to be saved first."""
         self._now_ms = now_ms
         self._effects, self._saves, self._touched = [], [], {}
+        if self._reasons:
+            self._reasons = {}
         self._decide(event)
         self._spend_leases()
         jobs = [Save(self._record(job)) for job in self._touched.values()]
@@ -280,11 +283,12 @@ class DispatchBrain:
         return Accepted(job_id=job.job_id, utterance_index=index)
 
     def _refusal(self, client_id: str, spec: JobSpec) -> Refusal | None:
+        self._queue_arrival()
         if self.is_draining:
             return Refusal(code=Code.SHUTTING_DOWN, message="the scheduler is shutting down and takes no new jobs")
         return admission.invalid(spec) or admission.overloaded(
             len(self.waiting),
-            self.waiting.in_session((client_id, spec.session)),
+            *self.waiting.shares.waiting(spec.tenant, (client_id, spec.session)),
             spec,
             self._rules,
             self.ended_per_s,
@@ -353,7 +357,7 @@ class DispatchBrain:
         """A client has not polled for too long: its waiting jobs end; what runs goes on."""
         del self._clients[client_id]
         refusal = Refusal(code=Code.CLIENT_GONE, message="the client that holds the audio has not been heard of")
-        gone = [job for job in self.waiting.jobs() if job.client_id == client_id]
+        gone = self.waiting.of_client(client_id)
         for job in gone:
             self._end(job, JobEvent.CANCEL, refusal)
         for key in [key for key in self.sessions if key[0] == client_id]:
@@ -364,38 +368,58 @@ class DispatchBrain:
     # --- waiting and assignment ------------------------------------------------------------------------------------
 
     def _wait(self, job: Job) -> None:
+        """A job looks for a slot. One that is alone is not put in a queue before it has found none."""
         self._touched[job.job_id] = job
-        self.waiting.add(job)
         self._due.set(("job", job.job_id, ""), job.deadline_at_ms)
+        if self._arrival is None and not len(self.waiting):
+            self._arrival = job
+        else:
+            self._queue_arrival()
+            self.waiting.add(job)
+
+    def _queue_arrival(self) -> None:
+        if self._arrival is not None:
+            self.waiting.add(self._arrival)
+            self._arrival = None
+
+    def _somebody_stands(self, demand: Demand) -> None:
+        self._seats.groups.want(demand)
 
     def _spend_leases(self) -> None:
-        """Give free slots to waiting jobs, the most urgent first, until slots or takers run out."""
+        """Give free slots to waiting jobs, whose turn it is first, until slots or takers run out."""
+        groups = self._seats.groups
+        if self._arrival is not None:
+            job, seat = self._arrival, groups.pick(self.question(self._arrival))
+            if seat:
+                self._arrival = None
+                self._assign(job, seat)
+            self._queue_arrival()
         if not len(self.waiting):
             return
-        n_free = sum(seat.n_free for seat in self.seats.values())
-        heads = self.waiting.heads() if n_free else []
-        heapq.heapify(heads)
-        while heads and n_free:
-            _, demand = heapq.heappop(heads)
+        aside = []
+        while (demand := groups.next_demand()) is not None:
             if not self._assign_next(demand):
-                continue
-            n_free -= 1
-            order = self.waiting.head_order(demand)
-            if order is not None:
-                heapq.heappush(heads, (order, demand))
+                groups.set_aside(demand)
+                aside.append(demand)
+        for demand in aside:
+            groups.want(demand)
 
     def _assign_next(self, demand: Demand) -> bool:
         """Assign the next job of a demand; where its failed node keeps it waiting, one behind it."""
-        head = self.waiting.head(demand)
-        if head is None:
-            return False
-        line = itertools.islice(self.waiting.in_order(demand), _LOOK_BEHIND) if head.excluded_node else [head]
-        for job in line:
-            seat, _ = select(self._seats.able(demand), self.question(job))
+        aside: list[Job] = []
+        seat = None
+        while (job := self.waiting.first(demand)) is not None:
+            seat = self._seats.groups.pick(self.question(job))
             if seat:
                 self._assign(job, seat)
-                return True
-        return False
+                break
+            if not job.excluded_node or len(aside) == _LOOK_BEHIND:
+                break
+            self.waiting.step_aside(job)
+            aside.append(job)
+        for passed in aside:
+            self.waiting.step_back(passed)
+        return seat is not None
 
     def question(self, job: Job) -> Question:
         """The job as selection sees it."""
@@ -419,6 +443,7 @@ class DispatchBrain:
         job.assigned_at_ms = self._now_ms
         job.tell(self._now_ms, f"assigned to {seat.node}")
         seat.spend((job.job_id, job.attempt), self._expected_ms(job))
+        self.waiting.shares.charge(job.spec.tenant, job.session_key, cost_ms(job), is_served=True)
         if job.spec.session:
             self._session(job.client_id, job.spec.session).use(seat.node, self._now_ms)
         self.counters.assigned += 1
@@ -481,6 +506,9 @@ class DispatchBrain:
             return
         job.move(JobEvent.ACCEPT)
         job.accepted_at_ms = max(self._now_ms - message.age_ms, job.assigned_at_ms)
+        more_ms = message.audio_ms - cost_ms(job)
+        if more_ms > 0:
+            self.waiting.shares.charge(job.spec.tenant, job.session_key, more_ms, is_served=False)
         job.audio_ms, job.audio_bytes = message.audio_ms, message.audio_bytes
         job.tell(job.accepted_at_ms, f"accepted by {job.node}")
         seat = self.seats.get(job.node)
@@ -631,6 +659,7 @@ class DispatchBrain:
         self._close(job, event, self._outcome(job, status, error=refusal))
 
     def _close(self, job: Job, event: JobEvent, outcome: Outcome) -> None:
+        self._queue_arrival()
         self.waiting.remove(job)
         job.move(event)
         job.outcome = outcome
@@ -799,15 +828,22 @@ class DispatchBrain:
 
     def _no_node(self, job: Job) -> Refusal:
         """The answer to a job that found no node in time, with the reason of each node."""
-        _, reasons = select(self.seats.values(), self.question(job))
+        reasons = self._why_no_node(job)
         for reason in reasons.values():
             self.counters.no_node[reason] = self.counters.no_node.get(reason, 0) + 1
-        is_served = any(covers(seat, self.question(job)) is None for seat in self.seats.values())
+        is_served = bool(self._seats.groups.able(job.demand))
         code = Code.DEADLINE_EXCEEDED if is_served and job.spec.deadline_ms else Code.NO_AVAILABLE_NODE
         waited_ms = self._now_ms - job.created_at_ms
         told = reasons_text(reasons) if reasons else ("others were first" if self.seats else "there is no node at all")
         services = "+".join(job.spec.services)
         return Refusal(code=code, message=f"no node for {job.demand.pair} ({services}) in {waited_ms} ms: {told}")
+
+    def _why_no_node(self, job: Job) -> dict[str, Reason]:
+        """The reason of each node, found once a turn for all that ask the same: many may run out of time at once."""
+        key = (job.demand, job.excluded_node)
+        if key not in self._reasons:
+            self._reasons[key] = select(self.seats.values(), self.question(job))[1]
+        return self._reasons[key]
 
     def _client_due(self, client_id: str) -> None:
         gone_at_ms = self._clients[client_id] + self._rules.client_ttl_ms

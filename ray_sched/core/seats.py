@@ -4,11 +4,14 @@ An offer says everything about its pool, so it may be lost, repeated or late: on
 pool changes nothing, and what it leaves out is gone.
 """
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ray_sched.core.capability import Capability, Demand, uncovered
+from ray_sched.core.capability import Demand
+from ray_sched.core.groups import Groups
 from ray_sched.core.messages import NodeOffer, PoolOffer
 from ray_sched.core.selection import Seat
+from ray_sched.core.waiting import Turn
 
 _GONE = frozenset({"lost", "gone"})
 
@@ -21,12 +24,22 @@ class Lost(NamedTuple):
 
 
 class Seats:
-    """Every seat by node, and which of them can do what."""
+    """Every seat by node, by pool and by what it can do."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        turn_of: Callable[[Demand], Turn | None] = lambda _demand: None,
+        demands: Callable[[], Iterable[Demand]] = tuple,
+    ) -> None:
         self.by_node: dict[str, Seat] = {}
+        self.groups = Groups(turn_of, demands)
+        self._pools: dict[str, dict[str, Seat]] = {}
         self._stamps: dict[str, tuple[int, int]] = {}
-        self._able: dict[Demand, list[Seat]] = {}
+
+    @property
+    def n_leased(self) -> int:
+        """Slots of all nodes that may be used."""
+        return sum(group.n_leased for group in self.groups)
 
     def take(self, offer: PoolOffer, now_ms: int) -> tuple[list[Lost], list[Seat]]:
         """Take over what a pool says of its nodes. Returns the seats lost by it, and the new ones."""
@@ -48,13 +61,7 @@ class Seats:
 
     def of_pool(self, pool: str) -> list[Seat]:
         """The seats of one pool."""
-        return [seat for seat in self.by_node.values() if seat.pool == pool]
-
-    def able(self, demand: Demand) -> list[Seat]:
-        """The seats that could do such a job at all; remembered until a node comes, goes or changes."""
-        if demand not in self._able:
-            self._able[demand] = [seat for seat in self.by_node.values() if uncovered(demand, seat.capability) is None]
-        return self._able[demand]
+        return list(self._pools.get(pool, {}).values())
 
     def _take_node(
         self, offer: PoolOffer, node_offer: NodeOffer, now_ms: int, lost: list[Lost], new: list[Seat]
@@ -70,21 +77,29 @@ class Seats:
                 lost.append(self._lose(seat, f"the node is {node_offer.status}"))
             return
         if seat is None:
-            seat = self._add(node_offer, offer.capability)
+            seat = self.by_node[node_offer.node] = Seat(node_offer.node, node_offer.incarnation, offer.capability)
+            self._place(seat, offer)
             new.append(seat)
-        if seat.capability != offer.capability:
-            seat.capability = offer.capability
-            self._able.clear()
-        seat.pool, seat.agent, seat.status = offer.pool, node_offer.agent, node_offer.status
+        elif (seat.pool, seat.capability) != (offer.pool, offer.capability):
+            self._displace(seat)
+            self._place(seat, offer)
+        seat.agent, seat.status = node_offer.agent, node_offer.status
         seat.total_slots, seat.load, seat.why = node_offer.total_slots, node_offer.load, node_offer.why
         seat.lease(node_offer.slots, now_ms + offer.term_ms)
 
-    def _add(self, node_offer: NodeOffer, capability: Capability) -> Seat:
-        self._able.clear()
-        seat = self.by_node[node_offer.node] = Seat(node_offer.node, node_offer.incarnation, capability)
-        return seat
+    def _place(self, seat: Seat, offer: PoolOffer) -> None:
+        seat.pool, seat.capability = offer.pool, offer.capability
+        self._pools.setdefault(offer.pool, {})[seat.node] = seat
+        self.groups.add(seat)
+
+    def _displace(self, seat: Seat) -> None:
+        mates = self._pools[seat.pool]
+        del mates[seat.node]
+        if not mates:
+            del self._pools[seat.pool]
+        self.groups.remove(seat)
 
     def _lose(self, seat: Seat, why: str) -> Lost:
-        self._able.clear()
+        self._displace(seat)
         del self.by_node[seat.node]
         return Lost(seat, why)

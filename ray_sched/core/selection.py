@@ -25,6 +25,10 @@ _TIE = 1e-9
 _MAX_DOUBLINGS = 5
 
 
+def _nobody_cares(_seat: "Seat") -> None:
+    """A seat that is in no group."""
+
+
 class Seat:
     """A node in the Dispatcher's eyes: its leases, what is in flight there and how it did lately.
 
@@ -52,6 +56,11 @@ class Seat:
         self._leases: dict[int, LeaseState] = {}
         self._free: list[int] = []
         self._spent: dict[AttemptKey, tuple[int, int]] = {}
+        self._notice: Callable[[Seat], None] = _nobody_cares
+
+    def tell(self, notice: "Callable[[Seat], None]") -> None:
+        """Call this whenever the number of leases or of free ones may have changed."""
+        self._notice = notice
 
     def lease(self, slots: int, term_ends_at_ms: int) -> None:
         """Take a pool's offer: slots 0 to ``slots`` - 1 until the term ends; the others are revoked."""
@@ -63,12 +72,15 @@ class Seat:
                 self._free.append(slot)
             else:
                 self._leases[slot] = next_lease_state(state, LeaseEvent.RENEW)
-        self._end([slot for slot in self._leases if slot >= slots], LeaseEvent.REVOKE)
+        if len(self._leases) > slots:
+            self._end([slot for slot in self._leases if slot >= slots], LeaseEvent.REVOKE)
+        self._notice(self)
 
     def expire(self, now_ms: int) -> None:
         """End the leases if their term is over."""
         if now_ms >= self.term_ends_at_ms:
             self._end(list(self._leases), LeaseEvent.EXPIRE)
+            self._notice(self)
 
     def spend(self, attempt: AttemptKey, audio_ms: int) -> None:
         """Put an attempt on a free slot. Raises IndexError if there is none."""
@@ -76,6 +88,7 @@ class Seat:
         self._leases[slot] = next_lease_state(self._leases[slot], LeaseEvent.SPEND)
         self._spent[attempt] = (slot, audio_ms)
         self.in_flight_ms += audio_ms
+        self._notice(self)
 
     def reclaim(self, attempt: AttemptKey, audio_ms: int) -> bool:
         """Put an attempt that is on the node already on a slot, leased or not. False if all slots are taken."""
@@ -86,6 +99,7 @@ class Seat:
             self._leases[slot] = LeaseState.ENDING
             self._spent[attempt] = (slot, audio_ms)
             self.in_flight_ms += audio_ms
+            self._notice(self)
             return True
         self.spend(attempt, audio_ms)
         return True
@@ -102,6 +116,7 @@ class Seat:
             self._free.append(slot)
         else:
             del self._leases[slot]
+        self._notice(self)
         return True
 
     def _end(self, slots: Iterable[int], event: LeaseEvent) -> None:
@@ -279,6 +294,9 @@ FILTERS: tuple[Filter, ...] = (
 )
 
 
+_PASSING = tuple(passing for passing in FILTERS if passing not in {covers, has_a_slot})
+
+
 def expected_completion_s(seat: Seat, q: Question) -> float:
     """Seconds until this job would be done there: audio in flight, its own included, by the learned speed."""
     return (seat.in_flight_ms + q.audio_ms) / 1000 / q.speeds.speed(seat.node, q.pair)
@@ -291,6 +309,14 @@ def affinity(seat: Seat, q: Question) -> float:
 
 SCORES: tuple[Score, ...] = (expected_completion_s, affinity)
 """Multiplied with each other."""
+
+
+def passes(seat: Seat, q: Question) -> bool:
+    """Whether nothing speaks against a seat that is known to cover the job and to have a free slot."""
+    for passing in _PASSING:  # noqa: SIM110  # a generator costs half as much again
+        if passing(seat, q) is not None:
+            return False
+    return True
 
 
 def blocker(seat: Seat, q: Question) -> Reason | None:
@@ -319,18 +345,29 @@ def select(seats: Iterable[Seat], q: Question) -> tuple[Seat | None, dict[str, R
     if q.excluded_node and not any(s.node != q.excluded_node and covers(s, q) is None for s in seats):
         q.excluded_node = ""
     reasons: dict[str, Reason] = {}
-    best: list[Seat] = []
-    best_score = float("inf")
+    passed: list[Seat] = []
     for seat in seats:
         reason = blocker(seat, q)
-        if reason is not None:
+        if reason is None:
+            passed.append(seat)
+        else:
             reasons[seat.node] = reason
-            continue
+    return best(passed, q), reasons
+
+
+def best(seats: Iterable[Seat], q: Question) -> Seat | None:
+    """The seat with the best score; ties are broken by the job."""
+    found: list[Seat] = []
+    best_score = float("inf")
+    for seat in seats:
         its_score = score(seat, q)
         if its_score < best_score - _TIE:
-            best, best_score = [seat], its_score
+            found, best_score = [seat], its_score
         elif its_score <= best_score + _TIE:
-            best.append(seat)
-    if not best:
-        return None, reasons
-    return best[zlib.crc32(q.tie_key.encode()) % len(best)], reasons
+            found.append(seat)
+    return found[chance(q) % len(found)] if found else None
+
+
+def chance(q: Question) -> int:
+    """A number made of the attempt's name."""
+    return zlib.crc32(q.tie_key.encode())

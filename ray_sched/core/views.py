@@ -71,7 +71,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     summary: str
     """One sentence."""
     ahead: int | None
-    """For a waiting job: jobs of the same demand that come before it."""
+    """For a waiting job: jobs of the same demand that will be served before it, if nobody else comes."""
     nodes: tuple[NodeVerdict, ...]
     """What selection would say now: for a waiting job the answer, for others a dry run."""
     story: tuple[tuple[int, int, str], ...]
@@ -155,10 +155,11 @@ def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:
             Code.UNKNOWN_JOB, f"there is no job {job_id!r}; finished jobs are forgotten after the clean-up age"
         )
     verdicts = tuple(_verdict(brain, job, seat) for seat in brain.seats.values())
+    ahead = _ahead(brain, job) if job.status is JobStatus.PENDING else None
     return Explanation(
         job=job_view(job, now_ms),
-        summary=_summary(job, verdicts, now_ms),
-        ahead=_ahead(brain, job) if job.status is JobStatus.PENDING else None,
+        summary=_summary(job, verdicts, ahead, now_ms),
+        ahead=ahead,
         nodes=tuple(sorted(verdicts, key=lambda v: (v.score is None, v.score or 0.0, v.node))),
         story=tuple((line.at_ms - job.created_at_ms, line.attempt, line.what) for line in job.story),
     )
@@ -174,23 +175,22 @@ def _verdict(brain: DispatchBrain, job: Job, seat: Seat) -> NodeVerdict:
 
 
 def _ahead(brain: DispatchBrain, job: Job) -> int:
-    """Jobs of the same demand that are before it in the queue; a later utterance waits for its session as well."""
-    ahead = 0
-    for other in brain.waiting.in_order(job.demand):
-        if other.job_id == job.job_id or (other.session_key == job.session_key and job.spec.session):
+    """Jobs of the same demand that would be served before it if nobody else came."""
+    for ahead, other in enumerate(brain.waiting.in_turn(job.demand)):
+        if other.job_id == job.job_id:
             return ahead
-        ahead += 1
-    return ahead
+    return 0
 
 
-def _summary(job: Job, verdicts: tuple[NodeVerdict, ...], now_ms: int) -> str:
+def _summary(job: Job, verdicts: tuple[NodeVerdict, ...], ahead: int | None, now_ms: int) -> str:
     if job.status is JobStatus.PENDING:
         left_ms = max(job.deadline_at_ms - now_ms, 0)
         if not verdicts:
             return f"waits for a node: there is none; gives up in {left_ms} ms"
         reasons = {verdict.node: Reason(verdict.reason) for verdict in verdicts if verdict.reason}
         told = reasons_text(reasons) if len(reasons) == len(verdicts) else "others come first"
-        return f"waits for a node: {told}; gives up in {left_ms} ms"
+        line = f"; {ahead} others of its kind come first" if ahead else ""
+        return f"waits for a node: {told}{line}; gives up in {left_ms} ms"
     if job.status is JobStatus.ASSIGNED:
         return f"assigned to {job.node} {now_ms - job.assigned_at_ms} ms ago; the submitter brings the audio"
     if job.status is JobStatus.PROCESSING:

@@ -73,7 +73,7 @@ def every_job_has_one_outcome(world: "World") -> None:
     brain = world.dispatcher.brain
     for job in brain.jobs.values():
         world.expect(job.is_terminal, f"still {job.status} at the end", job.job_id)
-    world.expect((len(brain.waiting), brain.waiting.heads()) == (0, []), "somebody waits at the end")
+    world.expect((len(brain.waiting), brain.waiting.demands()) == (0, []), "somebody waits at the end")
     saved: dict[str, Job] = {job_id: from_record(record) for job_id, record in world.dispatcher.disk.jobs.items()}
     world.expect(set(saved) == set(brain.jobs), f"disk and brain differ: {set(saved) ^ set(brain.jobs)}")
     for client in world.clients:

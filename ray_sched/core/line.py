@@ -1,0 +1,73 @@
+"""A line of members by key, smallest first, whose keys may grow unnoticed.
+
+Each member stands in it once. A key that has become smaller has to be told with :meth:`Line.put`; one that has grown,
+or a member that has nothing to stand for any more, is noticed when it comes to the front. Every operation costs
+logarithmic time.
+"""
+
+import heapq
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+KeyT = TypeVar("KeyT", bound=tuple[Any, ...])
+MemberT = TypeVar("MemberT", bound=Hashable)
+
+_COMPACT_ABOVE = 64
+
+
+class Line(Generic[KeyT, MemberT]):
+    """Members in the order of their keys; ``key_of`` answers None for one that no longer stands. Keys are unique."""
+
+    def __init__(self, key_of: Callable[[MemberT], KeyT | None]) -> None:
+        self._key_of = key_of
+        self._key: dict[MemberT, KeyT] = {}
+        self._heap: list[tuple[KeyT, MemberT]] = []
+
+    def put(self, member: MemberT) -> None:
+        """A member joins, or its key may have become smaller."""
+        key = self._key_of(member)
+        if key is None:
+            return
+        had = self._key.get(member)
+        if had is None or key < had:
+            self._push(key, member)
+
+    def drop(self, member: MemberT) -> None:
+        """A member leaves."""
+        self._key.pop(member, None)
+
+    def clear(self) -> None:
+        """Everybody leaves."""
+        self._key.clear()
+        self._heap.clear()
+
+    def first(self) -> tuple[KeyT, MemberT] | None:
+        """Who is first, and its key."""
+        heap = self._heap
+        while heap:
+            key, member = entry = heap[0]
+            if self._key.get(member) == key:
+                now = self._key_of(member)
+                if now == key:
+                    return entry
+                heapq.heappop(heap)
+                del self._key[member]
+                if now is not None:
+                    self._push(now, member)
+            else:
+                heapq.heappop(heap)
+        return None
+
+    def _push(self, key: KeyT, member: MemberT) -> None:
+        self._key[member] = key
+        heapq.heappush(self._heap, (key, member))
+        if len(self._heap) > 2 * len(self._key) + _COMPACT_ABOVE:
+            self._heap = [(key, member) for member, key in self._key.items()]
+            heapq.heapify(self._heap)
+
+    def members(self) -> list[MemberT]:
+        """Everybody in it, and perhaps some that no longer stand, in no order."""
+        return list(self._key)
+
+    def __len__(self) -> int:
+        return len(self._key)
