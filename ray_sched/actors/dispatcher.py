@@ -188,8 +188,7 @@ class Dispatcher:
 
     def _mail(self, client: _Client, refusal: Refusal | None = None) -> Mail:
         last, events = client.mailbox.take() if refusal is None else (0, ())
-        slots = sum(seat.n_leased for seat in self._brain.seats.values())
-        return Mail(boot=client.box_name, last=last, events=events, slots=slots, refusal=refusal)
+        return Mail(boot=client.box_name, last=last, events=events, slots=self._brain.n_leased, refusal=refusal)
 
     # --- agents, pools, timer --------------------------------------------------------------------------------------
 

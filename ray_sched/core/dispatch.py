@@ -128,6 +128,11 @@ class DispatchBrain:
         """Jobs ended per second, averaged over about 5 s."""
         return self._rate.per_s
 
+    @property
+    def n_leased(self) -> int:
+        """Slots of all nodes that may be used now."""
+        return self._seats.n_leased
+
     # --- turns -----------------------------------------------------------------------------------------------------
 
     def handle(self, event: DispatchEvent, now_ms: int) -> list[DispatchEffect]:
