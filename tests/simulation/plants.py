@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ray_sched.core import dispatch
+from ray_sched.core import reports
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.selection import AttemptKey, Seat
 from tests.simulation.dispatcher import Dispatcher
@@ -17,7 +17,7 @@ def _fence(patch: Patch) -> None:
         del attempt, node, incarnation
         return job is not None and job.status in {JobStatus.ASSIGNED, JobStatus.PROCESSING}
 
-    patch(dispatch, "is_current", is_current)
+    patch(reports, "is_current", is_current)
 
 
 def _lease(patch: Patch) -> None:

@@ -1,0 +1,80 @@
+"""What the Dispatcher knows, and what it has decided in this turn so far; shared by the parts of its brain.
+
+Each part changes what is its own idea; what more than one of them needs stands here. Nothing here decides anything.
+"""
+
+from ray_sched.core.capability import Demand
+from ray_sched.core.cleanup import EndedJobs
+from ray_sched.core.counters import Counters, Rate
+from ray_sched.core.effects import (
+    DispatchEffect,
+    OrderAgent,
+    Save,
+    TellClient,
+)
+from ray_sched.core.job import Job
+from ray_sched.core.messages import (
+    Assigned,
+    ClientEvent,
+    Delivered,
+    DropSpeech,
+    PartialText,
+    SpeechReady,
+    StopRun,
+)
+from ray_sched.core.rules import DispatchRules, SelectionRules
+from ray_sched.core.seats import Seats
+from ray_sched.core.selection import SpeedBook
+from ray_sched.core.timers import DueQueue
+from ray_sched.core.waiting import Waiting
+
+DueKey = tuple[str, str, str]
+"""What is due: ``("job", id, "")``, ``("gap" | "session", client, session)``, ``("client", id, "")`` or
+``("stop", id, attempt)``."""
+
+
+class Board:
+    """Jobs, seats, who waits and who is there; and the effects of this turn."""
+
+    def __init__(self, rules: DispatchRules, selection: SelectionRules) -> None:
+        self.rules = rules
+        self.selection = selection
+        self.jobs: dict[str, Job] = {}
+        self.waiting = Waiting(self._somebody_stands)
+        self.seats = Seats(self.waiting.turn, self.waiting.demands)
+        self.ended = EndedJobs()
+        self.speeds = SpeedBook(selection)
+        self.counters = Counters()
+        self.rate = Rate()
+        self.clients: dict[str, int] = {}
+        """When each client was last heard of."""
+        self.due: DueQueue[DueKey] = DueQueue()
+        self.begin_turn(0)
+
+    def begin_turn(self, now_ms: int) -> None:
+        """Nothing is decided yet."""
+        self.now_ms = now_ms
+        self.effects: list[DispatchEffect] = []
+        self.saves: list[Save] = []
+        self.touched: dict[str, Job] = {}
+        """Jobs to be saved at the end of the turn."""
+
+    def _somebody_stands(self, demand: Demand) -> None:
+        self.seats.groups.want(demand)
+
+    def order(self, job: Job, order: StopRun | DropSpeech) -> None:
+        """Tell the agent of a job's current attempt."""
+        self.effects.append(OrderAgent(job.agent, job.incarnation, order))
+
+    def post(self, client_id: str, event: ClientEvent) -> None:
+        """Tell a client that is there; one that comes back asks again for what it misses."""
+        if client_id in self.clients:
+            self.effects.append(TellClient(client_id, event))
+
+    def tell(self, job: Job, event: Assigned | PartialText | SpeechReady | Delivered) -> None:
+        """Tell the submitter of a job."""
+        self.post(job.client_id, event)
+
+    def expected_ms(self, job: Job) -> int:
+        """Duration of its audio as far as it is known."""
+        return job.audio_ms or self.selection.assumed_audio_ms

@@ -1,0 +1,94 @@
+"""Delivering: outcomes reach their submitter at once, or in the order of their session."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ray_sched.core.board import Board
+from ray_sched.core.delivery import Deliver
+from ray_sched.core.job import Job
+from ray_sched.core.messages import (
+    MissingResult,
+)
+from ray_sched.core.rules import DeliveryRules
+from ray_sched.core.sessions import Release, Session, SessionKey
+from ray_sched.core.told import delivered
+
+
+class Delivering:
+    """The sessions, and what is delivered when."""
+
+    def __init__(self, board: Board, rules: DeliveryRules) -> None:
+        self._board = board
+        self._rules = rules
+        self.sessions: dict[SessionKey, Session] = {}
+
+    def session(self, client_id: str, name: str) -> Session:
+        """The session of this name; a new one if there is none."""
+        key = (client_id, name)
+        if key not in self.sessions:
+            self.sessions[key] = Session(key, self._rules.gap_wait_ms)
+            self._board.due.set(("session", *key), self._board.now_ms + self._board.rules.session_ttl_ms)
+            self.sessions[key].last_used_ms = self._board.now_ms
+        return self.sessions[key]
+
+    def deliver(self, job: Job) -> None:
+        """Deliver the outcome now, or when its turn in the session comes."""
+        if job.utterance_index is None:
+            job.is_delivered = True
+            self._board.tell(job, delivered(job))
+            return
+        session = self.session(job.client_id, job.spec.session)
+        session.open_indexes.pop(job.utterance_index, None)
+        self.release(session, session.delivery.ready(job.utterance_index, delivered(job), self._board.now_ms))
+
+    def release(self, session: Session, released: Iterable[Release]) -> None:
+        """Tell what a session lets go."""
+        client_id, name = session.key
+        for what in released:
+            if isinstance(what, Deliver):
+                self._mark_delivered(what.item.job_id)
+                self._board.counters.late_results += what.is_late
+                event = msgspec.structs.replace(what.item, is_late=what.is_late)
+                self._board.post(client_id, event)
+            else:
+                self._board.counters.gaps += 1
+                missing = MissingResult(
+                    session=name, first_index=what.first, last_index=what.last, why=session.why_missing(what)
+                )
+                self._board.post(client_id, missing)
+        due_at_ms = session.delivery.due_at_ms
+        if due_at_ms is None:
+            self._board.due.cancel(("gap", *session.key))
+        else:
+            self._board.due.set(("gap", *session.key), due_at_ms)
+
+    def _mark_delivered(self, job_id: str) -> None:
+        job = self._board.jobs.get(job_id)
+        if job:
+            job.is_delivered = True
+            self._board.touched[job_id] = job
+
+    def session_due(self, key: SessionKey) -> None:
+        """Forget a session that was not used for too long, or whose client is gone, once nothing of it is open."""
+        session = self.sessions[key]
+        is_client_gone = key[0] not in self._board.clients
+        gone_at_ms = session.last_used_ms + self._board.rules.session_ttl_ms
+        if session.is_idle and (is_client_gone or self._board.now_ms >= gone_at_ms):
+            del self.sessions[key]
+        else:
+            soon_ms = self._board.now_ms + self._board.rules.client_ttl_ms
+            self._board.due.set(("session", *key), soon_ms if is_client_gone else max(gone_at_ms, soon_ms))
+
+    def restore_sessions(self, jobs: list[Job]) -> None:
+        """Each session goes on where it was: what was delivered stays so, what was held is held or delivered."""
+        by_session: dict[SessionKey, list[Job]] = {}
+        for job in jobs:
+            if job.spec.session:
+                by_session.setdefault(job.session_key, []).append(job)
+        for key, members in by_session.items():
+            session = self.session(*key)
+            session.resume(members)
+            for job in members:
+                if job.is_terminal and not job.is_delivered:
+                    self.deliver(job)
