@@ -78,13 +78,23 @@ class LocalCluster:
     """Head and nodes on this machine. ``start`` and ``stop`` block; call them in the main thread."""
 
     def __init__(
-        self, nodes: Sequence[LocalNode], object_store_mb: int, dashboard_port: int = 0, *, is_head_a_node: bool = False
+        self,
+        nodes: Sequence[LocalNode],
+        object_store_mb: int,
+        dashboard_port: int = 0,
+        *,
+        is_head_a_node: bool = False,
+        head_ip: str = "",
     ) -> None:
-        """``is_head_a_node``: the head itself is the first of the nodes, which saves a raylet."""
+        """``is_head_a_node``: the head itself is the first of the nodes, which saves a raylet.
+
+        ``head_ip``: where the head listens; without it on this machine's loopback.
+        """
         self._nodes = nodes
         self._is_head_a_node = is_head_a_node and bool(nodes)
         self._object_store_bytes = object_store_mb * _MB
         self._dashboard_port = dashboard_port
+        self._head_ip = head_ip
         self._dir = ""
         self._cluster: Any = None
         self.raylets: list[Any] = []
@@ -103,6 +113,8 @@ class LocalCluster:
         head |= {"include_dashboard": bool(self._dashboard_port)}
         if self._dashboard_port:
             head["dashboard_port"] = self._dashboard_port
+        if self._head_ip:
+            head["node_ip_address"] = self._head_ip
         if self._is_head_a_node:
             head |= {"num_cpus": self._nodes[0].num_cpus, "labels": _labels(self._nodes[0])}
         with keeping_signal_handler():
@@ -113,11 +125,12 @@ class LocalCluster:
                 self.add_node(node)
         return str(self._cluster.address)
 
-    def add_node(self, node: LocalNode) -> Any:
-        """One more raylet."""
+    def add_node(self, node: LocalNode, ip: str = "") -> Any:
+        """One more raylet, reachable at ``ip``, or at the head's own address."""
+        where = {"node_ip_address": ip or self._head_ip} if ip or self._head_ip else {}
         with _sessions_of_their_own():
             raylet = self._cluster.add_node(
-                num_cpus=node.num_cpus, labels=_labels(node), object_store_memory=self._object_store_bytes
+                num_cpus=node.num_cpus, labels=_labels(node), object_store_memory=self._object_store_bytes, **where
             )
         self.raylets.append(raylet)
         return raylet

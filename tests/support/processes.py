@@ -1,5 +1,7 @@
 """The real processes of a local cluster, to be killed and frozen. Only descendants of this test process are seen."""
 
+from contextlib import suppress
+
 import psutil
 
 
@@ -33,3 +35,14 @@ def redis_server() -> psutil.Process:
         if process.name() == "redis-server":
             return process
     raise AssertionError("no Redis runs")
+
+
+def engines_of(agent_pid: int) -> list[psutil.Process]:
+    """The processes of an agent's engine, one for each slot; none for an engine in threads."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(agent_pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if any("engine_process" in part for part in process.cmdline()):
+                    found.append(process)
+    return found
