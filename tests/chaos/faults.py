@@ -7,7 +7,7 @@ import asyncio
 import os
 import random
 import signal
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import psutil
 
@@ -71,6 +71,8 @@ class Fault:
 
     shortest_s: ClassVar[float] = 0.0
     longest_s: ClassVar[float] = 0.0
+    counts_from: ClassVar[Literal["before", "after"]] = "before"
+    """Times count from before the harm, or from after one that itself takes long."""
 
     def __init__(self, arena: Arena, target: str) -> None:
         self.arena = arena
@@ -227,6 +229,8 @@ class Drain(NodeFault):
 
 class Add(NodeFault):
     """A machine joins; once it is ready it works for a while, is drained and goes."""
+
+    counts_from = "after"
 
     async def harm(self) -> None:
         """See the class."""

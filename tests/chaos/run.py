@@ -305,6 +305,8 @@ class Run:
     async def _measure(self, injury: Injury, fault: Fault, began_s: float) -> None:
         watch = self._watch
         await fault.harm()
+        if fault.counts_from == "after":
+            began_s = time.monotonic()
         noticing = self._begin(watch.until(fault.is_noticed, fault.lasts_s + _NOTICE_S))
         losing = self._begin(watch.until(fault.is_lost, fault.lasts_s)) if isinstance(fault, NodeFault) else None
         await asyncio.sleep(fault.lasts_s)

@@ -11,6 +11,7 @@ import psutil
 
 from ray_sched.system.local import LocalCluster, LocalNode
 from tests.chaos.network import Network
+from tests.support.processes import raylet_of
 
 T = TypeVar("T")
 
@@ -73,11 +74,23 @@ class Site:
 
     async def power_on(self, name: str) -> None:
         """Start a machine's raylet, a new one after an old one."""
-        await self._in_thread(lambda: self._power_on(self.machines[name]))
+        await self._in_thread(lambda: self._power_on_patiently(self.machines[name]))
 
     async def power_off(self, name: str, *, is_graceful: bool) -> None:
         """End a machine's raylet, if it is still there, and everything it has left."""
         await self._in_thread(lambda: self._power_off(self.machines[name], is_graceful=is_graceful))
+
+    def _power_on_patiently(self, machine: Machine) -> None:
+        """Ray gives up a start after 30 s, which a busy machine may need: as a supervisor would, try again."""
+        for is_last in (False, False, True):
+            try:
+                self._power_on(machine)
+            except Exception:
+                if is_last:
+                    raise
+                _kill_all(_half_started(machine.name))
+            else:
+                return
 
     def _power_on(self, machine: Machine) -> None:
         with _no_signal_handlers():
@@ -89,8 +102,10 @@ class Site:
                 machine.raylet = self._cluster.add_node(machine.node, address)
 
     def _power_off(self, machine: Machine, *, is_graceful: bool) -> None:
-        left = machine.processes
+        left = [] if is_graceful else _held(machine)
+        _send(left, signal.SIGKILL)
         if machine.raylet is not None:
+            left = left or machine.processes
             self._cluster.remove_node(machine.raylet, is_graceful=is_graceful)
             machine.raylet = None
         _kill_all(left)
@@ -100,12 +115,9 @@ class Site:
 
     def stop(self) -> None:
         """End everything, frozen or cut off or neither. Blocks."""
-        left = []
-        for machine in self.machines.values():
-            left += machine.processes
-            thaw(machine.processes)
-        self._cluster.stop()
+        left = [process for machine in self.machines.values() for process in _held(machine)]
         _kill_all(left)
+        self._cluster.stop()
         self._thread.shutdown()
 
 
@@ -117,6 +129,21 @@ def freeze(processes: Sequence[psutil.Process]) -> None:
 def thaw(processes: Sequence[psutil.Process]) -> None:
     """SIGCONT to those that still live."""
     _send(processes, signal.SIGCONT)
+
+
+def _held(machine: Machine) -> list[psutil.Process]:
+    """Everything of a machine, stopped: a raylet that is going to be killed starts no more workers."""
+    raylet = machine.raylet_process()
+    if raylet:
+        freeze([raylet])
+    return machine.processes
+
+
+def _half_started(node: str) -> list[psutil.Process]:
+    """The raylet of a start that failed."""
+    with suppress(AssertionError):
+        return [raylet_of(node)]
+    return []
 
 
 def _kill_all(processes: Sequence[psutil.Process]) -> None:
