@@ -28,6 +28,7 @@ from ray_sched.core.effects import (
     PoolOffered,
     ReportCleanup,
     Save,
+    StoreWasEmptied,
     Swept,
     TellClient,
 )
@@ -49,7 +50,7 @@ from ray_sched.core.messages import (
     Refused,
     Submit,
 )
-from ray_sched.core.ports import Change, Store, StoreDownError
+from ray_sched.core.ports import Change, Store, StoreDownError, StoreEmptiedError
 from ray_sched.core.rules import CleanupRules
 from ray_sched.core.views import ClusterView, Explanation, JobView, explain, jobs_view, status_view
 from ray_sched.wire.clock import Clock
@@ -99,6 +100,8 @@ class Dispatcher:
         self._commits: Outbox[Sequence[Change], None] = Outbox(self._commit)
         self._orders: dict[str, Outbox[tuple[int, AgentOrder], None]] = {}
         self._store_error = ""
+        self._is_probing = False
+        self._saving_all: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         """Prefix of its log lines and its name in the dashboard."""
@@ -109,6 +112,7 @@ class Dispatcher:
 
         Waits for the store as long as it takes: without it nothing can be promised to anybody.
         """
+        await patiently(self._store.vouch)
         jobs = await patiently(self._load_jobs)
         self._brain.speeds.load(await patiently(self._store.load_speeds))
         effects = self._brain.restore(jobs, self._clock.now_ms())
@@ -155,7 +159,7 @@ class Dispatcher:
             client.mailbox.acknowledge(poll.acked)
         if poll.is_resync:
             client.mailbox.resync()
-        await self._turn(ClientPolled(poll.client_id))
+        self._decide(ClientPolled(poll.client_id))
         if not client.mailbox.has_mail:
             client.has_mail.clear()
             with contextlib.suppress(TimeoutError):
@@ -198,20 +202,28 @@ class Dispatcher:
         await self._turn(AgentSpoke(batch.node, batch.incarnation, batch.messages))
 
     async def offer(self, raw: bytes) -> bytes:
-        """Take a pool's leases; answer with what is spent."""
-        told = await self._turn(PoolOffered(decode(raw, PoolOffer)))
-        return encode(next((e.receipt for e in told if isinstance(e, AnswerPool)), LeaseReceipt(spent={})))
+        """Take a pool's leases; answer with what is spent, which is for people and waits for no commit."""
+        effects, _ = self._decide(PoolOffered(decode(raw, PoolOffer)))
+        return encode(next((e.receipt for e in effects if isinstance(e, AnswerPool)), LeaseReceipt(spent={})))
 
     async def pool_closed(self, pool: str) -> None:
         """A pool is removed."""
         await self._turn(PoolClosed(pool))
 
     async def tick(self, what: str) -> None:
-        """The Timer's ticks: ``sweep`` for time-outs, ``cleanup`` for finished jobs."""
-        if what == "cleanup":
-            await self.cleanup(self._cleanup.keep_ms)
-        else:
-            await self._turn(Swept())
+        """The Timer's ticks: ``sweep`` for time-outs, ``cleanup`` for finished jobs, ``store`` to ask after the store.
+
+        They do not wait for the store: while it is away, time goes on.
+        """
+        match what:
+            case "cleanup":
+                await self.cleanup(self._cleanup.keep_ms)
+            case "store":
+                if self._commits.is_idle:
+                    self._is_probing = True
+                    self._commits.put(())
+            case _:
+                self._decide(Swept())
 
     # --- people ----------------------------------------------------------------------------------------------------
 
@@ -254,7 +266,7 @@ class Dispatcher:
         """Decide, save, tell. Returns what was told."""
         effects, saved = self._decide(event)
         if saved is not None:
-            await saved
+            await asyncio.shield(saved)  # who gives up waiting calls nothing off
         return effects
 
     def _decide(self, event: DispatchEvent) -> tuple[list[DispatchEffect], asyncio.Future[None] | None]:
@@ -291,9 +303,11 @@ class Dispatcher:
     async def _commit(self, turns: list[Sequence[Change]]) -> list[None]:
         """Commit the changes of all these turns in one round trip; repeat until the store has them."""
         changes = [change for turn in turns for change in turn]
-        while changes:
+        while changes or self._is_probing:
             try:
                 await self._store.commit(changes)
+            except StoreEmptiedError as error:
+                self._save_all(error)
             except StoreDownError as error:
                 if not self._store_error:
                     log.error("the store does not answer, results are held: %s", error)  # noqa: TRY400  # no traceback wanted
@@ -303,8 +317,22 @@ class Dispatcher:
             if self._store_error:
                 log.info("the store answers again")
                 self._store_error = ""
+            self._is_probing = False
             break
         return [None] * len(turns)
+
+    def _save_all(self, emptied: StoreEmptiedError) -> None:
+        """The store has taken these changes and lost all before them: the brain has it written again."""
+        if self._saving_all is None:
+            log.error("%s; all is written again", emptied)
+            _, saved = self._decide(StoreWasEmptied())
+            self._saving_all = asyncio.create_task(self._vouch_after(saved))
+
+    async def _vouch_after(self, saved: asyncio.Future[None] | None) -> None:
+        if saved is not None:
+            await saved
+        await patiently(self._store.vouch)
+        self._saving_all = None
 
     def _order(self, effect: OrderAgent) -> None:
         if effect.agent not in self._orders:

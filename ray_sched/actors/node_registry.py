@@ -22,7 +22,7 @@ from ray_sched.core.effects import (
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages import Heartbeat, PoolMembers
 from ray_sched.core.node import NodeRecord
-from ray_sched.core.ports import Change, Store
+from ray_sched.core.ports import Change, Store, StoreEmptiedError
 from ray_sched.core.registry import RayNode, RegistryBrain
 from ray_sched.core.roster import NodeRow, PoolRow
 from ray_sched.wire.clock import Clock
@@ -40,7 +40,7 @@ class Cluster(Protocol):
     """What the Registry needs of Ray; the room ``system`` implements it."""
 
     async def nodes(self) -> list[RayNode]:
-        """Every node Ray knows."""
+        """Every node Ray knows. Raises PeerUnavailableError while Ray itself cannot say."""
         ...
 
     async def spawn_agent(self, spawn: SpawnAgent) -> None:
@@ -70,6 +70,8 @@ class NodeRegistry:
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._spent: dict[str, int] = {}
+        self._is_asking_ray = False
+        self._saving_all: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         """Prefix of its log lines and its name in the dashboard."""
@@ -77,23 +79,45 @@ class NodeRegistry:
 
     async def restore(self) -> None:
         """Take up the nodes that an earlier life knew, before anything else; their agents go on meanwhile."""
+        await patiently(self._store.vouch)
         records = await patiently(self._store.load_nodes)
         known = [msgspec.json.decode(record, type=NodeRecord) for record in records.values()]
         await self._perform(self._brain.restore(known, self._clock.now_ms()))
 
     async def beat(self, raw: bytes) -> bytes:
-        """Take an agent's heartbeat; answer whether it is current."""
+        """Take an agent's heartbeat; answer whether it is current: at once, for a store that is away kills no node."""
         reply, effects = self._brain.hear_beat(decode(raw, Heartbeat), self._clock.now_ms())
-        await self._perform(effects)
+        if effects:
+            self._begin(self._perform(effects))
         return encode(reply)
 
     async def tick(self, what: str) -> None:
-        """The Timer's ticks: ``poll`` asks Ray for its nodes, ``watch`` looks for silence and idle pools."""
-        if what == "poll":
+        """The Timer's ticks: ``poll`` asks Ray for its nodes, ``watch`` looks for silence and idle pools.
+
+        ``store`` asks after the store. None waits for it: while it is away, nodes die and come all the same.
+        """
+        match what:
+            case "poll":
+                await self._look_at_ray()
+            case "store":
+                if self._commits.is_idle:
+                    self._commits.put(())
+            case _:
+                self._begin(self._perform(self._brain.tick(self._clock.now_ms())))
+
+    async def _look_at_ray(self) -> None:
+        """Take in Ray's nodes. While Ray's head process is away it cannot say, which is no word about any node."""
+        if self._is_asking_ray:
+            return
+        self._is_asking_ray = True
+        try:
             ray_nodes = await self._cluster.nodes()
-            await self._perform(self._brain.see_ray_nodes(ray_nodes, self._clock.now_ms()))
-        else:
-            await self._perform(self._brain.tick(self._clock.now_ms()))
+        except PeerUnavailableError as error:
+            log.warning("Ray does not say which nodes there are: %s", error)
+            return
+        finally:
+            self._is_asking_ray = False
+        self._begin(self._perform(self._brain.see_ray_nodes(ray_nodes, self._clock.now_ms())))
 
     async def drain(self, node: str, deadline_ms: int | None) -> None:
         """Let a node finish what it has and leave. Raises SchedError UNKNOWN_NODE."""
@@ -203,5 +227,19 @@ class NodeRegistry:
     async def _commit(self, turns: list[Sequence[Change]]) -> list[None]:
         """Write node records; repeat until the store has them."""
         changes = [change for turn in turns for change in turn]
-        await patiently(lambda: self._store.commit(changes))
+        try:
+            await patiently(lambda: self._store.commit(changes))
+        except StoreEmptiedError as error:
+            self._save_all(error)
         return [None] * len(turns)
+
+    def _save_all(self, emptied: StoreEmptiedError) -> None:
+        """The store has taken these changes and lost all before them: what the brain knows is written again."""
+        if self._saving_all is None:
+            log.error("%s; all is written again", emptied)
+            self._saving_all = self._begin(self._vouch_after(self._perform(self._brain.store_was_emptied())))
+
+    async def _vouch_after(self, saved: Awaitable[None]) -> None:
+        await saved
+        await patiently(self._store.vouch)
+        self._saving_all = None

@@ -10,6 +10,7 @@ import sys
 
 import msgspec
 import ray
+import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_sched.actors.dispatcher import Dispatcher
@@ -29,11 +30,12 @@ from ray_sched.core.timers import Tick
 from ray_sched.settings import Settings
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.system.links import RayDirectory
-from ray_sched.system.table import AGENT, POOL, Placement, make_actor
+from ray_sched.system.table import AGENT, DISPATCHER, POOL, REGISTRY, Placement, make_actor
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.links import PeerUnavailableError
 
 _SWEEP_MS = 100
+_STORE_MS = 1_000
 _DAY_S = 86_400
 
 
@@ -41,9 +43,9 @@ def _begin_log() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
 
 
-def _store(settings: Settings, redis_url: str) -> RedisStore:
+def _store(settings: Settings, redis_url: str, actor: str) -> RedisStore:
     keep_s = settings.cleanup.keep_ms // 1000 + _DAY_S
-    return RedisStore(redis_url, settings.store.prefix, settings.store.timeout_ms / 1000, keep_s)
+    return RedisStore(redis_url, settings.store.prefix, settings.store.timeout_ms / 1000, keep_s, actor)
 
 
 class DispatcherProcess(Dispatcher):
@@ -56,7 +58,7 @@ class DispatcherProcess(Dispatcher):
         super().__init__(
             boot=boot,
             brain=DispatchBrain(boot, settings.dispatch, settings.delivery, settings.selection),
-            store=_store(settings, redis_url),
+            store=_store(settings, redis_url, DISPATCHER),
             directory=RayDirectory(settings.namespace),
             cleanup=settings.cleanup,
             store_wait_s=settings.store.timeout_ms / 1000,
@@ -72,7 +74,7 @@ class RegistryProcess(NodeRegistry):
         _begin_log()
         super().__init__(
             brain=RegistryBrain(Clock().now_ms(), settings.nodes, settings.pools),
-            store=_store(settings, redis_url),
+            store=_store(settings, redis_url, REGISTRY),
             directory=RayDirectory(settings.namespace),
             cluster=RayCluster(settings, placement),
         )
@@ -97,8 +99,10 @@ class TimerProcess(Timer):
         ticks = (
             Tick("dispatcher", "sweep", _SWEEP_MS),
             Tick("dispatcher", "cleanup", settings.cleanup.every_ms),
+            Tick("dispatcher", "store", _STORE_MS),
             Tick("registry", "poll", settings.nodes.poll_ms),
             Tick("registry", "watch", settings.nodes.poll_ms),
+            Tick("registry", "store", _STORE_MS),
         )
         super().__init__(ticks, RayDirectory(settings.namespace))
 
@@ -140,8 +144,11 @@ class RayCluster:
         self._placement = placement
 
     async def nodes(self) -> list[RayNode]:
-        """Every node Ray knows."""
-        return await asyncio.to_thread(_ray_nodes)
+        """Every node Ray knows. Raises PeerUnavailableError while the GCS is away."""
+        try:
+            return await asyncio.to_thread(_ray_nodes)
+        except (ray.exceptions.RayError, RuntimeError, OSError) as error:
+            raise PeerUnavailableError(f"{type(error).__name__}: {error}") from error
 
     async def spawn_agent(self, spawn: SpawnAgent) -> None:
         """Start an agent on its node."""

@@ -1,11 +1,13 @@
+import asyncio
 import logging
 
 import numpy as np
 import pytest
 
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.messages import ClientBatch, ClientReply, Mail, Poll, Submit
+from ray_sched.core.messages import AgentBatch, ClientBatch, ClientReply, Mail, Poll, Refused, RunFinished, Submit
 from ray_sched.core.messages import JobSpec as Spec
+from ray_sched.core.node import NodeStatus
 from ray_sched.core.ports import ForgetJob, SaveJob
 from ray_sched.wire.codec import decode, encode
 from tests.support.in_process import InProcess
@@ -95,3 +97,74 @@ async def test_a_second_process_with_an_older_start_is_told_that_it_was_replaced
         reply = decode(await system.dispatcher.client(encode(old)), ClientReply)
         assert reply.mail.refusal is not None
         assert reply.mail.refusal.code is Code.CLIENT_REPLACED
+
+
+async def test_polls_offers_and_sweeps_do_not_wait_for_a_store_that_is_away() -> None:
+    async with InProcess() as system:
+        system.store.is_down = True
+        submit = Submit(spec=Spec(request_id="r", src="en", tgt="en"))
+        batch = ClientBatch(client_id="c", poller=1, messages=(submit,))
+        async with asyncio.timeout(10):
+            reply = decode(await system.dispatcher.client(encode(batch)), ClientReply)
+            await system.say_of_node(
+                "a", NodeStatus.READY
+            )  # it is given the job
+            await system.dispatcher.tick("sweep")
+            asked = Poll(client_id="c", poller=1, boot="", acked=0, is_resync=False)
+            mail = decode(await system.dispatcher.poll(encode(asked)), Mail)
+        (answer,) = reply.answers
+        assert isinstance(answer, Refused)
+        assert answer.refusal.code is Code.SCHEDULER_DEPENDENCY_DOWN
+        assert mail.events == ()
+        system.store.is_down = False
+        mail = decode(await system.dispatcher.poll(encode(asked)), Mail)
+        assert [type(event).__name__ for event in mail.events] == ["Assigned"]
+
+
+async def test_everything_is_written_again_into_a_store_that_was_emptied() -> None:
+    async with InProcess() as system:
+        await system.dispatcher.restore()
+        await system.add_node("a")
+        async with system.client() as client:
+            done = client.submit_many([SECOND] * 3, src="en")
+            waits = client.submit(SECOND, src="de", deadline_s=60)
+            ids = {await handle.accepted() for handle in (*done, waits)}
+            for handle in done:
+                await handle
+            system.store.empty()
+            await system.dispatcher.tick("store")
+            async with asyncio.timeout(5):
+                while not system.store.is_vouched_for:  # noqa: ASYNC110  # the store tells nobody
+                    await asyncio.sleep(0.002)
+            saved = [change for commit in system.store.commits for change in commit]
+            assert {change.job_id for change in saved if isinstance(change, SaveJob)} == ids
+            assert (await client.submit(SECOND, src="en")).error is None
+
+
+async def test_an_idle_scheduler_notices_that_its_store_is_away_and_that_it_is_back() -> None:
+    async with InProcess() as system:
+        system.store.is_down = True
+        await system.dispatcher.tick("store")
+        await until_store_error(system, is_there=True)
+        system.store.is_down = False
+        await until_store_error(system, is_there=False)
+
+
+async def until_store_error(system: InProcess, *, is_there: bool) -> None:
+    async with asyncio.timeout(5):
+        while bool((await system.dispatcher.status()).store_error) is not is_there:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+async def test_who_gives_up_waiting_for_a_commit_does_not_call_it_off() -> None:
+    async with InProcess() as system:
+        await system.add_node("a", speed="0.1")
+        async with system.client() as client:
+            handle = client.submit(SECOND, src="en")
+            report = RunFinished(job_id=await handle.accepted(), attempt=1, text="heard", run_ms=1)
+            system.store.is_down = True
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await system.dispatcher.agent(encode(AgentBatch(node="a", incarnation=1, messages=(report,))))
+            system.store.is_down = False
+            assert (await handle).text == "heard"

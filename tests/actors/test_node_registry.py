@@ -19,6 +19,7 @@ from ray_sched.core.ports import SaveNode
 from ray_sched.core.registry import RayNode, RegistryBrain
 from ray_sched.core.rules import NodeRules, PoolRules
 from ray_sched.wire.codec import decode, encode
+from ray_sched.wire.links import PeerUnavailableError
 from tests.support.in_process import MemoryStore, Network
 
 CAPABILITY = Capability(engine="echo", asr=("en",))
@@ -48,8 +49,16 @@ class FakeRay:
         self.listed = [RayNode(ray_node_id="f" * 56, labels=LABELS)]
         self.spawned: list[SpawnAgent] = []
         self.ended: list[str] = []
+        self.is_silent = False
+        self.n_asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def nodes(self) -> list[RayNode]:
+        self.n_asked += 1
+        await self.may_answer.wait()
+        if self.is_silent:
+            raise PeerUnavailableError("the test has taken its head away")
         return self.listed
 
     async def spawn_agent(self, spawn: SpawnAgent) -> None:
@@ -151,3 +160,53 @@ async def test_the_slots_that_the_dispatcher_has_spent_are_shown_with_the_node()
             await asyncio.sleep(0.002)
     (pool,) = await world.registry.pools()
     assert (pool.pool, pool.nodes, pool.slots) == ("echo/asr=en", ("a",), 2)
+
+
+async def test_heartbeats_are_answered_and_deaths_noticed_while_the_store_is_away() -> None:
+    world = World()
+    await world.registry.tick("poll")
+    await until(lambda: "agent:a" in world.network.actors)
+    world.store.is_down = True
+    async with asyncio.timeout(5):
+        assert (await world.beat()).is_current  # its place in a pool waits to be saved
+        await world.registry.tick("watch")
+        world.network.actors["agent:a"].over.set()
+        while (await world.registry.nodes())[0].status != "lost":  # noqa: ASYNC110  # the registry tells nobody
+            await asyncio.sleep(0.002)
+
+
+async def test_a_ray_that_cannot_list_its_nodes_says_nothing_about_them() -> None:
+    world = World()
+    await world.join()
+    world.ray.is_silent = True
+    await world.registry.tick("poll")
+    assert [(row.node, row.status) for row in await world.registry.nodes()] == [("a", "ready")]
+    world.ray.is_silent = False
+    world.ray.listed = []
+    await until(lambda: "agent:a" in world.ray.ended, lambda: world.registry.tick("poll"))
+    assert [(row.node, row.status) for row in await world.registry.nodes()] == [("a", "lost")]
+
+
+async def test_ray_is_not_asked_again_while_it_has_not_answered() -> None:
+    world = World()
+    world.ray.may_answer.clear()
+    asking = asyncio.create_task(world.registry.tick("poll"))
+    await asyncio.sleep(0)
+    await world.registry.tick("poll")
+    assert world.ray.n_asked == 1
+    world.ray.may_answer.set()
+    await asking
+    await world.registry.tick("poll")
+    assert world.ray.n_asked == 2
+
+
+async def test_nodes_are_written_again_into_a_store_that_was_emptied() -> None:
+    world = World()
+    await world.registry.restore()
+    await world.join()
+    world.store.empty()
+    await world.registry.tick("store")
+    await until(lambda: world.store.is_vouched_for)
+    (saved,) = [change for commit in world.store.commits for change in commit]
+    assert isinstance(saved, SaveNode)
+    assert (saved.node_id, msgspec.json.decode(saved.record, type=NodeRecord).incarnation) == ("a", 1)
