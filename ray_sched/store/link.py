@@ -53,11 +53,13 @@ class Link:
     async def exchange(self, *commands: Command) -> list[Any]:
         """Send the commands in one write and return their replies; an error reply is an exception in the list.
 
-        Raises :class:`StoreDownError` after ``timeout_s`` seconds at most, waiting for other exchanges included.
+        Raises :class:`StoreDownError` after ``timeout_s`` seconds at most, waiting for other exchanges included. Only
+        the first on a new connection may take as long once more: else one that is slow to make would be cut each time.
         """
         try:
-            async with asyncio.timeout(self._timeout_s), self._lock:
-                await self._make_ready()
+            async with asyncio.timeout(self._timeout_s) as bound, self._lock:
+                if await self._make_ready():
+                    bound.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
                 return await self._exchange(commands)
         except TimeoutError:
             raise StoreDownError(f"{self.place} gave no answer within {self._timeout_s:g} s") from None
@@ -83,16 +85,17 @@ class Link:
             await self._drop()
             raise
 
-    async def _make_ready(self) -> None:
-        """Connect if need be. One connecting serves all: what outlasts one caller's bound goes on for the next."""
+    async def _make_ready(self) -> bool:
+        """Connect if need be: True. One connecting serves all: what outlasts a caller's bound goes on for the next."""
         if self._is_closed:
             raise StoreDownError(f"the store at {self.place} was closed")
         if self._connecting is None:
             if self._connection.is_connected and not await self._connection.can_read():
-                return
+                return False
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(self._connected)
         await asyncio.shield(self._connecting)
+        return True
 
     def _connected(self, connecting: "asyncio.Task[None]") -> None:
         """Whoever waited for it knows how it went, and perhaps nobody did."""

@@ -106,9 +106,7 @@ async def test_polls_offers_and_sweeps_do_not_wait_for_a_store_that_is_away() ->
         batch = ClientBatch(client_id="c", poller=1, messages=(submit,))
         async with asyncio.timeout(10):
             reply = decode(await system.dispatcher.client(encode(batch)), ClientReply)
-            await system.say_of_node(
-                "a", NodeStatus.READY
-            )  # it is given the job
+            await system.say_of_node("a", NodeStatus.READY)  # it is given the job
             await system.dispatcher.tick("sweep")
             asked = Poll(client_id="c", poller=1, boot="", acked=0, is_resync=False)
             mail = decode(await system.dispatcher.poll(encode(asked)), Mail)
