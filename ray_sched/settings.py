@@ -6,6 +6,7 @@ file. An unknown key is an error that names the nearest known one.
 
 import difflib
 import os
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from annotated_types import Ge, Gt, Le
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.rules import (
@@ -31,6 +32,7 @@ PREFIX = "RAY_SCHED_"
 CONFIG_VARIABLE = "RAY_SCHED_CONFIG"
 """Names the YAML file."""
 _DELIMITER = "__"
+_MAX_FILE_BYTES = 2**20
 
 
 def default_data_dir() -> Path:
@@ -124,19 +126,27 @@ def load_settings(config: Path | None = None) -> Settings:
     """
     named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     told = _read_yaml(named) if named else {}
-    where = str(named) if named else "the environment"
+    return checked_settings(told, str(named) if named else "the environment")
+
+
+def checked_settings(told: dict[str, Any], where: str) -> Settings:
+    """The settings of a file that was read, and of the variables. Raises SchedError INVALID_CONFIGURATION."""
     known = list(_known_keys())
     for key in _keys_of(told):
-        _check_known(key, known, str(named))
+        _check_known(key, known, where)
     for variable in os.environ:
         if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
-            _check_known(variable.removeprefix(PREFIX).lower().replace(_DELIMITER, "."), known, variable)
+            _check_known(variable.removeprefix(PREFIX).lower().replace(_DELIMITER, "."), known, variable[:80])
     try:
         return Settings(**told)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise _invalid(f"{where}: {key}: {first['msg']}, not {first['input']!r}") from None
+        raise _invalid(f"{where}: {key}: {first['msg']}, not {reprlib.repr(first['input'])}") from None
+    except SettingsError as error:  # a section in one variable that is no JSON
+        raise _invalid(f"the environment: {error}; name one key, such as {PREFIX}CLEANUP{_DELIMITER}KEEP_MS") from None
+    except RecursionError:
+        raise _invalid(f"{where}: it is nested too deeply to be settings") from None
 
 
 def default_settings(**overrides: Any) -> Settings:
@@ -158,13 +168,28 @@ def is_width_set() -> bool:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            raw = file.read(_MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise _invalid(f"there is no configuration file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise _invalid(f"the configuration file {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise _invalid(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    return parse_yaml(raw, str(path))
+
+
+def parse_yaml(raw: bytes, path: str) -> dict[str, Any]:
+    """Keys and values of a YAML file. Raises SchedError INVALID_CONFIGURATION for anything else."""
+    if len(raw) > _MAX_FILE_BYTES:
+        raise _invalid(f"{path} is longer than {_MAX_FILE_BYTES} bytes; this is not a file of settings")
+    try:
+        told = yaml.safe_load(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _invalid(f"the configuration file {path} cannot be read: {error}") from None
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+        # PyYAML's constructors raise all of these for tags and numbers that look right and are not
+        raise _invalid(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from None
+    except RecursionError:
+        raise _invalid(f"{path} is nested too deeply to be settings") from None
     if told is None:
         return {}
     if not isinstance(told, dict):
@@ -190,12 +215,14 @@ def _check_known(key: str, known: list[str], where: str) -> None:
     if key in known:
         return
     last = {name.rsplit(".", 1)[-1]: name for name in known}
+    key = key[:200]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
         last[name] for name in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(last), n=1, cutoff=0.5)
     ]
     hint = f"did you mean {near[0]!r}?" if near else f"known sections are {', '.join(n for n in known if '.' not in n)}"
-    raise _invalid(f"{where}: there is no setting {key!r}; {hint}")
+    raise _invalid(f"{where}: there is no setting {reprlib.repr(key)}; {hint}")
 
 
 def _invalid(sentence: str) -> SchedError:
-    return SchedError(Code.INVALID_CONFIGURATION, sentence)
+    printable = sentence.encode(errors="backslashreplace").decode()  # variables and paths may hold any byte
+    return SchedError(Code.INVALID_CONFIGURATION, printable)

@@ -33,7 +33,7 @@ from ray_sched.core.effects import (
     TellClient,
 )
 from ray_sched.core.errors import Code, Refusal
-from ray_sched.core.job import Job, from_record
+from ray_sched.core.job import Job
 from ray_sched.core.mailbox import Mailbox
 from ray_sched.core.messages import (
     AgentBatch,
@@ -51,6 +51,7 @@ from ray_sched.core.messages import (
     Submit,
 )
 from ray_sched.core.ports import Change, Store, StoreDownError, StoreEmptiedError
+from ray_sched.core.records import read_jobs
 from ray_sched.core.rules import CleanupRules
 from ray_sched.core.views import ClusterView, Explanation, JobView, explain, jobs_view, status_view
 from ray_sched.wire.clock import Clock
@@ -124,7 +125,10 @@ class Dispatcher:
             log.info("restored %d jobs, %d of them open", len(jobs), sum(not job.is_terminal for job in jobs))
 
     async def _load_jobs(self) -> list[Job]:
-        return [from_record(record) async for record in self._store.load_jobs(open_only=False)]
+        read = read_jobs([record async for record in self._store.load_jobs(open_only=False)])
+        if read.n_left_out:
+            log.error(read.sentence("jobs"))
+        return read.readable
 
     # --- clients ---------------------------------------------------------------------------------------------------
 

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-import msgspec
-
 from ray_sched.actors.patience import patiently
 from ray_sched.core.effects import (
     ClosePool,
@@ -21,8 +19,8 @@ from ray_sched.core.effects import (
 )
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages import Heartbeat, PoolMembers
-from ray_sched.core.node import NodeRecord
 from ray_sched.core.ports import Change, Store, StoreEmptiedError
+from ray_sched.core.records import read_nodes
 from ray_sched.core.registry import RayNode, RegistryBrain
 from ray_sched.core.roster import NodeRow, PoolRow
 from ray_sched.wire.clock import Clock
@@ -81,8 +79,10 @@ class NodeRegistry:
         """Take up the nodes that an earlier life knew, before anything else; their agents go on meanwhile."""
         await patiently(self._store.vouch)
         records = await patiently(self._store.load_nodes)
-        known = [msgspec.json.decode(record, type=NodeRecord) for record in records.values()]
-        await self._perform(self._brain.restore(known, self._clock.now_ms()))
+        read = read_nodes(records.values())
+        if read.n_left_out:
+            log.error(read.sentence("nodes"))
+        await self._perform(self._brain.restore(read.readable, self._clock.now_ms()))
 
     async def beat(self, raw: bytes) -> bytes:
         """Take an agent's heartbeat; answer whether it is current: at once, for a store that is away kills no node."""

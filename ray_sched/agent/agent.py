@@ -23,7 +23,7 @@ from ray_sched.agent.engine import (
 from ray_sched.agent.host import EngineCrashedError, EngineFailedError
 from ray_sched.agent.load import LoadMeter
 from ray_sched.core.agent_book import AgentBook, AttemptKey
-from ray_sched.core.capability import Capability
+from ray_sched.core.capability import BadCapabilityError, Capability, checked
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages import (
     AgentBatch,
@@ -45,7 +45,7 @@ from ray_sched.core.messages import (
     StopRun,
     TakeSpeech,
 )
-from ray_sched.wire.codec import decode, encode
+from ray_sched.wire.codec import decode, encode, plain
 from ray_sched.wire.links import Directory, Payload, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
 
@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 _CALL_TIMEOUT_S = 5.0
 _REPEAT_AFTER_S = 0.2
 _BYTES_PER_SAMPLE = 2
+_MAX_TEXT = 100_000
+"""Letters of a partial text; it is cut."""
 _KEEP_SPEECH_S = 300.0
 """Speech that nobody fetched, and that nobody said would not be fetched, is dropped after this long."""
 
@@ -114,7 +116,10 @@ class NodeAgent:
         self._runs: dict[AttemptKey, asyncio.Task[None]] = {}
         self._speech: dict[AttemptKey, bytes] = {}
         self._accepted_at_s: dict[AttemptKey, float] = {}
-        self._reports: Outbox[AgentMessage, None] = Outbox(self._send_reports)
+        self._reports: Outbox[AgentMessage, None] = Outbox(self._send_reports, on_lost=_log_lost)
+        self._partials: dict[AttemptKey, str] = {}
+        """The newest partial text of each attempt that waits to be sent."""
+        self._capability: Capability | None = None
         self._is_loaded = False
         self._broken = ""
         self._load = Load()
@@ -132,13 +137,12 @@ class NodeAgent:
         push = decode(raw, Push)
         if push.incarnation != self._incarnation:
             return encode(PushReply(refused={item.job_id: "another incarnation was meant" for item in push.items}))
-        if len(parcel) != len(push.items):
-            raise SchedError(Code.INVALID_MESSAGE, f"a push of {len(push.items)} jobs with {len(parcel)} audios")
-        taken = zip(push.items, parcel, strict=True)
+        payloads = _checked(parcel, len(push.items))
+        taken = zip(push.items, payloads, strict=True)
         refused = {item.job_id: why for item, payload in taken if (why := self._take(item, payload))}
         return encode(PushReply(refused=refused))
 
-    def _take(self, item: PushItem, payload: Any) -> str | None:
+    def _take(self, item: PushItem, payload: Payload) -> str | None:
         """Accept one job and start it; or say why not. An attempt that runs here already is accepted again."""
         key = (item.job_id, item.attempt)
         if key not in self._runs:
@@ -146,7 +150,7 @@ class NodeAgent:
             why = self._why_refused(item, work, payload)
             if why:
                 self._book.refuse(item)
-                self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=why))
+                self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=plain(why)))
                 return why
             self._start(key, item, work, payload)
         audio_ms = item.n_bytes // _BYTES_PER_SAMPLE * 1000 // SAMPLE_RATE_HZ
@@ -224,7 +228,7 @@ class NodeAgent:
 
         def emit_partial(text: str) -> None:
             if wants_partials:
-                self._reports.put(RunPartial(job_id=key[0], attempt=key[1], text=text))
+                self._report_partial(key, plain(text, _MAX_TEXT))
 
         try:
             result = await self._host.run(work, audio, emit_partial)
@@ -233,15 +237,19 @@ class NodeAgent:
             if self._over.is_set() or (task := asyncio.current_task()) is None or task.cancelling():
                 raise
         except RefusedError as error:
-            self._report_end(key, RunRefused(job_id=key[0], attempt=key[1], why=str(error)))
+            self._report_end(key, RunRefused(job_id=key[0], attempt=key[1], why=plain(str(error))))
         except ModelNotAvailableError as error:
             self._report_failure(key, Code.MODEL_NOT_AVAILABLE, error.message, began_s, error.service)
         except (EngineFailedError, EngineCrashedError) as error:
             self._report_failure(key, Code.ENGINE_FAILED, str(error), began_s)
+        except Exception as error:  # whatever it is, the slot must not be lost with it
+            log.exception("job %s attempt %d failed", *key)
+            self._report_failure(key, Code.ENGINE_FAILED, f"{type(error).__name__}: {error}", began_s)
         else:
-            self._report_result(key, result, round((clock() - began_s) * 1000))
+            self._report_result(key, result, began_s)
         finally:
             self._runs.pop(key, None)
+            self._partials.pop(key, None)
 
     def _report_end(self, key: AttemptKey, message: AgentMessage) -> None:
         """The attempt has left its slot; tell the Dispatcher."""
@@ -250,23 +258,30 @@ class NodeAgent:
 
     def _report_failure(self, key: AttemptKey, code: Code, why: str, began_s: float, service: str = "") -> None:
         run_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
-        message = RunFailed(job_id=key[0], attempt=key[1], code=code, why=why[:1000], service=service, run_ms=run_ms)
+        message = RunFailed(
+            job_id=key[0], attempt=key[1], code=code, why=plain(why), service=plain(service, 256), run_ms=run_ms
+        )
         self._report_end(key, message)
 
-    def _report_result(self, key: AttemptKey, result: EngineResult, run_ms: int) -> None:
+    def _report_partial(self, key: AttemptKey, text: str) -> None:
+        """Newer texts replace the one that waits: a talkative engine fills no memory."""
+        is_waiting = key in self._partials
+        self._partials[key] = text
+        if not is_waiting:
+            self._reports.put(RunPartial(job_id=key[0], attempt=key[1], text=text))
+
+    def _report_result(self, key: AttemptKey, result: EngineResult, began_s: float) -> None:
+        """Nobody has looked at what an engine returned: what cannot be passed on is a failure of the engine."""
+        run_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
+        try:
+            message = _finished(key, result, run_ms)
+        except (SchedError, AttributeError, TypeError, ValueError, OverflowError) as error:
+            self._report_failure(key, Code.ENGINE_FAILED, f"the engine's result cannot be passed on: {error}", began_s)
+            return
         if result.speech:
             self._speech[key] = result.speech
             self._book.keep_speech(key, len(result.speech))
             asyncio.get_running_loop().call_later(_KEEP_SPEECH_S, self._drop_speech, key)
-        message = RunFinished(
-            job_id=key[0],
-            attempt=key[1],
-            text=result.text,
-            translation=result.translation,
-            speech_bytes=len(result.speech),
-            speech_rate_hz=result.speech_rate_hz,
-            run_ms=run_ms,
-        )
         self._report_end(key, message)
 
     async def _send_reports(self, messages: list[AgentMessage]) -> list[None]:
@@ -286,7 +301,10 @@ class NodeAgent:
         return [None] * len(messages)
 
     def _dated(self, message: AgentMessage) -> AgentMessage:
-        """An acceptance says how old it is, since it travels without hurry."""
+        """An acceptance says how old it is, since it travels without hurry; a partial text is the newest there is."""
+        if isinstance(message, RunPartial):
+            newest = self._partials.pop((message.job_id, message.attempt), message.text)
+            return structs.replace(message, text=newest)
         if not isinstance(message, RunAccepted):
             return message
         accepted_at_s = self._accepted_at_s.get((message.job_id, message.attempt), 0.0)
@@ -298,8 +316,11 @@ class NodeAgent:
     async def _load_engine(self) -> None:
         try:
             await self._host.start()
+            self._capability = checked(self._host.capability())
             self._is_loaded = True
-            log.info("engine loaded: %s", self._host.capability().text())
+            log.info("engine loaded: %s", self._capability.text())
+        except BadCapabilityError as error:
+            self._broken = str(error)
         except SchedError as error:
             self._broken = error.message
         except Exception as error:  # told in every heartbeat from now on
@@ -321,6 +342,8 @@ class NodeAgent:
                     self._end_process()
             except (PeerGoneError, PeerUnavailableError):
                 log.warning("the registry does not answer")
+            except SchedError as error:
+                log.error("the registry does not take this heartbeat: %s", error)  # noqa: TRY400  # said all
             await asyncio.sleep(self._heartbeat_s)
 
     async def _measure(self) -> None:
@@ -337,8 +360,8 @@ class NodeAgent:
             incarnation=self._incarnation,
             is_loaded=self._is_loaded,
             is_healthy=not why,
-            why=why or ("" if self._is_loaded else "loading its engine"),
-            capability=self._host.capability() if self._is_loaded else None,
+            why=plain(why) or ("" if self._is_loaded else "loading its engine"),
+            capability=self._capability,
             load=self._load,
             running=self._book.running,
             most_running=self._book.most_running,
@@ -346,3 +369,34 @@ class NodeAgent:
             audio_bytes=audio_bytes,
             speech_bytes=speech_bytes,
         )
+
+
+def _checked(parcel: Any, n_items: int) -> list[Payload]:
+    """The payloads in a parcel. Raises SchedError INVALID_MESSAGE for what is none."""
+    if not isinstance(parcel, list) or len(parcel) != n_items:
+        told = f"{len(parcel)} audios" if isinstance(parcel, list) else f"a {type(parcel).__name__}"
+        raise SchedError(Code.INVALID_MESSAGE, f"a push of {n_items} jobs came with {told}")
+    for payload in parcel:
+        if not isinstance(payload, np.ndarray) or payload.dtype != np.uint8 or payload.ndim != 1:
+            raise SchedError(Code.INVALID_MESSAGE, f"audio comes as an array of bytes, not as {type(payload).__name__}")
+    return parcel
+
+
+def _finished(key: AttemptKey, result: EngineResult, run_ms: int) -> RunFinished:
+    """The report of a result. Raises one of many errors if it is not what an engine has to return."""
+    if not isinstance(result.speech, bytes):
+        raise TypeError(f"speech is {type(result.speech).__name__}, not bytes")
+    message = RunFinished(
+        job_id=key[0],
+        attempt=key[1],
+        text=result.text,
+        translation=result.translation,
+        speech_bytes=len(result.speech),
+        speech_rate_hz=result.speech_rate_hz,
+        run_ms=run_ms,
+    )
+    return decode(encode(message), RunFinished)
+
+
+def _log_lost(messages: list[AgentMessage], error: Exception) -> None:
+    log.error("%d reports to the dispatcher failed: %s", len(messages), error)

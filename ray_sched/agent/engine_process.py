@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct("<I")
 LENGTH_BYTES = _LENGTH.size
+MAX_FRAME_BYTES = 256 * 2**20
+"""Of a reply: 45 minutes of speech at 48 kHz."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -95,14 +97,29 @@ def encode_frame(message: ToProcess | FromProcess) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+class BadFrameError(ValueError):
+    """What came is no frame of an engine process; the sentence says what is wrong with it."""
+
+
 def body_length(head: bytes) -> int:
     """How many bytes follow the LENGTH_BYTES of a frame's head."""
     return int(_LENGTH.unpack(head)[0])
 
 
+def reply_length(head: bytes) -> int:
+    """How many bytes follow the head of a reply. Raises BadFrameError for more than MAX_FRAME_BYTES."""
+    n_bytes = body_length(head)
+    if n_bytes > MAX_FRAME_BYTES:
+        raise BadFrameError(f"it claims a frame of {n_bytes} bytes")
+    return n_bytes
+
+
 def decode_from_process(body: bytes) -> FromProcess:
-    """A message of the engine process from its frame's body."""
-    return _from_process.decode(body)
+    """A message of the engine process from its frame's body. Raises BadFrameError."""
+    try:
+        return _from_process.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise BadFrameError(f"it sent what is no message: {error}") from None
 
 
 def main() -> None:
@@ -182,7 +199,7 @@ def _load(message: LoadEngine, reply: Callable[[FromProcess], None]) -> Engine:
 
 def _run(engine: Engine, message: RunWork, emit_partial: Callable[[str], None]) -> RunFinished | RunFailed:
     try:
-        return RunFinished(engine.run(message.work, np.frombuffer(message.audio, dtype="<i2"), emit_partial))
+        return _passable(engine.run(message.work, np.frombuffer(message.audio, dtype="<i2"), emit_partial))
     except ModelNotAvailableError as error:
         return RunFailed(error.message, missing_service=error.service)
     except RefusedError as error:
@@ -192,6 +209,13 @@ def _run(engine: Engine, message: RunWork, emit_partial: Callable[[str], None]) 
     except Exception as error:
         logger.exception("job %s attempt %d failed", message.work.job_id, message.work.attempt)
         return RunFailed(describe_error(error))
+
+
+def _passable(result: EngineResult) -> RunFinished:
+    """The reply, read once as the agent will read it: a result of wrong types fails its run and nothing else."""
+    finished = RunFinished(result)
+    decode_from_process(_encoder.encode(finished))
+    return finished
 
 
 def describe_error(error: BaseException) -> str:

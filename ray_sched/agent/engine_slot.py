@@ -21,6 +21,7 @@ import psutil
 from ray_sched.agent.engine import Engine, EngineResult, ModelNotAvailableError, RefusedError, Samples, Work
 from ray_sched.agent.engine_process import (
     LENGTH_BYTES,
+    BadFrameError,
     EngineLoaded,
     FromProcess,
     Heard,
@@ -30,10 +31,10 @@ from ray_sched.agent.engine_process import (
     RunFinished,
     RunWork,
     ToProcess,
-    body_length,
     decode_from_process,
     describe_error,
     encode_frame,
+    reply_length,
 )
 
 logger = logging.getLogger(__name__)
@@ -216,17 +217,20 @@ class ProcessSlot:
             sys.executable, "-c", _BOOT, str(os.getpid()), *sys.path, stdin=PIPE, stdout=PIPE, start_new_session=True
         )
         self._process, self._is_loaded = process, False
+        nonsense = ""
         try:
             await self._send(process, self._load)
             while (message := await self._receive(process)) is not None:
                 self._hear(message)
+        except BadFrameError as error:
+            nonsense = f" after {error}"
         finally:
             self._kill()
             await process.wait()
             if process.stdin is not None:
                 process.stdin.close()
             self._process = None
-        return self._bury(process.returncode)
+        return self._bury(process.returncode, nonsense)
 
     async def _send(self, process: Process, message: ToProcess) -> None:
         assert process.stdin is not None  # noqa: S101  it was made with a pipe
@@ -238,7 +242,7 @@ class ProcessSlot:
         assert process.stdout is not None  # noqa: S101  it was made with a pipe
         try:
             head = await process.stdout.readexactly(LENGTH_BYTES)
-            return decode_from_process(await process.stdout.readexactly(body_length(head)))
+            return decode_from_process(await process.stdout.readexactly(reply_length(head)))
         except asyncio.IncompleteReadError:
             return None
 
@@ -246,7 +250,8 @@ class ProcessSlot:
         match message:
             case EngineLoaded():
                 self._is_loaded, self._failed_loads, self.why = True, 0, ""
-                self._set(SlotState.IDLE)
+                if self.state is SlotState.LOADING:
+                    self._set(SlotState.IDLE)
             case LoadFailed():
                 self.why = message.message
                 self._failed_loads = MAX_LOADS - 1 if message.code else self._failed_loads
@@ -264,9 +269,10 @@ class ProcessSlot:
         if self._outcome is not None and settle(self._outcome, outcome):
             self._set(SlotState.IDLE)
 
-    def _bury(self, status: int | None) -> bool:
+    def _bury(self, status: int | None, nonsense: str) -> bool:
         """Tell the caller of the run that the process ended, and count a load that did not succeed."""
         how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
+        how += nonsense
         is_abandoned = self._outcome is not None and self._outcome.cancelled()
         if self._outcome is not None:
             settle(self._outcome, EngineCrashedError(f"the engine's process ended with {how} in the middle of a run"))

@@ -170,7 +170,7 @@ def _read_array(array: NDArray[Any], rate_hz: int, max_duration_s: float, name: 
     if native.dtype == np.int16 and native.ndim == 1 and rate_hz == SAMPLE_RATE_HZ:
         return np.ascontiguousarray(native)
     mono = _mono(native.astype(np.float32) * np.float32(_SCALES[native.dtype]))
-    return _at_16k(mono, rate_hz)
+    return _at_16k(mono, rate_hz, name)
 
 
 def _decode(stream: BinaryIO, name: str, max_duration_s: float) -> Samples:
@@ -187,7 +187,7 @@ def _decode(stream: BinaryIO, name: str, max_duration_s: float) -> Samples:
     if is_plain:
         return samples
     _check_floats(samples, name)
-    return _at_16k(samples * np.float32(32768), rate_hz)
+    return _at_16k(samples * np.float32(32768), rate_hz, name)
 
 
 def _blocks(sound: soundfile.SoundFile, *, is_plain: bool, max_frames: int) -> Iterator[NDArray[Any]]:
@@ -205,10 +205,12 @@ def _mono(samples: NDArray[Any]) -> NDArray[Any]:
     return samples if samples.ndim == 1 else samples.mean(axis=1, dtype=samples.dtype)
 
 
-def _at_16k(mono: NDArray[np.float32], rate_hz: int) -> Samples:
+def _at_16k(mono: NDArray[np.float32], rate_hz: int, name: str) -> Samples:
     """From floats on the scale of 16-bit samples, at any rate."""
     if rate_hz != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ)
+    if len(mono) == 0:
+        raise _invalid(f"{name} is shorter than a sixteenth of a millisecond; record it again")
     return np.clip(np.rint(mono), -32768, 32767).astype(np.int16)
 
 

@@ -5,6 +5,8 @@ loop that entered it; ``BlockingClient`` is its twin for ordinary code.
 """
 
 import asyncio
+import math
+import os
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
@@ -148,7 +150,7 @@ class Client:
             utterance_index=utterance_index,
             audio_ms=source.duration_ms,
             priority=priority,
-            deadline_ms=None if deadline_s is None else max(round(deadline_s * 1000), 1),
+            deadline_ms=_deadline_ms(deadline_s),
             tenant=self._tenant,
             needs_gpu=needs_gpu,
             wants_partials=partials,
@@ -369,6 +371,14 @@ def _language(tag: str) -> str:
         raise SchedError(Code.INVALID_LANGUAGE, f"{tag!r} is not a language tag; write it as en, es or pt-BR") from None
 
 
+def _deadline_ms(deadline_s: float | None) -> int | None:
+    if deadline_s is None:
+        return None
+    if not math.isfinite(deadline_s):
+        raise SchedError(Code.INVALID_MESSAGE, f"a deadline is a number of seconds, not {deadline_s}")
+    return max(round(deadline_s * 1000), 1)
+
+
 def _services(src: str, tgt: str, *, speech: bool) -> tuple[str, ...]:
     wanted = [ASR, *([MT] if src != tgt else []), *([TTS] if speech else [])]
     return tuple(sorted(wanted))
@@ -378,12 +388,15 @@ def _check(spec: JobSpec) -> None:
     """Refuse here what the Dispatcher would refuse to decode: one bad job must not take its batch with it."""
     try:
         msgspec.msgpack.decode(encode(spec), type=JobSpec)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, TypeError, ValueError, OverflowError) as error:
+        # encoding raises the others: an integer of more than 64 bits, half a character, no text at all
         raise SchedError(Code.INVALID_MESSAGE, f"the job's description is not valid: {error}") from None
 
 
 def _name_of(audio: AudioSource) -> str:
-    return str(audio)[-256:] if isinstance(audio, str) or hasattr(audio, "__fspath__") else ""
+    """What people call it: the end of its path, of which a file system may have made bytes that are no text."""
+    name = os.fspath(audio) if isinstance(audio, str | os.PathLike) else ""
+    return os.fsdecode(name)[-256:].encode(errors="replace").decode()
 
 
 def _refusal(error: SchedError) -> Refusal:

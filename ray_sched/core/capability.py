@@ -5,8 +5,10 @@ installed; a job's :class:`Demand` comes from its language pair and services. ``
 what is missing. Nothing here knows load, health or time.
 """
 
+from hashlib import blake2b
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
 from ray_sched.core.reasons import Reason
@@ -24,8 +26,23 @@ LABEL_PREFIX = "ray-sched.io/"
 Language = Annotated[str, Meta(pattern=r"\A[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}\Z")]
 """A BCP 47 tag such as ``en`` or ``pt-BR``."""
 
-Name = Annotated[str, Meta(max_length=128, pattern=r"\A[A-Za-z0-9]([A-Za-z0-9._:/ -]*[A-Za-z0-9])?\Z")]
-"""A short printable name: tenants, nodes, engines."""
+_TAG = r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}"
+Pair = Annotated[str, Meta(pattern=rf"\A{_TAG}:{_TAG}\Z")]
+"""A directed pair such as ``en:es``, of which either side may be ``any``."""
+
+MAX_NAME = 64
+"""One more than Ray allows in a label's value."""
+_NAME = r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?"
+Name = Annotated[str, Meta(max_length=MAX_NAME, pattern=rf"\A{_NAME}\Z")]
+"""What a label may hold: engines and nodes. It becomes part of actor names and of keys in Redis."""
+NameOrNone = Annotated[str, Meta(max_length=MAX_NAME, pattern=rf"\A({_NAME})?\Z")]
+"""A name, or nothing."""
+
+Languages = Annotated[tuple[Language, ...], Meta(max_length=1_000)]
+Pairs = Annotated[tuple[Pair, ...], Meta(max_length=10_000)]
+
+MAX_POOL_NAME = 128
+"""A longer name of a pool counts what it does not spell out."""
 
 
 class Capability(Struct, frozen=True, kw_only=True):
@@ -34,11 +51,11 @@ class Capability(Struct, frozen=True, kw_only=True):
     Languages are sorted tuples of tags; ``mt`` holds directed pairs ``"en:es"``, either side may be ``any``.
     """
 
-    engine: str
-    asr: tuple[str, ...] = ()
-    mt: tuple[str, ...] = ()
-    tts: tuple[str, ...] = ()
-    tenant: str = ""
+    engine: Name
+    asr: Languages = ()
+    mt: Pairs = ()
+    tts: Languages = ()
+    tenant: NameOrNone = ""
     """The one tenant this node serves; empty: everyone."""
     has_gpu: bool = False
 
@@ -52,16 +69,44 @@ class Capability(Struct, frozen=True, kw_only=True):
         return any(pair in self.mt for pair in (f"{src}:{tgt}", f"{ANY}:{tgt}", f"{src}:{ANY}", f"{ANY}:{ANY}"))
 
     def text(self) -> str:
-        """The canonical name of this capability, used as pool id."""
-        parts = [self.engine]
-        for name, values in ((ASR, self.asr), (MT, self.mt), (TTS, self.tts)):
-            if values:
-                parts.append(f"{name}={'.'.join(values)}")
+        """The canonical name of this capability, used as pool id: equal for equal capabilities and for no others.
+
+        A model of a hundred languages gets a name that counts them and ends with a fingerprint, at most 256 letters.
+        """
+        spelled = self._text({name: ".".join(values) for name, values in self.lists()})
+        if len(spelled) <= MAX_POOL_NAME:
+            return spelled
+        counted = self._text({name: f"{len(values)}-languages" for name, values in self.lists()})
+        return f"{counted}/{blake2b(spelled.encode(), digest_size=8).hexdigest()}"
+
+    def lists(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What is offered for each service, without those that are not offered."""
+        return tuple((name, values) for name, values in ((ASR, self.asr), (MT, self.mt), (TTS, self.tts)) if values)
+
+    def _text(self, lists: dict[str, str]) -> str:
+        parts = [self.engine, *(f"{name}={told}" for name, told in lists.items())]
         if self.tenant:
             parts.append(f"tenant={self.tenant}")
         if self.has_gpu:
             parts.append("gpu")
         return "/".join(parts)
+
+
+class BadCapabilityError(ValueError):
+    """What an engine says of itself cannot be; the sentence names the field."""
+
+
+def checked(capability: Capability) -> Capability:
+    """The capability with its lists sorted and without repetitions. Raises BadCapabilityError.
+
+    A capability that an engine made was never decoded, so nobody has looked at it yet.
+    """
+    try:
+        told = msgspec.convert(msgspec.to_builtins(capability), Capability)
+    except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as error:
+        raise BadCapabilityError(f"the engine's capability cannot be: {str(error)[:200]}") from None
+    lists = {name: tuple(sorted(set(values))) for name, values in told.lists()}
+    return msgspec.structs.replace(told, **lists)
 
 
 class Demand(Struct, frozen=True, kw_only=True):

@@ -71,7 +71,9 @@ class Delivering:
 
     def session_due(self, key: SessionKey) -> None:
         """Forget a session that was not used for too long, or whose client is gone, once nothing of it is open."""
-        session = self.sessions[key]
+        session = self.sessions.get(key)
+        if session is None:  # due twice in one sweep: by itself, and with its client
+            return
         is_client_gone = key[0] not in self._board.clients
         gone_at_ms = session.last_used_ms + self._board.rules.session_ttl_ms
         if session.is_idle and (is_client_gone or self._board.now_ms >= gone_at_ms):

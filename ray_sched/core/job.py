@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from ray_sched.core.capability import Demand
-from ray_sched.core.messages import AttemptNote, JobSpec, Outcome
+from ray_sched.core.messages import Attempt, AttemptNote, Count, Index, JobSpec, Number, Outcome
 from ray_sched.core.ports import SaveJob
 
 
@@ -76,8 +76,8 @@ class JobTableError(Exception):
 class StoryLine(Struct, frozen=True, array_like=True):
     """One thing that happened to a job."""
 
-    at_ms: int
-    attempt: int
+    at_ms: Number
+    attempt: Number
     what: str
     """Such as ``submitted``, ``assigned to node-a``, ``refused by node-a: full``."""
 
@@ -85,9 +85,9 @@ class StoryLine(Struct, frozen=True, array_like=True):
 class Fenced(Struct, frozen=True, array_like=True):
     """An attempt that was ordered to stop and may still hold a slot."""
 
-    attempt: int
+    attempt: Attempt
     node: str
-    incarnation: int
+    incarnation: Number
 
 
 class Job(Struct, kw_only=True):
@@ -96,29 +96,29 @@ class Job(Struct, kw_only=True):
     job_id: str
     client_id: str
     spec: JobSpec
-    utterance_index: int | None
-    created_at_ms: int
-    number: int
+    utterance_index: Index | None
+    created_at_ms: Number
+    number: Number
     """Order of arrival."""
     status: JobStatus = JobStatus.PENDING
-    attempt: int = 1
-    failovers: int = 0
-    refusals: int = 0
-    engine_errors: int = 0
+    attempt: Attempt = 1
+    failovers: Number = 0
+    refusals: Number = 0
+    engine_errors: Number = 0
     node: str = ""
     """Where this attempt is assigned or runs; empty while pending."""
-    incarnation: int = 0
+    incarnation: Number = 0
     agent: str = ""
     excluded_node: str = ""
     """The node of the failed attempt before this one."""
-    deadline_at_ms: int = 0
+    deadline_at_ms: Number = 0
     """When waiting ends."""
-    assigned_at_ms: int = 0
-    accepted_at_ms: int = 0
-    ended_at_ms: int = 0
-    audio_ms: int = 0
+    assigned_at_ms: Number = 0
+    accepted_at_ms: Number = 0
+    ended_at_ms: Number = 0
+    audio_ms: Number = 0
     """Duration: expected at first, measured once a node has the audio."""
-    audio_bytes: int = 0
+    audio_bytes: Number = 0
     speech: Outcome | None = None
     """The outcome, while the submitter still fetches the speech."""
     outcome: Outcome | None = None
@@ -126,7 +126,7 @@ class Job(Struct, kw_only=True):
     fenced: list[Fenced] = []
     """Earlier attempts whose node has not said yet that it stopped them."""
     story: list[StoryLine] = []
-    session_next_index: int = 0
+    session_next_index: Count = 0
     """The index its session waited for when this record was saved."""
     is_delivered: bool = False
     """The outcome has been told to the submitter (in session order)."""

@@ -17,8 +17,18 @@ Text = Annotated[str, Meta(max_length=256)]
 """Ids and names that others chose."""
 LongText = Annotated[str, Meta(max_length=100_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+"""A time or a difference of times: a clock may have been set back."""
 MAX_INDEX = 2**53
 Index = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
+MAX_AUDIO_MS = 24 * 3600 * 1000
+AudioMs = Annotated[int, Meta(ge=0, le=MAX_AUDIO_MS)]
+"""Time-outs grow with it, so nobody may claim more than a day."""
+MAX_SLOTS = 1024
+Slots = Annotated[int, Meta(ge=0, le=MAX_SLOTS)]
+MAX_NODES = 10_000
+"""Of one pool; ``max_nodes_per_pool`` is the rule, this is the border."""
+Services = Annotated[tuple[Text, ...], Meta(max_length=8)]
 Attempt = Annotated[int, Meta(ge=1, le=100_000)]
 
 
@@ -36,13 +46,13 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Unique per client; submitting it again returns the same job."""
     src: Language
     tgt: Language
-    services: Annotated[tuple[Text, ...], Meta(max_length=8)] = ("asr",)
+    services: Services = ("asr",)
     """Sorted names out of ``asr``, ``mt``, ``tts``."""
     session: Text = ""
     """Empty: the job belongs to no session, its result is delivered as soon as it is there."""
     utterance_index: Index | None = None
     """Place in the session, counted from 0; None: the next one."""
-    audio_ms: Count = 0
+    audio_ms: AudioMs = 0
     """Expected duration; 0: not known before the audio is read."""
     digest: Text = ""
     """Fingerprint of the audio, given with request ids that the user chose."""
@@ -187,7 +197,7 @@ class SpeechReady(Message, frozen=True, kw_only=True):
 class AttemptNote(Struct, frozen=True, kw_only=True):
     """What became of one attempt that did not end its job."""
 
-    attempt: int
+    attempt: Number
     node: str
     why: str
 
@@ -199,14 +209,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """``completed``, ``completed_no_text``, ``failed`` or ``cancelled``."""
     text: str = ""
     translation: str = ""
-    speech_bytes: int = 0
-    speech_rate_hz: int = 0
+    speech_bytes: Number = 0
+    speech_rate_hz: Number = 0
     node: str = ""
-    attempt: int = 0
-    audio_ms: int = 0
-    wait_ms: int = 0
+    attempt: Number = 0
+    audio_ms: Number = 0
+    wait_ms: Number = 0
     """From submission until a node had accepted the audio; the whole life for jobs that never were."""
-    run_ms: int = 0
+    run_ms: Number = 0
     """Inside the engine, measured by the agent."""
     error: Refusal | None = None
     attempts: tuple[AttemptNote, ...] = ()
@@ -266,7 +276,7 @@ class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     attempt: Attempt
     src: Language
     tgt: Language
-    services: tuple[Text, ...]
+    services: Services
     wants_partials: bool
     n_bytes: Count
 
@@ -300,7 +310,7 @@ class RunAccepted(Message, frozen=True, kw_only=True):
 
     job_id: Text
     attempt: Attempt
-    audio_ms: Count
+    audio_ms: AudioMs
     audio_bytes: Count
     age_ms: Count = 0
     """How long ago that was when the agent sent this."""
@@ -388,7 +398,7 @@ class AgentOrders(Message, frozen=True, kw_only=True):
     """Orders for one incarnation of an agent."""
 
     incarnation: Count
-    orders: tuple[AgentOrder, ...]
+    orders: Annotated[tuple[AgentOrder, ...], Meta(max_length=20_000)]
 
 
 # --- agent and registry --------------------------------------------------------------------------------------------
@@ -441,14 +451,14 @@ class BeatReply(Message, frozen=True, kw_only=True):
 class NodeView(Struct, frozen=True, kw_only=True):
     """A node as the Registry sees it at this moment."""
 
-    node: str
-    incarnation: int
-    agent: str
-    status: str
-    slots: int
+    node: Text
+    incarnation: Count
+    agent: Text
+    status: Text
+    slots: Slots
     load: Load = Load()
-    running: int = 0
-    why: str = ""
+    running: Count = 0
+    why: LongText = ""
 
 
 class PoolMembers(Message, frozen=True, kw_only=True):
@@ -459,19 +469,19 @@ class PoolMembers(Message, frozen=True, kw_only=True):
     """Start time of the Registry; with ``number`` it orders these messages."""
     number: Count
     capability: Capability
-    nodes: tuple[NodeView, ...]
+    nodes: Annotated[tuple[NodeView, ...], Meta(max_length=MAX_NODES)]
 
 
 class NodeOffer(Struct, frozen=True, kw_only=True):
     """A Pool's word on one node: which slots the Dispatcher may use until the term ends, and if none, why."""
 
-    node: str
-    incarnation: int
-    agent: str
-    status: str
-    slots: int
+    node: Text
+    incarnation: Count
+    agent: Text
+    status: Text
+    slots: Slots
     """Slots leased: numbers 0 to ``slots`` - 1. 0 when ``why`` is given."""
-    total_slots: int
+    total_slots: Slots
     load: Load
     why: Reason | None = None
 
@@ -487,7 +497,7 @@ class PoolOffer(Message, frozen=True, kw_only=True):
     number: Count
     capability: Capability
     term_ms: Count
-    nodes: tuple[NodeOffer, ...]
+    nodes: Annotated[tuple[NodeOffer, ...], Meta(max_length=MAX_NODES)]
 
 
 class LeaseReceipt(Message, frozen=True, kw_only=True):

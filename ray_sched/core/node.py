@@ -11,11 +11,13 @@ from enum import StrEnum, auto
 from msgspec import Struct
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.messages import Heartbeat
+from ray_sched.core.messages import Count, Heartbeat, Slots, Text
 
 _BAD_IN_A_ROW = 3
 _BAD_OF_LAST_5 = 3
 _BEATS_TO_BE_EMPTY = 2
+_MAX_CAPABILITIES = 4
+"""So often an incarnation may change what it offers: each time may open a pool, which is a process."""
 
 
 class NodeStatus(StrEnum):
@@ -87,10 +89,10 @@ NODE_TABLE: dict[NodeStatus, dict[NodeEvent, NodeStatus]] = {
 class Declaration(Struct, frozen=True, kw_only=True):
     """What a node's labels say of it."""
 
-    node: str
+    node: Text
     engine: str
     capability: Capability
-    slots: int
+    slots: Slots
     options: dict[str, str] = {}
     """The engine's own options."""
 
@@ -100,11 +102,11 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
 
     declaration: Declaration
     ray_node_id: str
-    incarnation: int
+    incarnation: Count
     is_drained: bool
     capability: Capability | None = None
     """What the engine really offers, once it has said so."""
-    pool: str = ""
+    pool: Text = ""
     """The pool it is in; empty before its first heartbeat and once its drain has ended."""
 
 
@@ -130,6 +132,7 @@ class Node:
         self.why = ""
         self._bad: deque[bool] = deque(maxlen=5)
         self._bad_in_a_row = 0
+        self._n_capabilities = 0
 
     def move(self, event: NodeEvent) -> bool:
         """Change the status by the table. False, nothing changed, if there is no such row."""
@@ -146,13 +149,18 @@ class Node:
         self.beats_since_drain += self.status is NodeStatus.DRAINING
         self.why = beat.why
         if beat.capability:
-            self.capability = beat.capability
+            self._hear_capability(beat.capability)
         if not beat.is_healthy:
             self._hear_bad()
         elif beat.is_loaded:
             self._bad.append(False)
             self._bad_in_a_row = 0
             self.move(NodeEvent.GOOD_BEAT)
+
+    def _hear_capability(self, capability: Capability) -> None:
+        if capability != self.capability and self._n_capabilities < _MAX_CAPABILITIES:
+            self.capability = capability
+            self._n_capabilities += 1
 
     def _hear_bad(self) -> None:
         self._bad.append(True)

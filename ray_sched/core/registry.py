@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from ray_sched.core.capability import LABEL_PREFIX, Capability
+from ray_sched.core.capability import LABEL_PREFIX, Capability, Name
 from ray_sched.core.effects import (
     ClosePool,
     Log,
@@ -22,15 +22,15 @@ from ray_sched.core.effects import (
     TellPool,
     WatchAgent,
 )
-from ray_sched.core.messages import BeatReply, Heartbeat, NodeView, PoolMembers
+from ray_sched.core.messages import MAX_SLOTS, BeatReply, Heartbeat, NodeView, PoolMembers
 from ray_sched.core.node import Declaration, Node, NodeEvent, NodeRecord, NodeStatus
 from ray_sched.core.ports import ForgetNode, SaveNode
 from ray_sched.core.rules import NodeRules, PoolRules
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 _PAIR = re.compile(rf"({_LANGUAGE.pattern})_({_LANGUAGE.pattern})")
+_NUMBER = re.compile(r"[0-9]{1,4}")
 _MAX_RESPAWN_DELAY_MS = 30_000
-_MAX_SLOTS = 1024
 _REMEMBER_DEAD_MS = 600_000
 _DEAD = frozenset({NodeStatus.LOST, NodeStatus.GONE})
 _encode = msgspec.json.Encoder().encode
@@ -57,9 +57,7 @@ def declare(ray_node: RayNode, default_slots: int) -> Declaration | None:
     engine = labels.get("engine")
     if not engine:
         return None
-    slots = labels.get("slots", str(default_slots))
-    if not slots.isascii() or not slots.isdigit() or not 1 <= int(slots[:9]) <= _MAX_SLOTS:
-        raise BadLabelError(f"{LABEL_PREFIX}slots={slots!r} must be a number from 1 to {_MAX_SLOTS}")
+    _check_names(labels, "engine", "tenant", "node")
     capability = Capability(
         engine=engine,
         asr=_languages(labels, "asr"),
@@ -72,16 +70,34 @@ def declare(ray_node: RayNode, default_slots: int) -> Declaration | None:
         node=labels.get("node") or f"node-{ray_node.ray_node_id[:8]}",
         engine=engine,
         capability=capability,
-        slots=int(slots),
+        slots=_slots(labels, default_slots),
         options={k.removeprefix("option."): v for k, v in labels.items() if k.startswith("option.")},
     )
+
+
+def _check_names(labels: dict[str, str], *names: str) -> None:
+    """These become names of actors and keys in Redis. Ray allows nothing else in a label; this does not rely on it."""
+    for name in names:
+        try:
+            msgspec.convert(labels.get(name) or "none", Name)
+        except (msgspec.ValidationError, UnicodeError):
+            raise BadLabelError(f"{LABEL_PREFIX}{name}={labels[name][:80]!r} is not a name such as node-1") from None
+
+
+def _slots(labels: dict[str, str], default_slots: int) -> int:
+    text = labels.get("slots", str(default_slots))
+    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= MAX_SLOTS:
+        raise BadLabelError(f"{LABEL_PREFIX}slots={text[:80]!r} must be a number from 1 to {MAX_SLOTS}")
+    return int(text)
 
 
 def _languages(labels: dict[str, str], name: str) -> tuple[str, ...]:
     tags = [tag for tag in labels.get(name, "").split(".") if tag]
     for tag in tags:
         if not _LANGUAGE.fullmatch(tag):
-            raise BadLabelError(f"{LABEL_PREFIX}{name}={labels[name]!r}: {tag!r} is not a language tag such as en")
+            raise BadLabelError(
+                f"{LABEL_PREFIX}{name}={labels[name][:80]!r}: {tag[:80]!r} is not a language tag such as en"
+            )
     return tuple(sorted(set(tags)))
 
 
@@ -90,7 +106,7 @@ def _pairs(labels: dict[str, str]) -> tuple[str, ...]:
     for text in filter(None, labels.get("mt", "").split(".")):
         match = _PAIR.fullmatch(text)
         if not match:
-            raise BadLabelError(f"{LABEL_PREFIX}mt={labels['mt']!r}: {text!r} is not a pair such as en_es")
+            raise BadLabelError(f"{LABEL_PREFIX}mt={labels['mt'][:80]!r}: {text[:80]!r} is not a pair such as en_es")
         source, target = text.split("_")
         pairs.append(f"{source}:{target}")
     return tuple(sorted(set(pairs)))

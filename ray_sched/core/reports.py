@@ -4,6 +4,7 @@ from typing import assert_never
 
 from ray_sched.core.attempts import Attempts
 from ray_sched.core.board import Board
+from ray_sched.core.capability import SERVICES
 from ray_sched.core.effects import (
     Log,
     OrderAgent,
@@ -136,7 +137,7 @@ class Reports:
     def _run_failed(self, job: Job, message: RunFailed) -> None:
         if message.code is Code.MODEL_NOT_AVAILABLE:
             seat = self._board.seats.by_node.get(job.node)
-            if seat:
+            if seat and message.service in SERVICES:
                 until_ms = self._board.now_ms + self._board.selection.unavailable_ms
                 seat.unavailable_until_ms[message.service] = until_ms
             self._board.effects.append(Log(f"{job.node}: no model for {message.service}: {message.why}"))

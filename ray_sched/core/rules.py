@@ -28,7 +28,7 @@ class DispatchRules:
     """Milliseconds more for each second of audio: a long file takes its time to be read and moved."""
     run_timeout_ms: Milliseconds = 60_000
     """A job may run this long, or ``run_timeout_factor`` times its audio if that is longer."""
-    run_timeout_factor: Annotated[float, Gt(0)] = 10.0
+    run_timeout_factor: Annotated[float, Gt(0), Le(10_000)] = 10.0
     max_failovers: Annotated[int, Ge(0), Le(100)] = 3
     """How often a job goes back to pending before it fails."""
     max_engine_retries: Annotated[int, Ge(0), Le(100)] = 1
@@ -65,7 +65,7 @@ class SelectionRules:
     """Factor on the expected completion at the session's own node: bounded, so a slow node loses its sessions."""
     speed_weight: Annotated[float, Gt(0), Le(1)] = 0.2
     """Weight of the newest observation in a node's exponentially averaged speed."""
-    default_speed: Annotated[float, Gt(0)] = 1.0
+    default_speed: Annotated[float, Gt(0), Le(1_000_000)] = 1.0
     """Audio-seconds per second assumed while no node's speed for a pair is known."""
     assumed_audio_ms: Milliseconds = 5_000
     """Duration assumed for audio whose length is not known before it is read."""

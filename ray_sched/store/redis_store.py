@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from redis.exceptions import ResponseError
@@ -21,6 +21,8 @@ DEFAULT_PREFIX: Final = "ray_sched"
 DEFAULT_TIMEOUT_S: Final = 2.0
 DEFAULT_JOB_TTL_S: Final = 300 + 86_400
 """Seconds: finished jobs are kept 300 s and forgotten by clean-up; Redis itself waits a day longer."""
+
+Speed = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 
 PAGE: Final = 500
 """About how many jobs one round trip of a load fetches."""
@@ -112,7 +114,7 @@ class RedisStore:
         """Learned speeds: node id to pair to audio-seconds per second."""
         (flat,) = await self._ask(("HGETALL", self._keys.speed))
         speeds = dict(zip(flat[::2], flat[1::2], strict=True))
-        return {node.decode(): msgspec.json.decode(text, type=dict[str, float]) for node, text in speeds.items()}
+        return {node.decode(errors="replace"): _speeds(text) for node, text in speeds.items()}
 
     async def ping(self) -> float:
         """Milliseconds of one round trip."""
@@ -179,6 +181,15 @@ class RedisStore:
             if isinstance(reply, ResponseError):
                 raise StoreDownError(f"{self.place}: {reply}") from reply
         return replies
+
+
+def _speeds(text: bytes) -> dict[str, float]:
+    """What was learned, or nothing: it is learned again."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Speed])
+    except (msgspec.DecodeError, ValueError):
+        log.warning("speeds that cannot be read are forgotten: %r", text[:80])
+        return {}
 
 
 async def open_store(

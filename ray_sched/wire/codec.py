@@ -8,6 +8,9 @@ from ray_sched.core.errors import Code, SchedError
 
 MessageT = TypeVar("MessageT", bound=msgspec.Struct)
 
+MAX_WHY = 1_000
+"""Letters of a sentence that travels with a message: enough for a person, whatever made it."""
+
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {}
 
@@ -17,6 +20,11 @@ def encode(message: msgspec.Struct) -> bytes:
     return _encoder.encode(message)
 
 
+def plain(text: str, limit: int = MAX_WHY) -> str:
+    """A text that somebody else made, as it can travel: a string, not longer than this, without half characters."""
+    return str(text)[:limit].encode(errors="replace").decode()
+
+
 def decode(raw: bytes, kind: type[MessageT]) -> MessageT:
     """The message in these bytes. Raises SchedError INVALID_MESSAGE, naming the field, for anything else."""
     decoder = _decoders.get(kind)
@@ -24,8 +32,9 @@ def decode(raw: bytes, kind: type[MessageT]) -> MessageT:
         decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
         message = decoder.decode(raw)
-    except (msgspec.DecodeError, TypeError) as error:
-        raise SchedError(Code.INVALID_MESSAGE, f"not a {kind.__name__} message: {error}") from None
+    except (msgspec.DecodeError, TypeError, ValueError, BufferError, RecursionError) as error:
+        # ValueError: bytes that are no UTF-8; BufferError: a view that is not contiguous
+        raise SchedError(Code.INVALID_MESSAGE, f"not a {kind.__name__} message: {plain(str(error), 300)}") from None
     if not isinstance(message, kind):
         raise SchedError(Code.INVALID_MESSAGE, f"not a {kind.__name__} message")
     return message
