@@ -157,10 +157,10 @@ class InProcess:
             await agent.stop()
 
     async def add_node(
-        self, name: str, *, slots: int = 4, capability: Capability = ENGLISH, **options: str
+        self, name: str, *, slots: int = 4, capability: Capability = ENGLISH, engine: str = "echo", **options: str
     ) -> NodeAgent:
-        """A node with the echo engine, ready and leased."""
-        host = EngineHost("echo", capability, options, slots)
+        """A node with the echo engine or another one, ready and leased."""
+        host = EngineHost(engine, capability, options, slots)
         agent = NodeAgent(name, 1, slots, host, self.network, 20, lambda: None)
         self._agents.append(agent)
         self.network.actors[f"agent:{name}"] = agent
