@@ -5,12 +5,12 @@ from ray_sched.core.capability import Demand
 from ray_sched.core.delivering import Delivering
 from ray_sched.core.job import Job, JobEvent
 from ray_sched.core.reasons import Reason
-from ray_sched.core.selection import Question, Seat, select
+from ray_sched.core.selection import Question, Seat, passes, select
 from ray_sched.core.told import assigned
 from ray_sched.core.waiting import cost_ms
 
-_LOOK_BEHIND = 8
-"""How many jobs behind one that avoids its failed node are tried for a free slot."""
+_LOOK_BEHIND = 16
+"""How many jobs that avoid their failed node or have to run alone may be passed by one behind them."""
 
 
 class Assigning:
@@ -20,6 +20,8 @@ class Assigning:
         self._board = board
         self._delivering = delivering
         self._reasons: dict[tuple[Demand, str], dict[str, Reason]] = {}
+        self._kept_empty: dict[str, Seat] = {}
+        """Nodes that become empty for a job that has to run alone, by job."""
         self._arrival: Job | None = None
         """A job that has begun to wait in this turn, while nobody else waits."""
 
@@ -38,6 +40,29 @@ class Assigning:
         if self._arrival is not None:
             self._board.waiting.add(self._arrival)
             self._arrival = None
+
+    def give_up(self, job: Job) -> None:
+        """A job looks for a slot no more."""
+        self.queue_arrival()
+        self._board.waiting.remove(job)
+        seat = self._kept_empty.pop(job.job_id, None)
+        if seat:
+            seat.keep_empty_for("")
+
+    def _keep_a_node_empty(self, job: Job) -> None:
+        """Nothing new goes to the node that has least to do, so that it becomes empty for this job."""
+        question = self.question(job)
+        kept = self._kept_empty.get(job.job_id)
+        if kept:
+            is_there = self._board.seats.by_node.get(kept.node) is kept and kept.kept_empty_for == job.job_id
+            if is_there and passes(kept, question):
+                return
+            kept.keep_empty_for("")
+            del self._kept_empty[job.job_id]
+        seat = self._board.seats.groups.least_busy(question)
+        if seat:
+            seat.keep_empty_for(job.job_id)
+            self._kept_empty[job.job_id] = seat
 
     def spend_leases(self) -> None:
         """Give free slots to waiting jobs, whose turn it is first, until slots or takers run out."""
@@ -60,7 +85,7 @@ class Assigning:
             groups.want(demand)
 
     def _assign_next(self, demand: Demand) -> bool:
-        """Assign the next job of a demand; where its failed node keeps it waiting, one behind it."""
+        """Assign the next job of a demand; where it avoids its failed node or has to run alone, one behind it."""
         aside: list[Job] = []
         seat = None
         while (job := self._board.waiting.first(demand)) is not None:
@@ -68,7 +93,9 @@ class Assigning:
             if seat:
                 self._assign(job, seat)
                 break
-            if not job.excluded_node or len(aside) == _LOOK_BEHIND:
+            if job.runs_alone:
+                self._keep_a_node_empty(job)
+            if not (job.runs_alone or job.excluded_node) or len(aside) == _LOOK_BEHIND:
                 break
             self._board.waiting.step_aside(job)
             aside.append(job)
@@ -87,13 +114,20 @@ class Assigning:
             now_ms=self._board.now_ms,
             rules=rules,
             speeds=self._board.speeds,
+            job_id=job.job_id,
+            runs_alone=job.runs_alone,
             tie_key=f"{job.job_id}/{job.attempt}",
-            excluded_node=job.excluded_node,
+            excluded_node=job.excluded_node if job.excluded_node and self._has_others(job) else "",
             affine_node=session.affine_node(self._board.now_ms, rules.affinity_ttl_ms) if session else "",
         )
 
     def _assign(self, job: Job, seat: Seat) -> None:
         self._board.waiting.remove(job)
+        kept = self._kept_empty.pop(job.job_id, None)
+        if kept and kept is not seat:
+            kept.keep_empty_for("")
+        if job.runs_alone:
+            seat.keep_empty_for(job.job_id)
         job.move(JobEvent.ASSIGN)
         job.node, job.incarnation, job.agent = seat.node, seat.incarnation, seat.agent
         job.assigned_at_ms = self._board.now_ms
@@ -107,6 +141,10 @@ class Assigning:
         self._board.due.set(("job", job.job_id, ""), self._board.now_ms + limit_ms)
         self._board.touched[job.job_id] = job
         self._board.tell(job, assigned(job))
+
+    def _has_others(self, job: Job) -> bool:
+        """The node of the failed attempt is avoided only while another one could do the job at all."""
+        return self._board.seats.groups.has_others(job.demand, job.excluded_node)
 
     def why_no_node(self, job: Job) -> dict[str, Reason]:
         """The reason of each node, found once a turn for all that ask the same: many may run out of time at once."""

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from ray_sched.core import poison
 from ray_sched.core.assigning import Assigning
 from ray_sched.core.board import Board
 from ray_sched.core.delivering import Delivering
@@ -77,6 +78,8 @@ class Attempts:
             job.failovers += 1
         if code is Code.ENGINE_FAILED:
             job.engine_errors += 1
+        elif code is Code.ENGINE_CRASHED:
+            poison.engine_died(job)
         refusal = self._enough(job, code, why)
         if refusal:
             self.end(job, JobEvent.FAIL, refusal)
@@ -95,6 +98,9 @@ class Attempts:
         """Why there is no further attempt, or None."""
         if job.client_id not in self._board.clients:
             return Refusal(code=Code.CLIENT_GONE, message=f"{why}; the client that holds the audio is gone")
+        told = "; ".join(f"attempt {note.attempt} on {note.node}: {note.why}" for note in job.attempts[-5:])
+        if poison.is_poison(job):
+            return Refusal(code=Code.POISON_JOB, message=f"agents die of this job, it is not run again: {told}")
         is_over = (
             job.failovers > self._board.rules.max_failovers
             or job.refusals > self._board.rules.max_refusals
@@ -102,7 +108,6 @@ class Attempts:
         )
         if not is_over:
             return None
-        told = "; ".join(f"attempt {note.attempt} on {note.node}: {note.why}" for note in job.attempts[-5:])
         return Refusal(code=code, message=f"gave up after {len(job.attempts)} attempts: {told}")
 
     def finish(self, job: Job, outcome: Outcome) -> None:
@@ -116,8 +121,7 @@ class Attempts:
         self._close(job, event, self.outcome(job, status, error=refusal))
 
     def _close(self, job: Job, event: JobEvent, outcome: Outcome) -> None:
-        self._assigning.queue_arrival()
-        self._board.waiting.remove(job)
+        self._assigning.give_up(job)
         job.move(event)
         job.outcome = outcome
         job.speech = None

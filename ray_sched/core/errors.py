@@ -27,6 +27,8 @@ class Code(StrEnum):
     PUSH_FAILED = "PUSH_FAILED"
     MODEL_NOT_AVAILABLE = "MODEL_NOT_AVAILABLE"
     ENGINE_FAILED = "ENGINE_FAILED"
+    ENGINE_CRASHED = "ENGINE_CRASHED"
+    POISON_JOB = "POISON_JOB"
     CANCELLED = "CANCELLED"
     CLIENT_GONE = "CLIENT_GONE"
     CLIENT_REPLACED = "CLIENT_REPLACED"
@@ -60,6 +62,7 @@ EXIT_STATUS: dict[Code, int] = {
     Code.INVALID_CONFIGURATION: 14,
     Code.PORT_IN_USE: 15,
     Code.MISSING_PART: 16,
+    Code.POISON_JOB: 17,
 }
 """Exit status of the command line by code. 1 is every other failed job, 2 a wrong command line, 130 Ctrl-C."""
 

@@ -125,19 +125,27 @@ class Groups:
                     found = first
         return found[1] if found else None
 
+    def has_others(self, demand: Demand, node: str) -> bool:
+        """Whether another node than this one could do such a job at all."""
+        return any(len(group.seats) > (node in group.seats) for group in self.able(demand))
+
     def pick(self, q: Question) -> Seat | None:
         """The seat for this job, or None."""
         groups = self.able(q.demand)
-        if q.excluded_node:
-            others = sum(len(group.seats) for group in groups)
-            others -= any(q.excluded_node in group.seats for group in groups)
-            q.excluded_node = q.excluded_node if others else ""
+        if q.runs_alone:
+            return best((s for group in groups for s in group.free if passes(s, q) and not s.n_spent), q)
         n_free = sum(len(group.free) for group in groups)
         if n_free > EXACT:
             found = best((seat for seat in _sample(groups, n_free, q) if passes(seat, q)), q)
             if found:
                 return found
         return best((seat for group in groups for seat in group.free if passes(seat, q)), q)
+
+    def least_busy(self, q: Question) -> Seat | None:
+        """The seat that will be empty first, for a job that has to run alone."""
+        groups = self.able(q.demand)
+        able = (seat for group in groups for seat in group.seats.values())
+        return best((seat for seat in able if passes(seat, q) and not seat.kept_empty_for), q)
 
 
 def _sample(groups: list[Group], n_free: int, q: Question) -> Iterator[Seat]:

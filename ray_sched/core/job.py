@@ -105,6 +105,12 @@ class Job(Struct, kw_only=True):
     failovers: Number = 0
     refusals: Number = 0
     engine_errors: Number = 0
+    kills: Number = 0
+    """Processes that died while nobody but this job ran in them."""
+    suspicions: Number = 0
+    """Agents that died while it and others ran there."""
+    runs_alone: bool = False
+    """It is suspected so much that its next attempt runs on a node that is kept empty for it."""
     node: str = ""
     """Where this attempt is assigned or runs; empty while pending."""
     incarnation: Number = 0

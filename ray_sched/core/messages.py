@@ -459,6 +459,8 @@ class NodeView(Struct, frozen=True, kw_only=True):
     load: Load = Load()
     running: Count = 0
     why: LongText = ""
+    has_died: bool = False
+    """It is lost because the process of its agent ended."""
 
 
 class PoolMembers(Message, frozen=True, kw_only=True):
@@ -484,6 +486,10 @@ class NodeOffer(Struct, frozen=True, kw_only=True):
     total_slots: Slots
     load: Load
     why: Reason | None = None
+    has_died: bool = False
+    """It is lost because the process of its agent ended."""
+    because: Annotated[str, Meta(max_length=1_000)] = ""
+    """What the Registry says of a node that is not well."""
 
 
 class PoolOffer(Message, frozen=True, kw_only=True):

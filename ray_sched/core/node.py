@@ -128,6 +128,8 @@ class Node:
         self.drain_ends_at_ms = 0
         self.beats_since_drain = 0
         self.gone_at_ms = 0
+        self.has_died = False
+        """It is lost because the process of its agent ended."""
         self.beat: Heartbeat | None = None
         self.why = ""
         self._bad: deque[bool] = deque(maxlen=5)

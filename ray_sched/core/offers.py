@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from ray_sched.core import poison
 from ray_sched.core.attempts import Attempts
 from ray_sched.core.board import Board
 from ray_sched.core.effects import (
@@ -44,6 +45,8 @@ class Offers:
             expected_ms = self._board.expected_ms(job)
             if job.incarnation == seat.incarnation and seat.reclaim((job.job_id, job.attempt), expected_ms):
                 job.agent = seat.agent
+                if job.runs_alone:
+                    seat.keep_empty_for(job.job_id)
             else:
                 self._attempts.requeue(job, Code.NODE_LOST, "the node came back as a new incarnation")
         for job in self._board.jobs.values():
@@ -56,14 +59,16 @@ class Offers:
 
     def lose_seats(self, lost: Iterable[Lost]) -> None:
         """Nodes are lost, and their attempts with them."""
-        for seat, why in lost:
-            self._lose_seat(seat, why)
+        for gone in lost:
+            self._lose_seat(gone.seat, gone.why, has_died=gone.has_died)
 
-    def _lose_seat(self, seat: Seat, why: str) -> None:
-        """A node is lost: everything on it goes back to pending."""
+    def _lose_seat(self, seat: Seat, why: str, *, has_died: bool) -> None:
+        """A node is lost: all that is on it goes back to pending; what ran there when its agent died is suspected."""
         self._attempts.seat_is_lost(seat)
         lost = [job for job in self.jobs_on(seat.node) if job.incarnation == seat.incarnation]
         for job in lost:
+            if has_died and job.status is JobStatus.PROCESSING and not job.speech:
+                poison.agent_died(job, was_alone=seat.n_spent == 1)
             self._attempts.requeue(job, Code.NODE_LOST, why)
         if lost:
             self._board.effects.append(Log(f"{seat.node}: {why}; {len(lost)} jobs back to pending"))

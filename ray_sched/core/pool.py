@@ -71,6 +71,8 @@ class PoolBrain:
             total_slots=view.slots,
             load=view.load,
             why=why,
+            has_died=view.has_died,
+            because=view.why[:1_000],
         )
 
     def why_not(self, view: NodeView) -> Reason | None:

@@ -32,6 +32,7 @@ _PAIR = re.compile(rf"({_LANGUAGE.pattern})_({_LANGUAGE.pattern})")
 _NUMBER = re.compile(r"[0-9]{1,4}")
 _MAX_RESPAWN_DELAY_MS = 30_000
 _REMEMBER_DEAD_MS = 600_000
+_TELL_LOST_MS = 5_000
 _DEAD = frozenset({NodeStatus.LOST, NodeStatus.GONE})
 _encode = msgspec.json.Encoder().encode
 
@@ -126,6 +127,8 @@ class Pool:
         self.name = name
         self.capability = capability
         self.nodes: set[str] = set()
+        self.lost: dict[str, Node] = {}
+        """Members lost a moment ago: told for a while, since a single word of it may get lost itself."""
         self.empty_since_ms: int | None = None
 
 
@@ -220,6 +223,7 @@ class RegistryBrain:
         node = self.nodes.get(name)
         if node is None or node.incarnation != incarnation or node.status in _DEAD:
             return []
+        node.has_died = True
         return self._lose(node, NodeEvent.DIED, why, now_ms)
 
     def drain(self, name: str, deadline_ms: int | None, now_ms: int) -> list[RegistryEffect] | None:
@@ -241,8 +245,9 @@ class RegistryBrain:
         for node in list(self.nodes.values()):
             effects += self._watch(node, now_ms)
         effects += self._close_idle_pools(now_ms)
-        for pool in self.pools:
-            effects += self._tell_pool(pool)
+        for name, pool in self.pools.items():
+            pool.lost = {it: node for it, node in pool.lost.items() if now_ms - node.gone_at_ms < _TELL_LOST_MS}
+            effects += self._tell_pool(name)
         return effects
 
     # --- decisions -------------------------------------------------------------------------------------------------
@@ -344,8 +349,10 @@ class RegistryBrain:
         node.why = why
         node.gone_at_ms = now_ms
         name = node.declaration.node
-        effects = self._tell_pool(node.pool)
         self._leave(node, now_ms)
+        if node.pool in self.pools:
+            self.pools[node.pool].lost[name] = node
+        effects = self._tell_pool(node.pool)
         if self._is_drained(node):
             effects = [self._save(node), *effects]
         if node.is_restored and not node.last_beat_at_ms and event is NodeEvent.DIED:
@@ -376,6 +383,7 @@ class RegistryBrain:
         left = self._tell_pool(node.pool)
         pool, effects = self._pool_with_room(capability)
         pool.nodes.add(node.declaration.node)
+        pool.lost.pop(node.declaration.node, None)
         pool.empty_since_ms = None
         node.pool = pool.name
         return [self._save(node), *left, *effects, *self._tell_pool(pool.name)]
@@ -412,14 +420,15 @@ class RegistryBrain:
         if pool is None:
             return []
         self._number += 1
-        members = PoolMembers(
+        members = pool.lost | {name: self.nodes[name] for name in pool.nodes}
+        told = PoolMembers(
             pool=name,
             epoch=self._epoch,
             number=self._number,
             capability=pool.capability,
-            nodes=tuple(self._view(self.nodes[node]) for node in sorted(pool.nodes)),
+            nodes=tuple(self._view(node) for _, node in sorted(members.items())),
         )
-        return [TellPool(members)]
+        return [TellPool(told)]
 
     def _view(self, node: Node) -> NodeView:
         beat = node.beat
@@ -431,5 +440,6 @@ class RegistryBrain:
             slots=node.declaration.slots,
             running=node.running,
             why=node.why,
+            has_died=node.has_died,
             **({"load": beat.load} if beat else {}),
         )

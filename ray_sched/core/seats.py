@@ -21,6 +21,8 @@ class Lost(NamedTuple):
 
     seat: Seat
     why: str
+    has_died: bool = False
+    """The process of its agent ended."""
 
 
 class Seats:
@@ -74,7 +76,9 @@ class Seats:
             seat = None
         if node_offer.status in _GONE:
             if seat:
-                lost.append(self._lose(seat, f"the node is {node_offer.status}"))
+                because = f": {node_offer.because}" if node_offer.because else ""
+                gone = self._lose(seat, f"the node is {node_offer.status}{because}")
+                lost.append(gone._replace(has_died=node_offer.has_died))
             return
         if seat is None:
             seat = self.by_node[node_offer.node] = Seat(node_offer.node, node_offer.incarnation, offer.capability)

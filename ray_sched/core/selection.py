@@ -49,6 +49,8 @@ class Seat:
         self.in_flight_ms = 0
         self.quarantined_until_ms = 0
         self.resting_until_ms = 0
+        self.kept_empty_for = ""
+        """The one job that may be assigned here: it has to run alone."""
         self.unavailable_until_ms: dict[str, int] = {}
         self._recent: deque[bool] = deque(maxlen=_RECENT)
         self._failures_in_a_row = 0
@@ -109,6 +111,8 @@ class Seat:
         if attempt not in self._spent:
             return False
         slot, audio_ms = self._spent.pop(attempt)
+        if self.kept_empty_for == attempt[0]:
+            self.kept_empty_for = ""
         self.in_flight_ms -= audio_ms
         state = next_lease_state(self._leases[slot], LeaseEvent.RETURN)
         if state is LeaseState.OFFERED:
@@ -146,6 +150,11 @@ class Seat:
     def attempts(self) -> list[AttemptKey]:
         """The attempts that hold a slot."""
         return list(self._spent)
+
+    def keep_empty_for(self, job_id: str) -> None:
+        """Nobody but this job gets a slot here until it has left its own; empty: anybody may."""
+        self.kept_empty_for = job_id
+        self._notice(self)
 
     def remember(self, *, is_success: bool, now_ms: int, rules: SelectionRules) -> bool:
         """Note how an attempt ended on this node. True if that put the node in quarantine."""
@@ -237,6 +246,9 @@ class Question(Struct, kw_only=True):
     rules: SelectionRules
     speeds: SpeedBook
     tie_key: str
+    job_id: str = ""
+    runs_alone: bool = False
+    """It needs a node without any other attempt."""
     excluded_node: str = ""
     affine_node: str = ""
 
@@ -278,9 +290,16 @@ def is_another_node(seat: Seat, q: Question) -> Reason | None:
     return Reason.EXCLUDED if seat.node == q.excluded_node else None
 
 
-def has_a_slot(seat: Seat, _q: Question) -> Reason | None:
-    """A lease is free."""
-    return None if seat.n_free else Reason.CAPACITY_FULL
+def is_not_kept(seat: Seat, q: Question) -> Reason | None:
+    """The node is not kept empty for another job."""
+    return Reason.KEPT_EMPTY if seat.kept_empty_for not in {"", q.job_id} else None
+
+
+def has_room(seat: Seat, q: Question) -> Reason | None:
+    """A lease is free; for a job that has to run alone, all of them are."""
+    if not seat.n_free:
+        return Reason.CAPACITY_FULL
+    return Reason.NOT_EMPTY if q.runs_alone and seat.n_spent else None
 
 
 FILTERS: tuple[Filter, ...] = (
@@ -290,11 +309,12 @@ FILTERS: tuple[Filter, ...] = (
     is_trusted,
     is_another_node,
     is_willing,
-    has_a_slot,
+    is_not_kept,
+    has_room,
 )
 
 
-_PASSING = tuple(passing for passing in FILTERS if passing not in {covers, has_a_slot})
+_PASSING = tuple(passing for passing in FILTERS if passing not in {covers, has_room})
 
 
 def expected_completion_s(seat: Seat, q: Question) -> float:

@@ -1,0 +1,40 @@
+"""Poison: a job that kills agents is failed before it has killed many, and those beside it are not failed with it.
+
+Evidence is counted at the death of a process, never at silence: a frozen or cut-off node accuses nobody.
+
+- The engine's own process died while it ran this job alone: a kill.
+- The agent's process died while this job ran there and no other attempt held a slot: a kill. From then on the job runs
+  alone, on a node that is kept empty for it, so that nobody can share its blame.
+- The agent's process died while several ran there: each of them is suspected, and from its second suspicion on runs
+  alone.
+
+A kill weighs as much as two suspicions, and two kills are poison: a job that runs alone, or in an engine of its own,
+kills twice; one that always had company kills three times at most, and an innocent one that had bad company twice
+proves its innocence by running alone once.
+"""
+
+from ray_sched.core.job import Job
+
+_KILL = 2
+_POISON = 2 * _KILL
+_SUSPICIONS_BEFORE_IT_RUNS_ALONE = 2
+
+
+def engine_died(job: Job) -> None:
+    """The process of the engine that ran this job ended in the middle of it."""
+    job.kills += 1
+
+
+def agent_died(job: Job, *, was_alone: bool) -> None:
+    """The process of the agent where this job ran has ended."""
+    if was_alone:
+        job.kills += 1
+        job.runs_alone = True
+        return
+    job.suspicions += 1
+    job.runs_alone = job.runs_alone or job.suspicions >= _SUSPICIONS_BEFORE_IT_RUNS_ALONE
+
+
+def is_poison(job: Job) -> bool:
+    """Whether there is enough evidence."""
+    return _KILL * job.kills + job.suspicions >= _POISON
