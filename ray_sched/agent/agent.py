@@ -240,10 +240,9 @@ class NodeAgent:
             self._report_end(key, RunRefused(job_id=key[0], attempt=key[1], why=plain(str(error))))
         except ModelNotAvailableError as error:
             self._report_failure(key, Code.MODEL_NOT_AVAILABLE, error.message, began_s, error.service)
-        except EngineFailedError as error:
-            self._report_failure(key, Code.ENGINE_FAILED, str(error), began_s)
-        except EngineCrashedError as error:
-            self._report_failure(key, Code.ENGINE_CRASHED, str(error), began_s)
+        except (EngineFailedError, EngineCrashedError) as error:
+            code = Code.ENGINE_CRASHED if isinstance(error, EngineCrashedError) else Code.ENGINE_FAILED
+            self._report_failure(key, code, str(error), began_s)
         except Exception as error:  # whatever it is, the slot must not be lost with it
             log.exception("job %s attempt %d failed", *key)
             self._report_failure(key, Code.ENGINE_FAILED, f"{type(error).__name__}: {error}", began_s)

@@ -6,6 +6,8 @@ from ray_sched.core.job import Job
 from ray_sched.core.messages import JobSpec
 from ray_sched.core.rules import DispatchRules
 
+MAX_AUDIO_MS = 24 * 3_600_000
+"""No audio is longer than a day, whoever says so."""
 _MIN_RETRY_MS = 50
 _MAX_RETRY_MS = 10_000
 
@@ -21,6 +23,8 @@ def invalid(spec: JobSpec) -> Refusal | None:
         return _refuse(Code.INVALID_MESSAGE, "services must be sorted, without repetition, and include asr")
     if (MT in spec.services) != (spec.src != spec.tgt):
         return _refuse(Code.INVALID_MESSAGE, f"mt goes with two different languages, not with {spec.src}:{spec.tgt}")
+    if spec.audio_ms > MAX_AUDIO_MS:
+        return _refuse(Code.INVALID_MESSAGE, f"{spec.audio_ms} ms of audio are more than a day; split it")
     if spec.utterance_index is not None and not spec.session:
         return _refuse(Code.INVALID_MESSAGE, "an utterance index needs a session")
     return None
@@ -52,6 +56,16 @@ def index_taken(spec: JobSpec) -> Refusal:
     return _refuse(
         Code.DUPLICATE_INDEX,
         f"utterance {spec.utterance_index} of session {spec.session!r} was submitted before; use the next index",
+    )
+
+
+def too_many_sessions(rules: DispatchRules) -> Refusal:
+    """The answer to a new session of a client that has as many as it may, each with something open."""
+    most = rules.max_sessions_per_client
+    return Refusal(
+        code=Code.OVERLOADED,
+        message=f"{most} sessions of this client have jobs that have not ended; try again in {_MIN_RETRY_MS} ms",
+        retry_after_ms=_MIN_RETRY_MS,
     )
 
 

@@ -4,7 +4,7 @@ import msgspec
 
 from ray_sched.core import poison
 from ray_sched.core.assigning import Assigning
-from ray_sched.core.board import Board
+from ray_sched.core.board import Board, DueKey
 from ray_sched.core.delivering import Delivering
 from ray_sched.core.effects import (
     OrderAgent,
@@ -20,6 +20,8 @@ from ray_sched.core.messages import (
 from ray_sched.core.selection import AttemptKey, Seat
 
 _REPEAT_STOP_MS = 1_000
+_MAX_WHY = 500
+"""Characters of a reason that others give: it is kept with the job and told with every failure."""
 
 
 class Attempts:
@@ -29,15 +31,13 @@ class Attempts:
         self._board = board
         self._assigning = assigning
         self._delivering = delivering
-        self._stopping: dict[AttemptKey, str] = {}
 
     def give_back(self, node: str, incarnation: int, attempt: AttemptKey) -> None:
         """The agent says that an attempt holds no slot there any more."""
         seat = self._board.seats.by_node.get(node)
         if seat and seat.incarnation == incarnation:
             seat.give_back(attempt)
-            if self._stopping.pop(attempt, None) is not None:
-                self._board.due.cancel(("stop", attempt[0], str(attempt[1])))
+            self._board.due.cancel(_stop_key(node, attempt))
 
     def unfence(self, node: str, incarnation: int, attempt: AttemptKey) -> None:
         """Saved at once: after a restart an attempt that is still fenced takes a slot until it is confirmed."""
@@ -57,18 +57,19 @@ class Attempts:
         seat = self._board.seats.by_node.get(job.node)
         if seat is None:  # not offered yet, or not any more: if it ever is, the attempt is stopped then
             job.fenced.append(Fenced(job.attempt, job.node, job.incarnation))
-        elif seat.incarnation == job.incarnation and (job.job_id, job.attempt) in seat.attempts():
+        elif seat.incarnation == job.incarnation and seat.holds((job.job_id, job.attempt)):
             job.fenced.append(Fenced(job.attempt, job.node, job.incarnation))
-            self.stop(job.agent, job.incarnation, job.job_id, job.attempt)
+            self.stop(seat, (job.job_id, job.attempt))
 
-    def stop(self, agent: str, incarnation: int, job_id: str, attempt: int) -> None:
-        """Order an agent to stop an attempt, until it confirms."""
-        self._stopping[job_id, attempt] = agent
-        self._board.due.set(("stop", job_id, str(attempt)), self._board.now_ms + _REPEAT_STOP_MS)
-        self._board.effects.append(OrderAgent(agent, incarnation, StopRun(job_id=job_id, attempt=attempt)))
+    def stop(self, seat: Seat, attempt: AttemptKey) -> None:
+        """Order an agent to stop an attempt, again and again as long as it holds a slot there."""
+        self._board.due.set(_stop_key(seat.node, attempt), self._board.now_ms + _REPEAT_STOP_MS)
+        order = StopRun(job_id=attempt[0], attempt=attempt[1])
+        self._board.effects.append(OrderAgent(seat.agent, seat.incarnation, order))
 
     def requeue(self, job: Job, code: Code, why: str) -> None:
         """End this attempt; the next one may begin elsewhere, unless there were enough."""
+        why = why[:_MAX_WHY]
         self.stop_attempt(job)
         job.attempts.append(AttemptNote(attempt=job.attempt, node=job.node, why=f"{code}: {why}"))
         job.tell(self._board.now_ms, f"back to pending: {why}")
@@ -149,12 +150,16 @@ class Attempts:
     def seat_is_lost(self, seat: Seat) -> None:
         """Nothing is to be stopped there any more."""
         for attempt in seat.attempts():
-            self._stopping.pop(attempt, None)
-            self._board.due.cancel(("stop", attempt[0], str(attempt[1])))
+            self._board.due.cancel(_stop_key(seat.node, attempt))
 
-    def stop_due(self, attempt: AttemptKey) -> None:
+    def stop_due(self, node: str, what: str) -> None:
         """An agent has not confirmed that it stopped an attempt: tell it again, as long as the node is there."""
-        agent = self._stopping.pop(attempt, "")
-        seat = next((seat for seat in self._board.seats.by_node.values() if seat.agent == agent), None)
-        if seat and attempt in seat.attempts():
-            self.stop(agent, seat.incarnation, *attempt)
+        number, _, job_id = what.partition(" ")
+        attempt = (job_id, int(number))
+        seat = self._board.seats.by_node.get(node)
+        if seat and seat.holds(attempt):
+            self.stop(seat, attempt)
+
+
+def _stop_key(node: str, attempt: AttemptKey) -> DueKey:
+    return ("stop", node, f"{attempt[1]} {attempt[0]}")

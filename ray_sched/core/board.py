@@ -30,7 +30,7 @@ from ray_sched.core.waiting import Waiting
 
 DueKey = tuple[str, str, str]
 """What is due: ``("job", id, "")``, ``("gap" | "session", client, session)``, ``("client", id, "")`` or
-``("stop", id, attempt)``."""
+``("stop", node, attempt and id)``."""
 
 
 class Board:

@@ -1,5 +1,7 @@
 """Delivering: outcomes reach their submitter at once, or in the order of their session."""
 
+import itertools
+from collections import OrderedDict
 from collections.abc import Iterable
 
 import msgspec
@@ -8,11 +10,16 @@ from ray_sched.core.board import Board
 from ray_sched.core.delivery import Deliver
 from ray_sched.core.job import Job
 from ray_sched.core.messages import (
+    JobSpec,
     MissingResult,
 )
 from ray_sched.core.rules import DeliveryRules
 from ray_sched.core.sessions import Release, Session, SessionKey
 from ray_sched.core.told import delivered
+
+_LOOK_FOR_IDLE = 16
+"""How many of a client's sessions, the one used longest ago first, are asked whether they are idle."""
+_REMEMBERED_SESSIONS = 10_000
 
 
 class Delivering:
@@ -22,15 +29,59 @@ class Delivering:
         self._board = board
         self._rules = rules
         self.sessions: dict[SessionKey, Session] = {}
+        self._of_client: dict[str, OrderedDict[str, None]] = {}
+        """Names of a client's sessions, the one that was used longest ago first."""
+        self._left_at: OrderedDict[SessionKey, int] = OrderedDict()
+        """The next index of sessions that are forgotten, for those that go on all the same."""
 
     def session(self, client_id: str, name: str) -> Session:
         """The session of this name; a new one if there is none."""
         key = (client_id, name)
-        if key not in self.sessions:
-            self.sessions[key] = Session(key, self._rules.gap_wait_ms)
+        session = self.sessions.get(key)
+        if session is None:
+            session = self.sessions[key] = Session(key, self._rules.gap_wait_ms)
+            self._of_client.setdefault(client_id, OrderedDict())[name] = None
             self._board.due.set(("session", *key), self._board.now_ms + self._board.rules.session_ttl_ms)
-            self.sessions[key].last_used_ms = self._board.now_ms
-        return self.sessions[key]
+            session.last_used_ms = self._board.now_ms
+        return session
+
+    def enter(self, client_id: str, spec: JobSpec) -> Session | None:
+        """The session of a new job. None: it would be one too many, and the client has none that is idle."""
+        key = (client_id, spec.session)
+        names = self._of_client.get(client_id)
+        if key in self.sessions:
+            self._of_client[client_id].move_to_end(spec.session)
+            return self.sessions[key]
+        if names and len(names) >= self._board.rules.max_sessions_per_client:
+            oldest = (self.sessions[client_id, name] for name in itertools.islice(names, _LOOK_FOR_IDLE))
+            idle = next((session for session in oldest if session.is_idle), None)
+            if idle is None:
+                return None
+            self._forget(idle)
+        session = self.session(client_id, spec.session)
+        left_at = self._left_at.pop(key, 0)
+        if spec.utterance_index is not None and spec.utterance_index >= left_at > 0:
+            session.begin_at(left_at)
+        return session
+
+    def of_client(self, client_id: str) -> list[str]:
+        """Names of a client's sessions."""
+        return list(self._of_client.get(client_id, ()))
+
+    def _forget(self, session: Session) -> None:
+        client_id, name = session.key
+        del self.sessions[session.key]
+        names = self._of_client[client_id]
+        del names[name]
+        if not names:
+            del self._of_client[client_id]
+        self._board.due.cancel(("session", *session.key))
+        self._board.due.cancel(("gap", *session.key))
+        if session.delivery.next_index:
+            self._left_at[session.key] = session.delivery.next_index
+            self._left_at.move_to_end(session.key)
+            if len(self._left_at) > _REMEMBERED_SESSIONS:
+                self._left_at.popitem(last=False)
 
     def deliver(self, job: Job) -> None:
         """Deliver the outcome now, or when its turn in the session comes."""
@@ -77,7 +128,7 @@ class Delivering:
         is_client_gone = key[0] not in self._board.clients
         gone_at_ms = session.last_used_ms + self._board.rules.session_ttl_ms
         if session.is_idle and (is_client_gone or self._board.now_ms >= gone_at_ms):
-            del self.sessions[key]
+            self._forget(session)
         else:
             soon_ms = self._board.now_ms + self._board.rules.client_ttl_ms
             self._board.due.set(("session", *key), soon_ms if is_client_gone else max(gone_at_ms, soon_ms))

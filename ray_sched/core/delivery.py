@@ -6,6 +6,7 @@ announced as one gap, and delivery goes on behind it. A result that comes after 
 is ever dropped. Held results and open gaps are all this keeps, however large the indexes are.
 """
 
+import bisect
 from collections.abc import Iterable
 from enum import StrEnum, auto
 from typing import Generic, TypeVar
@@ -79,9 +80,7 @@ class Delivery(Generic[ItemT]):
             return IndexState.HELD
         if index >= self.next_index:
             return IndexState.AWAITED
-        if any(gap.first <= index <= gap.last for gap in self._gaps):
-            return IndexState.MISSING
-        return IndexState.DELIVERED
+        return IndexState.DELIVERED if self._gap_of(index) is None else IndexState.MISSING
 
     def ready(self, index: int, item: ItemT, now_ms: int) -> list[Deliver[ItemT] | Gap]:
         """An index has its result. Raises DeliveryError, nothing changed, if it had one before."""
@@ -133,9 +132,16 @@ class Delivery(Generic[ItemT]):
             self.next_index += 1
         return released
 
+    def _gap_of(self, index: int) -> int | None:
+        """Which gap an index is in; they stand in their order."""
+        where = bisect.bisect_right(self._gaps, index, key=lambda gap: gap.first) - 1
+        return where if where >= 0 and index <= self._gaps[where].last else None
+
     def _fill(self, index: int) -> None:
         """Take one index out of the announced gaps."""
-        where = next(n for n, gap in enumerate(self._gaps) if gap.first <= index <= gap.last)
+        where = self._gap_of(index)
+        if where is None:
+            raise DeliveryError(f"utterance {index} is in no gap")
         gap = self._gaps.pop(where)
         rest = [Gap(gap.first, index - 1), Gap(index + 1, gap.last)]
         self._gaps[where:where] = [part for part in rest if part.first <= part.last]

@@ -146,8 +146,8 @@ class DispatchBrain:
     def _keep_store(self, event: CleanupDue | StoreWasEmptied) -> None:
         match event:
             case CleanupDue():
-                self._save_speeds(self.speeds.take_unsaved())
                 self.speeds.forget_all_but(self.seats)
+                self._save_speeds(self.speeds.take_unsaved())
                 self.cleanup_completed_jobs(event.max_age_ms)
             case StoreWasEmptied():
                 self._board.touched |= self.jobs
@@ -177,7 +177,7 @@ class DispatchBrain:
         elif kind == "session":
             self._delivering.session_due((name, more))
         else:
-            self._attempts.stop_due((name, int(more)))
+            self._attempts.stop_due(name, more)
 
     def _job_due(self, job: Job) -> None:
         if job.status is JobStatus.PENDING:

@@ -53,9 +53,9 @@ class Offers:
             for fenced in job.fenced:
                 attempt = (job.job_id, fenced.attempt)
                 if (fenced.node, fenced.incarnation) == (seat.node, seat.incarnation):
-                    if attempt not in seat.attempts():
+                    if not seat.holds(attempt):
                         seat.reclaim(attempt, self._board.expected_ms(job))
-                    self._attempts.stop(seat.agent, seat.incarnation, *attempt)
+                    self._attempts.stop(seat, attempt)
 
     def lose_seats(self, lost: Iterable[Lost]) -> None:
         """Nodes are lost, and their attempts with them."""

@@ -143,6 +143,8 @@ class RegistryBrain:
         self.pools: dict[str, Pool] = {}
         self._incarnations: dict[str, int] = {}
         self._drained: set[tuple[str, str]] = set()
+        self._away_since: dict[tuple[str, str], int] = {}
+        """Drained machines that Ray lists no more."""
         self._records: dict[str, NodeRecord] = {}
         """What the store holds."""
         self._respawn: dict[str, Respawn] = {}
@@ -200,6 +202,20 @@ class RegistryBrain:
             if node.status not in _DEAD and node.declaration.node not in alive:
                 effects += self._lose(node, NodeEvent.DIED, "Ray says that the node is dead", now_ms)
                 self._respawn.pop(node.declaration.node, None)
+        listed = {ray_node.ray_node_id for ray_node in ray_nodes if ray_node.is_alive}
+        self._complaints = {it: what for it, what in self._complaints.items() if it in listed}
+        return effects + self._forget_drained(listed, now_ms)
+
+    def _forget_drained(self, listed: set[str], now_ms: int) -> list[RegistryEffect]:
+        """A drained machine that Ray has not listed for ten minutes never comes back under this id of Ray's."""
+        away = [it for it in self._drained if it[1] not in listed and it[0] not in self.nodes]
+        self._away_since = {it: self._away_since.get(it, now_ms) for it in away}
+        effects: list[RegistryEffect] = []
+        for name, ray_node_id in [it for it in away if now_ms - self._away_since[it] >= _REMEMBER_DEAD_MS]:
+            self._drained.discard((name, ray_node_id))
+            self._incarnations.pop(name, None)
+            if self._records.pop(name, None):
+                effects.append(Save(ForgetNode(node_id=name)))
         return effects
 
     def hear_beat(self, beat: Heartbeat, now_ms: int) -> tuple[BeatReply, list[RegistryEffect]]:

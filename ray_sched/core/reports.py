@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from ray_sched.core.admission import MAX_AUDIO_MS
 from ray_sched.core.attempts import Attempts
 from ray_sched.core.board import Board
 from ray_sched.core.capability import SERVICES
@@ -24,6 +25,9 @@ from ray_sched.core.messages import (
 )
 from ray_sched.core.told import speech_ready
 from ray_sched.core.waiting import cost_ms
+
+_CODES_OF_ENGINES = frozenset({Code.ENGINE_FAILED, Code.ENGINE_CRASHED, Code.MODEL_NOT_AVAILABLE, Code.INVALID_AUDIO})
+"""What an agent may say of a run; anything else is not its business and counts as a failure of its engine."""
 
 
 class Reports:
@@ -71,7 +75,7 @@ class Reports:
         if seat is None or seat.incarnation != incarnation:
             return
         if isinstance(message, RunAccepted):
-            self._attempts.stop(seat.agent, incarnation, message.job_id, message.attempt)
+            self._attempts.stop(seat, (message.job_id, message.attempt))
         elif isinstance(message, RunFinished) and message.speech_bytes and not self._awaits_speech(message):
             order = DropSpeech(job_id=message.job_id, attempt=message.attempt)
             self._board.effects.append(OrderAgent(seat.agent, incarnation, order))
@@ -86,10 +90,11 @@ class Reports:
             return
         job.move(JobEvent.ACCEPT)
         job.accepted_at_ms = max(self._board.now_ms - message.age_ms, job.assigned_at_ms)
-        more_ms = message.audio_ms - cost_ms(job)
+        audio_ms = min(message.audio_ms, MAX_AUDIO_MS)
+        more_ms = audio_ms - cost_ms(job)
         if more_ms > 0:
             self._board.waiting.shares.charge(job.spec.tenant, job.session_key, more_ms, is_served=False)
-        job.audio_ms, job.audio_bytes = message.audio_ms, message.audio_bytes
+        job.audio_ms, job.audio_bytes = audio_ms, message.audio_bytes
         job.tell(job.accepted_at_ms, f"accepted by {job.node}")
         seat = self._board.seats.by_node.get(job.node)
         if seat:
@@ -135,15 +140,16 @@ class Reports:
             self._attempts.finish(job, outcome)
 
     def _run_failed(self, job: Job, message: RunFailed) -> None:
-        if message.code is Code.MODEL_NOT_AVAILABLE:
+        code = message.code if message.code in _CODES_OF_ENGINES else Code.ENGINE_FAILED
+        if code is Code.MODEL_NOT_AVAILABLE:
             seat = self._board.seats.by_node.get(job.node)
             if seat and message.service in SERVICES:
                 until_ms = self._board.now_ms + self._board.selection.unavailable_ms
                 seat.unavailable_until_ms[message.service] = until_ms
-            self._board.effects.append(Log(f"{job.node}: no model for {message.service}: {message.why}"))
+            self._board.effects.append(Log(f"{job.node}: no model for {message.service}: {message.why[:200]}"))
         else:
             self.remember(job.node, is_success=False)
-        self._attempts.requeue(job, message.code, message.why)
+        self._attempts.requeue(job, code, message.why)
 
     def remember(self, node: str, *, is_success: bool) -> None:
         """Note how an attempt ended on a node."""

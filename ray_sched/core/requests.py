@@ -30,6 +30,8 @@ from ray_sched.core.messages import (
 )
 from ray_sched.core.told import assigned, delivered, speech_ready
 
+_MAX_WHY = 1_000
+
 
 class Requests:
     """Hears clients. Nothing that a client says touches a job of another one."""
@@ -99,7 +101,9 @@ class Requests:
         if refusal:
             self._board.counters.rejected[refusal.code] = self._board.counters.rejected.get(refusal.code, 0) + 1
             return Refused(refusal=refusal)
-        session = self._delivering.session(client_id, spec.session) if spec.session else None
+        session = self._delivering.enter(client_id, spec) if spec.session else None
+        if spec.session and session is None:
+            return Refused(refusal=admission.too_many_sessions(self._board.rules))
         index = session.claim(spec.utterance_index) if session else None
         if session and index is None:
             return Refused(refusal=admission.index_taken(spec))
@@ -165,9 +169,11 @@ class Requests:
         return lambda job: self._attempts.requeue(job, Code.PUSH_FAILED, message.why)
 
     def _unreadable(self, message: AudioUnreadable) -> Callable[[Job], None]:
+        why = message.refusal.message[:_MAX_WHY]
+
         def fail(job: Job) -> None:
             self._attempts.stop_attempt(job)
-            self._attempts.end(job, JobEvent.FAIL, message.refusal)
+            self._attempts.end(job, JobEvent.FAIL, Refusal(code=message.refusal.code, message=why))
 
         return fail
 
@@ -187,8 +193,8 @@ class Requests:
         gone = self._board.waiting.of_client(client_id)
         for job in gone:
             self._attempts.end(job, JobEvent.CANCEL, refusal)
-        for key in [key for key in self._delivering.sessions if key[0] == client_id]:
-            self._board.due.set(("session", *key), self._board.now_ms)
+        for name in self._delivering.of_client(client_id):
+            self._board.due.set(("session", client_id, name), self._board.now_ms)
         self._board.effects.append(DropClient(client_id))
         self._board.effects.append(Log(f"a client is gone; {len(gone)} waiting jobs cancelled"))
 

@@ -37,6 +37,8 @@ class DispatchRules:
     """How often nodes may refuse one job; a refusal costs no failover, but it must end somewhere."""
     max_waiting_jobs: Annotated[int, Ge(1)] = 10_000
     max_waiting_jobs_per_session: Annotated[int, Ge(1)] = 200
+    max_sessions_per_client: Annotated[int, Ge(1)] = 10_000
+    """When a client opens one more, its longest idle session is forgotten; if none is idle, the new one is refused."""
     client_ttl_ms: Milliseconds = 10_000
     """Waiting jobs of a client that has not polled for this long are cancelled."""
     session_ttl_ms: Milliseconds = 3_600_000

@@ -23,6 +23,9 @@ AttemptKey = tuple[str, int]
 _RECENT = 5
 _TIE = 1e-9
 _MAX_DOUBLINGS = 5
+_SLOWEST, _FASTEST = 0.001, 10_000.0
+"""Audio-seconds per second that are believed; a node that claims more would have all jobs, one with less none."""
+_MAX_PAIRS = 4_096
 
 
 def _nobody_cares(_seat: "Seat") -> None:
@@ -147,6 +150,10 @@ class Seat:
         """Leases of any living state."""
         return len(self._leases)
 
+    def holds(self, attempt: AttemptKey) -> bool:
+        """Whether the attempt has a slot here."""
+        return attempt in self._spent
+
     def attempts(self) -> list[AttemptKey]:
         """The attempts that hold a slot."""
         return list(self._spent)
@@ -201,7 +208,7 @@ class SpeedBook:
     def take_unsaved(self) -> dict[str, dict[str, float]]:
         """What was learned since the last call: node to pair to speed."""
         nodes, self._unsaved = self._unsaved, set()
-        return {node: self.of_node(node) for node in sorted(nodes)}
+        return {node: speeds for node in sorted(nodes) if (speeds := self.of_node(node))}
 
     def all(self) -> dict[str, dict[str, float]]:
         """What is known: node to pair to speed."""
@@ -211,12 +218,14 @@ class SpeedBook:
         return nodes
 
     def learn(self, node: str, pair: str, audio_ms: int, run_ms: int) -> None:
-        """Take one observation in. A run too short to measure counts as 1 ms."""
+        """Take one observation in. A run too short to measure counts as 1 ms, and nobody is believed everything."""
         if audio_ms <= 0:
             return
-        self._unsaved.add(node)
-        seen = audio_ms / max(run_ms, 1)
+        if pair not in self._of_pair and len(self._of_pair) >= _MAX_PAIRS:
+            return
+        seen = min(max(audio_ms / max(run_ms, 1), _SLOWEST), _FASTEST)
         self._speed[node, pair] = self._average(self._speed.get((node, pair)), seen)
+        self._unsaved.add(node)
         self._of_pair[pair] = self._average(self._of_pair.get(pair), seen)
 
     def speed(self, node: str, pair: str) -> float:

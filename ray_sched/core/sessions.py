@@ -32,6 +32,11 @@ class Session:
         self._next_index = max(self._next_index, index + 1)
         return index
 
+    def begin_at(self, index: int) -> None:
+        """Go on at this index: the session was forgotten, what came before was delivered."""
+        self.delivery.resume(index, ())
+        self._next_index = index
+
     def resume(self, jobs: Iterable[Job]) -> None:
         """Go on where the saved jobs of this session say that it was."""
         jobs = [job for job in jobs if job.utterance_index is not None]
