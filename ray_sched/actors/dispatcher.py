@@ -7,7 +7,7 @@ only after the commit that makes it true has returned. Commits of turns that mee
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ray_sched.actors.patience import STORE_RETRY_S, patiently
 from ray_sched.core.dispatch import DispatchBrain
@@ -42,6 +42,7 @@ from ray_sched.core.messages import (
     Answer,
     Cancel,
     ClientBatch,
+    ClientEvent,
     ClientReply,
     LeaseReceipt,
     Mail,
@@ -75,6 +76,24 @@ class _Client:
         self.held_bytes = 0
         self.stored_bytes = 0
         self.has_mail = asyncio.Event()
+        self._n_answers = 0
+
+    def put(self, event: ClientEvent) -> None:
+        """Mail for this client: it goes with the answer that is on its way, else with the poll that waits."""
+        self.mailbox.put(event)
+        if not self._n_answers:
+            self.has_mail.set()
+
+    @contextlib.contextmanager
+    def being_answered(self) -> Iterator[None]:
+        """A call of this client takes its mail along: one message less, and no poll that returns and comes again."""
+        self._n_answers += 1
+        try:
+            yield
+        finally:
+            self._n_answers -= 1
+            if self.mailbox.has_mail:
+                self.has_mail.set()
 
 
 class Dispatcher:
@@ -143,13 +162,14 @@ class Dispatcher:
             others = tuple(message for message in batch.messages if not isinstance(message, Submit))
             self._decide(ClientSpoke(batch.client_id, others))
             return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
-        effects, saved = self._decide(ClientSpoke(batch.client_id, batch.messages))
-        if saved is not None:
-            await asyncio.wait({saved}, timeout=self._store_wait_s)
-            if not saved.done():
-                return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
-        answers = next(effect.answers for effect in effects if isinstance(effect, AnswerClient))
-        return encode(ClientReply(answers=answers, mail=self._mail(client)))
+        with client.being_answered():
+            effects, saved = self._decide(ClientSpoke(batch.client_id, batch.messages))
+            if saved is not None:
+                await asyncio.wait({saved}, timeout=self._store_wait_s)
+                if not saved.done():
+                    return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
+            answers = next(effect.answers for effect in effects if isinstance(effect, AnswerClient))
+            return encode(ClientReply(answers=answers, mail=self._mail(client)))
 
     async def poll(self, raw: bytes) -> bytes:
         """Wait for a client's mail, about two seconds at most."""
@@ -292,9 +312,7 @@ class Dispatcher:
     def _perform(self, effect: DispatchEffect) -> None:
         match effect:
             case TellClient():
-                client = self._client(effect.client_id)
-                client.mailbox.put(effect.event)
-                client.has_mail.set()
+                self._client(effect.client_id).put(effect.event)
             case DropClient():
                 self._clients.pop(effect.client_id, None)
             case OrderAgent():
