@@ -56,6 +56,8 @@ _REPEAT_AFTER_S = 0.2
 _BYTES_PER_SAMPLE = 2
 _MAX_TEXT = 100_000
 """Letters of a partial text; it is cut."""
+_COMPANY_S = 0.001
+"""How long the end of one run waits for the end of others that run beside it: jobs that came together end together."""
 _KEEP_SPEECH_S = 300.0
 """Speech that nobody fetched, and that nobody said would not be fetched, is dropped after this long."""
 
@@ -255,7 +257,10 @@ class NodeAgent:
     def _report_end(self, key: AttemptKey, message: AgentMessage) -> None:
         """The attempt has left its slot; tell the Dispatcher."""
         self._book.leave(key)
-        self._reports.put(message)
+        if self._book.running:
+            self._reports.put_lazily(message, _COMPANY_S)
+        else:
+            self._reports.put(message)
 
     def _report_failure(self, key: AttemptKey, code: Code, why: str, began_s: float, service: str = "") -> None:
         run_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)

@@ -9,8 +9,9 @@ import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from enum import StrEnum
 from typing import Protocol, assert_never
@@ -88,6 +89,28 @@ class Slot(Protocol):
         ...
 
 
+class Arrivals:
+    """Calls from threads to the event loop that wake it once for all that have gathered, not once for each."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._is_woken = False
+
+    def put(self, call: Callable[[], None]) -> None:
+        """Have this called in the loop, in order. From any thread."""
+        self._calls.append(call)
+        if not self._is_woken:
+            self._is_woken = True
+            with suppress(RuntimeError):  # the loop is closed: the agent is gone, only this thread is not
+                self._loop.call_soon_threadsafe(self._take)
+
+    def _take(self) -> None:
+        self._is_woken = False  # first: what is put from now on wakes the loop again
+        while self._calls:
+            self._calls.popleft()()
+
+
 class ThreadSlot:
     """A slot on the threads of the agent's process.
 
@@ -95,11 +118,14 @@ class ThreadSlot:
     engine comes back by itself, and what it brings is thrown away.
     """
 
-    def __init__(self, engine: Engine, executor: ThreadPoolExecutor, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, executor: ThreadPoolExecutor, arrivals: Arrivals, on_change: Callable[[], None]
+    ) -> None:
         self.state = SlotState.IDLE
         self.why = ""
         self._engine = engine
         self._executor = executor
+        self._arrivals = arrivals
         self._on_change = on_change
         self._outcome: asyncio.Future[EngineResult] | None = None
 
@@ -107,8 +133,7 @@ class ThreadSlot:
         """Run in a thread. Raises ModelNotAvailableError, RefusedError, EngineFailedError or CancelledError."""
         samples = as_samples(audio)
         self.state = SlotState.BUSY
-        loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[EngineResult] = loop.create_future()
+        outcome: asyncio.Future[EngineResult] = asyncio.get_running_loop().create_future()
         self._outcome = outcome
 
         def hear(text: str) -> None:
@@ -116,11 +141,10 @@ class ThreadSlot:
                 emit_partial(text)
 
         def emit(text: str) -> None:
-            with suppress(RuntimeError):  # the loop is closed: the agent is gone, only this thread is not
-                loop.call_soon_threadsafe(hear, text)
+            self._arrivals.put(lambda: hear(text))
 
-        ending = loop.run_in_executor(self._executor, self._engine.run, work, samples, emit)
-        ending.add_done_callback(lambda done: self._end(outcome, done))
+        running = self._executor.submit(self._engine.run, work, samples, emit)
+        running.add_done_callback(lambda done: self._arrivals.put(lambda: self._end(outcome, done)))
         return await outcome
 
     def abandon(self) -> None:
@@ -133,7 +157,7 @@ class ThreadSlot:
         self.state = SlotState.STOPPED
         self.abandon()
 
-    def _end(self, outcome: "asyncio.Future[EngineResult]", done: "asyncio.Future[EngineResult]") -> None:
+    def _end(self, outcome: "asyncio.Future[EngineResult]", done: "Future[EngineResult]") -> None:
         if done.cancelled():
             outcome.cancel()
         elif (error := done.exception()) is not None:

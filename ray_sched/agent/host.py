@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ray_sched.agent.engine import Engine, EngineResult, RefusedError, Samples, Work
 from ray_sched.agent.engine_process import LoadEngine, describe_error
 from ray_sched.agent.engine_slot import (
+    Arrivals,
     EngineCrashedError,
     EngineFailedError,
     ProcessSlot,
@@ -168,7 +169,8 @@ class EngineHost:
             logger.exception("loading engine %s failed", self._load.engine)
             self._why = f"the engine cannot be loaded: {describe_error(error)}"
         else:
-            self._slots = [ThreadSlot(self._engine, self._executor, self._changed.set) for _ in range(self._n_slots)]
+            parts = (self._engine, self._executor, Arrivals(), self._changed.set)
+            self._slots = [ThreadSlot(*parts) for _ in range(self._n_slots)]
 
     def _start_processes(self) -> None:
         slots = [ProcessSlot(self._load, self._changed.set, self._backoff_s) for _ in range(self._n_slots)]

@@ -54,11 +54,15 @@ class Outbox(Generic[ItemT, ReplyT]):
         """Send this; nobody waits for the reply."""
         self._add(item, None)
 
-    def put_lazily(self, item: ItemT) -> None:
-        """Send this with the next item that is in a hurry, or soon; nobody waits for the reply."""
+    def put_lazily(self, item: ItemT, within_s: float = LAZY_S) -> None:
+        """Send this with the next item that is in a hurry, or within this time; nobody waits for the reply."""
         self._append(item, None)
-        if self._flight is None and self._lazy is None:
-            self._lazy = asyncio.get_running_loop().call_later(LAZY_S, self._take_off)
+        if self._flight is not None:
+            return
+        loop = asyncio.get_running_loop()
+        if self._lazy is None or self._lazy.when() > loop.time() + within_s:
+            self._cancel_lazy()
+            self._lazy = loop.call_later(within_s, self._take_off)
 
     def ask(self, item: ItemT) -> "asyncio.Future[ReplyT]":
         """Send this; awaiting the future gives its reply or raises what ``send`` raised."""
@@ -76,11 +80,14 @@ class Outbox(Generic[ItemT, ReplyT]):
         self._waiting.append((item, future))
 
     def _take_off(self) -> None:
+        self._cancel_lazy()
+        if self._flight is None:
+            self._flight = asyncio.create_task(self._fly())
+
+    def _cancel_lazy(self) -> None:
         if self._lazy is not None:
             self._lazy.cancel()
             self._lazy = None
-        if self._flight is None:
-            self._flight = asyncio.create_task(self._fly())
 
     async def _fly(self) -> None:
         try:
@@ -121,9 +128,7 @@ class Outbox(Generic[ItemT, ReplyT]):
     async def close(self) -> None:
         """Send nothing more; what waits is lost, and a call in flight is given up."""
         self._is_closed = True
-        if self._lazy is not None:
-            self._lazy.cancel()
-            self._lazy = None
+        self._cancel_lazy()
         if self._flight is not None:
             self._flight.cancel()
             await asyncio.gather(self._flight, return_exceptions=True)
