@@ -106,3 +106,16 @@ async def test_a_closed_outbox_takes_nothing_and_leaves_nobody_waiting() -> None
         await late
     for future in asked:
         assert future.cancelled() or isinstance(future.exception(), OutboxClosedError)
+
+
+async def test_a_lazy_item_in_less_of_a_hurry_does_not_put_off_one_in_more() -> None:
+    to = Recorder()
+    to.let_go.set()
+    outbox: Outbox[int, int] = Outbox(to.send)
+    outbox.put_lazily(1, within_s=60)
+    outbox.put_lazily(2, within_s=0)
+    outbox.put_lazily(3, within_s=60)
+    async with asyncio.timeout(2):
+        while not to.batches:  # noqa: ASYNC110  # the timer is the thing tested
+            await asyncio.sleep(0.005)
+    assert to.batches == [[1, 2, 3]]
