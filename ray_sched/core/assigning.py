@@ -22,6 +22,8 @@ class Assigning:
         self._reasons: dict[tuple[Demand, str], dict[str, Reason]] = {}
         self._kept_empty: dict[str, Seat] = {}
         """Nodes that become empty for a job that has to run alone, by job."""
+        self._company: dict[str, str] = {}
+        """Where the newest job of each client went in this turn."""
         self._arrival: Job | None = None
         """A job that has begun to wait in this turn, while nobody else waits."""
 
@@ -67,6 +69,7 @@ class Assigning:
     def spend_leases(self) -> None:
         """Give free slots to waiting jobs, whose turn it is first, until slots or takers run out."""
         self._reasons.clear()
+        self._company.clear()
         groups = self._board.seats.groups
         if self._arrival is not None:
             job, seat = self._arrival, groups.pick(self.question(self._arrival))
@@ -118,6 +121,7 @@ class Assigning:
             runs_alone=job.runs_alone,
             tie_key=f"{job.job_id}/{job.attempt}",
             excluded_node=job.excluded_node if job.excluded_node and self._has_others(job) else "",
+            company_node=self._company.get(job.client_id, ""),
             affine_node=session.affine_node(self._board.now_ms, rules.affinity_ttl_ms) if session else "",
         )
 
@@ -136,6 +140,7 @@ class Assigning:
         self._board.waiting.shares.charge(job.spec.tenant, job.session_key, cost_ms(job), is_served=True)
         if job.spec.session:
             self._delivering.session(job.client_id, job.spec.session).use(seat.node, self._board.now_ms)
+        self._company[job.client_id] = seat.node
         self._board.counters.assigned += 1
         limit_ms = self._board.rules.push_timeout_ms + job.audio_ms * self._board.rules.push_ms_per_audio_s // 1000
         self._board.due.set(("job", job.job_id, ""), self._board.now_ms + limit_ms)

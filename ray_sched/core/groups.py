@@ -2,8 +2,9 @@
 
 With this an assignment costs the same with three nodes as with a thousand: a slot that becomes free asks its group who
 is next, and a job looks at free seats only. Up to ``EXACT`` of those it looks at all; among more it takes the best of
-``SAMPLE``, picked by the job's id, and of its session's own node. With that many free seats the best of eight is among
-the best ninth of them (measured: ``tests/core/test_groups.py``); only if none of them passes, all are looked at.
+``SAMPLE``, picked by the job's id, of its session's own node and of its company's. With that many free seats the best
+of eight is among the best ninth of them (measured: ``tests/core/test_groups.py``); only if none of them passes, all
+are looked at.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -149,9 +150,10 @@ class Groups:
 
 
 def _sample(groups: list[Group], n_free: int, q: Question) -> Iterator[Seat]:
-    """The session's own node and a few others, all different: a stride that is odd to a number walks it evenly."""
-    if q.affine_node:
-        yield from (seat for group in groups if (seat := group.seats.get(q.affine_node)) and seat.n_free)
+    """The session's own node, its company's and a few others, all different: a stride walks them evenly."""
+    named = {node for node in (q.affine_node, q.company_node) if node}
+    for node in named:
+        yield from (seat for group in groups if (seat := group.seats.get(node)) and seat.n_free)
     at = chance(q)
     stride = n_free // SAMPLE
     for n in range(SAMPLE):
@@ -159,7 +161,7 @@ def _sample(groups: list[Group], n_free: int, q: Question) -> Iterator[Seat]:
         for group in groups:
             if place < len(group.free):
                 seat = group.free[place]
-                if seat.node != q.affine_node:
+                if seat.node not in named:
                     yield seat
                 break
             place -= len(group.free)

@@ -260,6 +260,8 @@ class Question(Struct, kw_only=True):
     """It needs a node without any other attempt."""
     excluded_node: str = ""
     affine_node: str = ""
+    company_node: str = ""
+    """Where the submitter's job before this one went in the same turn."""
 
 
 Filter = Callable[[Seat, Question], Reason | None]
@@ -385,15 +387,20 @@ def select(seats: Iterable[Seat], q: Question) -> tuple[Seat | None, dict[str, R
 
 
 def best(seats: Iterable[Seat], q: Question) -> Seat | None:
-    """The seat with the best score; ties are broken by the job."""
+    """The seat with the best score; ties are broken by the job. Company is kept while it costs little time."""
     found: list[Seat] = []
     best_score = float("inf")
+    company: tuple[float, Seat] | None = None
     for seat in seats:
         its_score = score(seat, q)
+        if seat.node == q.company_node:
+            company = (its_score, seat)
         if its_score < best_score - _TIE:
             found, best_score = [seat], its_score
         elif its_score <= best_score + _TIE:
             found.append(seat)
+    if company and company[0] <= best_score + q.rules.company_ms / 1000:
+        return company[1]
     return found[chance(q) % len(found)] if found else None
 
 

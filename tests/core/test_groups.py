@@ -63,6 +63,11 @@ def test_a_session_finds_its_own_node_among_a_thousand() -> None:
     assert {groups.pick(a_question(n, affine_node="node-700")) for n in range(50)} == {seats[700]}
 
 
+def test_company_is_found_among_a_thousand() -> None:
+    groups, seats = a_room(1_000, lambda _number: 0)
+    assert groups.pick(a_question(7, company_node=seats[613].node)) is seats[613]
+
+
 def test_the_one_node_that_is_willing_is_found_among_a_thousand() -> None:
     groups, seats = a_room(1_000, lambda _n: 0)
     for seat in seats:

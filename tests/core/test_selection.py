@@ -98,6 +98,26 @@ def test_the_session_s_node_counts_as_a_fifth_faster_and_no_more() -> None:
     assert select([mine, other], a_question(affine_node="mine"))[0] is other
 
 
+def test_a_job_keeps_the_company_of_the_one_before_it_while_that_costs_little_time() -> None:
+    speeds = SpeedBook(RULES)
+    speeds.learn("a", "en:en", 1_000, 1)
+    speeds.learn("b", "en:en", 1_000, 1)
+    a, b = a_seat("a", slots=64), a_seat("b", slots=64)
+    went = []
+    for number in range(22):
+        seat, _ = select([a, b], a_question(speeds=speeds, company_node="a", tie_key=f"j{number}/1"))
+        assert seat is not None
+        seat.spend((f"j{number}", 1), 1_000)
+        went.append(seat.node)
+    assert went == ["a"] * 21 + ["b"], "a millisecond each, 20 ms are allowed"
+
+
+def test_company_never_outweighs_a_job_that_takes_its_time() -> None:
+    a, b = a_seat("a"), a_seat("b")
+    a.spend(("x", 1), 1_000)
+    assert select([a, b], a_question(company_node="a"))[0] is b
+
+
 def test_speed_is_learned_per_node_and_pair_and_a_stranger_is_assumed_average() -> None:
     book = SpeedBook(RULES)
     assert book.speed("a", "en:en") == 1.0
