@@ -12,25 +12,26 @@ from ray_sched.wire.links import Link, Payload, PeerGoneError, PeerUnavailableEr
 
 
 class RayLink:
-    """A link to one named actor. The handle is looked up once, and again after the actor has died."""
+    """A link to one named actor. The handle is looked up once, and again after the actor has died.
+
+    A call that finds its actor dead goes to the one that has taken its name, if there is one.
+    """
 
     def __init__(self, actor: str, namespace: str) -> None:
         self._actor = actor
         self._namespace = namespace
         self._handle: Any = None
+        self._looking_up: asyncio.Task[Any] | None = None
 
     async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
         """See ``Link.call``."""
-        if self._handle is None:
-            self._handle = await asyncio.to_thread(self._look_up)
         try:
             # not wait_for: in Python 3.11 it forgets a cancellation that comes in the moment of the answer
             async with asyncio.timeout(timeout_s):
-                return await getattr(self._handle, method).remote(*args)
+                return await self._call(method, args)
         except ray.exceptions.ActorUnavailableError as error:
             raise PeerUnavailableError(f"{self._actor} is being restarted") from error
         except ray.exceptions.RayActorError as error:
-            self._handle = None
             raise PeerGoneError(f"{self._actor} has ended") from error
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, SchedError):
@@ -40,6 +41,33 @@ class RayLink:
             raise PeerUnavailableError(f"{self._actor} did not answer {method} in {timeout_s} s") from None
         except ray.exceptions.RayError as error:
             raise PeerUnavailableError(f"{self._actor}: {type(error).__name__}") from error
+
+    async def _call(self, method: str, args: tuple[Any, ...]) -> Any:
+        handle = self._handle or await self._find()
+        try:
+            return await getattr(handle, method).remote(*args)
+        except ray.exceptions.ActorUnavailableError:
+            raise
+        except ray.exceptions.RayActorError:
+            self._handle = None
+            successor = await self._find()
+            if successor._actor_id == handle._actor_id:  # noqa: SLF001  # Ray has not taken its name away yet
+                self._handle = None
+                raise
+        return await getattr(successor, method).remote(*args)
+
+    async def _find(self) -> Any:
+        """The handle, from one question to Ray's head however many ask: it may be away, and then answers none."""
+        if self._looking_up is None:
+            self._looking_up = asyncio.create_task(asyncio.to_thread(self._look_up))
+            self._looking_up.add_done_callback(self._found)
+        self._handle = await asyncio.shield(self._looking_up)
+        return self._handle
+
+    def _found(self, looking_up: "asyncio.Task[Any]") -> None:
+        self._looking_up = None
+        if not looking_up.cancelled():
+            looking_up.exception()  # known to those who wait, and perhaps nobody does any more
 
     def _look_up(self) -> Any:
         try:
