@@ -263,10 +263,11 @@ class Dispatcher:
         )
         return {"jobs": cleaned.jobs, "record_bytes": cleaned.record_bytes, "kept": cleaned.kept}
 
-    async def drain(self) -> int:
-        """Take no new jobs from now on. Returns the number of jobs that have not ended."""
+    async def drain(self) -> tuple[int, int]:
+        """Take no new jobs from now on. Returns the open jobs and the events clients have yet to take: numbers."""
         await self._turn(DrainBegan())
-        return len(self._brain.jobs) - len(self._brain.ended)
+        n_untaken = sum(len(client.mailbox) for client in self._clients.values())
+        return len(self._brain.jobs) - len(self._brain.ended), n_untaken
 
     async def status(self) -> ClusterView:
         """The whole scheduler in numbers."""

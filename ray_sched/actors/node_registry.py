@@ -18,7 +18,7 @@ from ray_sched.core.effects import (
     WatchAgent,
 )
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.messages import Heartbeat, PoolMembers
+from ray_sched.core.messages import Heartbeat, PoolMembers, PoolSpent
 from ray_sched.core.ports import Change, Store, StoreEmptiedError
 from ray_sched.core.records import read_nodes
 from ray_sched.core.registry import RayNode, RegistryBrain
@@ -211,7 +211,10 @@ class NodeRegistry:
             if pool in self._opening:
                 await self._opening.pop(pool)
             link = self._directory.link(f"pool:{pool}")
-            self._spent |= await link.call("members", encode(members[-1]), timeout_s=_CALL_TIMEOUT_S)
+            raw = await link.call("members", encode(members[-1]), timeout_s=_CALL_TIMEOUT_S)
+            told = decode(raw, PoolSpent)
+            self._brain.hear_spent(told)
+            self._spent |= told.spent
             self._spent = {node: n for node, n in self._spent.items() if node in self._brain.nodes}
             return [None] * len(members)
 

@@ -23,15 +23,15 @@ class Pool:
         """Prefix of its log lines and its name in the dashboard."""
         return f"pool:{self._brain.name}"
 
-    async def members(self, raw: bytes) -> dict[str, int]:
+    async def members(self, raw: bytes) -> bytes:
         """The Registry's word on the nodes; answers with the slots spent on each, by the Dispatcher's last receipt."""
         offer = self._brain.hear_members(decode(raw, PoolMembers))
         if offer:
             self._offers.put(offer)
-        return self._brain.spent
+        return encode(self._brain.spent)
 
     async def _send(self, offers: Sequence[PoolOffer]) -> list[None]:
         """Send the newest offer, which says everything; one that is lost is followed by another within a second."""
         raw = await self._dispatcher.call("offer", encode(offers[-1]), timeout_s=_CALL_TIMEOUT_S)
-        self._brain.hear_receipt(decode(raw, LeaseReceipt))
+        self._brain.hear_receipt(offers[-1], decode(raw, LeaseReceipt))
         return [None] * len(offers)

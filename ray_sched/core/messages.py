@@ -474,6 +474,14 @@ class PoolMembers(Message, frozen=True, kw_only=True):
     nodes: Annotated[tuple[NodeView, ...], Meta(max_length=MAX_NODES)]
 
 
+class PoolSpent(Message, frozen=True, kw_only=True):
+    """A Pool answers the Registry: slots with a job on them, as the Dispatcher said when it knew this word of yours."""
+
+    epoch: Count
+    number: Count
+    spent: dict[str, int]
+
+
 class NodeOffer(Struct, frozen=True, kw_only=True):
     """A Pool's word on one node: which slots the Dispatcher may use until the term ends, and if none, why."""
 

@@ -127,6 +127,10 @@ class Node:
         self.last_beat_at_ms = 0
         self.drain_ends_at_ms = 0
         self.beats_since_drain = 0
+        self.drain_word = (0, 0)
+        """Epoch and number of the first word to its pool since the drain began."""
+        self.is_spent = True
+        """The Dispatcher may have jobs on it, or on their way to it: until it knows of the drain and says no."""
         self.gone_at_ms = 0
         self.has_died = False
         """It is lost because the process of its agent ended."""
@@ -177,10 +181,13 @@ class Node:
 
     @property
     def is_empty(self) -> bool:
-        """Whether a draining node has no job, nor one on its way: the second beat since the drain began says so."""
+        """Whether a draining node has no job, nor one on its way, nor speech that waits to be fetched."""
         has_never_run = not self.last_beat_at_ms and not self.is_restored
-        is_heard = self.beats_since_drain >= _BEATS_TO_BE_EMPTY or has_never_run
-        return is_heard and self.running == 0
+        if has_never_run:
+            return True
+        is_free = not self.is_spent or not self.pool  # who was in no pool was never given a job
+        has_speech = self.beat is not None and self.beat.speech_bytes > 0
+        return is_free and self.beats_since_drain >= _BEATS_TO_BE_EMPTY and self.running == 0 and not has_speech
 
     @property
     def agent(self) -> str:

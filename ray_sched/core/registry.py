@@ -22,7 +22,7 @@ from ray_sched.core.effects import (
     TellPool,
     WatchAgent,
 )
-from ray_sched.core.messages import MAX_SLOTS, BeatReply, Heartbeat, NodeView, PoolMembers
+from ray_sched.core.messages import MAX_SLOTS, BeatReply, Heartbeat, NodeView, PoolMembers, PoolSpent
 from ray_sched.core.node import Declaration, Node, NodeEvent, NodeRecord, NodeStatus
 from ray_sched.core.ports import ForgetNode, SaveNode
 from ray_sched.core.rules import NodeRules, PoolRules
@@ -46,6 +46,8 @@ class RayNode(Struct, frozen=True, kw_only=True):
     is_alive: bool = True
     is_draining: bool = False
     """Ray itself drains the node."""
+    drain_ends_in_ms: int | None = None
+    """How long Ray leaves it then; None: Ray names no end."""
 
 
 class BadLabelError(ValueError):
@@ -174,6 +176,7 @@ class RegistryBrain:
             if record.is_drained:
                 node.move(NodeEvent.DRAIN)
                 node.drain_ends_at_ms = now_ms + self._rules.drain_deadline_ms
+                node.drain_word = (self._epoch, 1)
             effects.append(WatchAgent(name, record.incarnation, node.agent))
         for pool in self.pools:
             effects += [OpenPool(pool), *self._tell_pool(pool)]
@@ -248,8 +251,16 @@ class RegistryBrain:
         if node is None or not node.move(NodeEvent.DRAIN):
             return None
         node.drain_ends_at_ms = now_ms + (deadline_ms if deadline_ms is not None else self._rules.drain_deadline_ms)
+        node.drain_word = (self._epoch, self._number + 1)
         self._drained.add((name, node.ray_node_id))
         return [Log(f"{name} is draining"), self._save(node), *self._tell_pool(node.pool)]
+
+    def hear_spent(self, told: PoolSpent) -> None:
+        """A pool's word on what is spent: whether the Dispatcher, told of a node's drain, still has jobs on it."""
+        for name, n_spent in told.spent.items():
+            node = self.nodes.get(name)
+            if node and node.status is NodeStatus.DRAINING and (told.epoch, told.number) >= node.drain_word:
+                node.is_spent = n_spent > 0
 
     def store_was_emptied(self) -> list[RegistryEffect]:
         """The store has lost what it held: write all of it again."""
@@ -290,7 +301,7 @@ class RegistryBrain:
             effects += self._lose(node, NodeEvent.DIED, "another Ray node has taken its name", now_ms)
         if node and node.status not in _DEAD:
             if ray_node.is_draining and node.status is not NodeStatus.DRAINING:
-                return self.drain(name, None, now_ms) or []
+                return self.drain(name, ray_node.drain_ends_in_ms, now_ms) or []
             return []
         is_resting = name in self._respawn and now_ms < self._respawn[name].at_ms
         if (name, ray_node.ray_node_id) in self._drained or is_resting or ray_node.is_draining:

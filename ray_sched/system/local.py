@@ -139,6 +139,15 @@ class LocalCluster:
         """End one raylet; without grace it is killed."""
         self._cluster.remove_node(raylet, allow_graceful=is_graceful)
 
+    def kill_gcs(self) -> None:
+        """End the head's GCS with SIGKILL. It can be started again if RAY_REDIS_ADDRESS was set when it was started."""
+        self._cluster.head_node.kill_gcs_server()
+
+    def start_gcs(self) -> None:
+        """Start the killed GCS again, at its address and with its tables."""
+        with _sessions_of_their_own():
+            self._cluster.head_node.start_gcs_server()
+
     def stop(self) -> None:
         """End every process and remove the directory. May be called again."""
         if self._cluster is not None:

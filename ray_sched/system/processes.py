@@ -184,7 +184,8 @@ def kill_actor(name: str, namespace: str) -> bool:
 
 
 def _ray_nodes() -> list[RayNode]:
-    draining = set(ray._private.state.state.get_draining_nodes())  # noqa: SLF001  # Ray has no public list of them
+    draining = ray._private.state.state.get_draining_nodes()  # noqa: SLF001  # Ray has no public list of them
+    now_ms = Clock().now_ms()
     return [
         RayNode(
             ray_node_id=node["NodeID"],
@@ -192,6 +193,7 @@ def _ray_nodes() -> list[RayNode]:
             has_gpu=bool(node.get("Resources", {}).get("GPU")),
             is_alive=bool(node["Alive"]),
             is_draining=node["NodeID"] in draining,
+            drain_ends_in_ms=max(ends_at_ms - now_ms, 0) if (ends_at_ms := draining.get(node["NodeID"])) else None,
         )
         for node in ray.nodes()
     ]

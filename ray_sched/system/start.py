@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 _CALL_TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 60.0
 _POLL_S = 0.1
+_LAST_RESULTS_S = 1.0
 CONTROL = ("dispatcher", "registry", "timer")
 """Names of the control actors in the order in which they start."""
 
@@ -144,13 +145,20 @@ class Scheduler:
             await asyncio.sleep(_POLL_S)
 
     async def stop(self, deadline_s: float) -> int:
-        """Take no new jobs, let the running ones end, then end every actor. Returns the jobs that were left."""
+        """Take no new jobs, let the running ones end, then end every actor. Returns the jobs that were left.
+
+        Clients that are there have their last results by then: they take them at once; gone ones take nothing.
+        """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + deadline_s
-        n_open = await self._ask("dispatcher", "drain")
-        while n_open and loop.time() < give_up_at:
+        leave_at = give_up_at
+        while True:
+            n_open, n_untaken = await self._ask("dispatcher", "drain")
+            if not n_open:
+                leave_at = min(leave_at, loop.time() + _LAST_RESULTS_S)
+            if not (n_open or n_untaken) or loop.time() >= leave_at:
+                break
             await asyncio.sleep(_POLL_S)
-            n_open = await self._ask("dispatcher", "drain")
         await self.kill()
         return int(n_open)
 

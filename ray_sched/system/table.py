@@ -36,7 +36,10 @@ ACTORS: dict[str, ActorRow] = {
         ActorRow(AGENT, 0, "nothing: a new incarnation begins empty", 5),
     )
 }
-"""No row uses concurrency groups: each would be a thread with a loop of its own, and a brain lives in one. None
+"""An agent takes one byte of Ray's count of memory, so that its node is a busy one. A node that Ray drains is ended
+as soon as it is idle, whatever actors run there: with that byte, when the agent has left.
+
+No row uses concurrency groups: each would be a thread with a loop of its own, and a brain lives in one. None
 retries calls: a call repeated in silence would be a message repeated without its attempt."""
 
 
@@ -55,6 +58,7 @@ def make_actor(kind: str, cls: type, name: str, namespace: str, strategy: object
     """Create an actor by its row. Raises ValueError if the name is taken."""
     row = ACTORS[kind]
     options = {
+        **({"memory": 1} if kind == AGENT else {}),
         "name": name,
         "namespace": namespace,
         "lifetime": "detached",

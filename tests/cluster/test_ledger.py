@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +10,10 @@ from ray_sched import Client
 from ray_sched.client.client import Client as PlainClient
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.rules import DispatchRules
-from ray_sched.system.links import RayDepot, RayDirectory
+from ray_sched.system.links import RayDepot
 from ray_sched.system.store_stats import object_store_stats
-from ray_sched.wire.links import Link
 from tests.support.cluster import RunningCluster, echo_node, wait_until
+from tests.support.held_pushes import HeldPushes
 
 pytestmark = pytest.mark.cluster
 
@@ -28,30 +27,6 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClust
     rules = DispatchRules(max_waiting_jobs=11_000)
     with RunningCluster(nodes, tmp_path_factory.mktemp("data"), dispatch=rules) as cluster:
         yield cluster
-
-
-class HeldPushes:
-    """A directory whose pushes wait, with their object in the store, until they are let go."""
-
-    def __init__(self, namespace: str) -> None:
-        self._directory = RayDirectory(namespace)
-        self.let_go = asyncio.Event()
-        self.n_held = 0
-
-    def link(self, actor: str) -> Link:
-        return HeldLink(self._directory.link(actor), self)
-
-
-class HeldLink:
-    def __init__(self, link: Link, pushes: HeldPushes) -> None:
-        self._link = link
-        self._pushes = pushes
-
-    async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
-        if method == "push":
-            self._pushes.n_held += 1
-            await self._pushes.let_go.wait()
-        return await self._link.call(method, *args, timeout_s=timeout_s)
 
 
 async def until(is_so: Callable[[], bool], timeout_s: float) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ray_sched.core.messages import LeaseReceipt, Load, NodeView, PoolMembers, PoolOffer
+from ray_sched.core.messages import LeaseReceipt, Load, NodeView, PoolMembers, PoolOffer, PoolSpent
 from ray_sched.core.pool import PoolBrain
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import PoolRules
@@ -72,8 +72,15 @@ def test_an_old_word_of_the_registry_changes_nothing() -> None:
     assert pool.hear_members(some_members(a_view(), number=1, epoch=2)) is not None, "the Registry was restarted"
 
 
-def test_offers_are_numbered_and_a_receipt_is_remembered() -> None:
+def test_what_is_spent_is_told_with_the_word_that_the_dispatcher_knew_then() -> None:
     pool = PoolBrain("p", 9, PoolRules())
-    pool.hear_receipt(LeaseReceipt(spent={"node-a": 2}))
-    assert pool.spent == {"node-a": 2}
-    assert [pool.offer(ENGLISH).number for _ in range(3)] == [1, 2, 3]
+    first, second, third = [pool.hear_members(some_members(a_view(), number=number)) for number in (1, 2, 3)]
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    pool.hear_receipt(second, LeaseReceipt(spent={"node-a": 2}))
+    assert pool.spent == PoolSpent(epoch=1, number=2, spent={"node-a": 2})
+    pool.hear_receipt(first, LeaseReceipt(spent={"node-a": 1}))
+    assert pool.spent.number == 2, "an old answer changes nothing"
+    pool.hear_receipt(third, LeaseReceipt(spent={}))
+    assert pool.spent == PoolSpent(epoch=1, number=3, spent={})

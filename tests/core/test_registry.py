@@ -18,7 +18,7 @@ from ray_sched.core.effects import (
     TellPool,
     WatchAgent,
 )
-from ray_sched.core.messages import BeatReply, Heartbeat, PoolMembers
+from ray_sched.core.messages import BeatReply, Heartbeat, PoolMembers, PoolSpent
 from ray_sched.core.node import NodeRecord, NodeStatus
 from ray_sched.core.ports import SaveNode
 from ray_sched.core.registry import BadLabelError, RayNode, RegistryBrain, declare
@@ -45,6 +45,8 @@ class Hall:
         self.brain = RegistryBrain(7, rules or NodeRules(), pool_rules or PoolRules())
         self.now_ms = 1_000_000
         self.listed: list[RayNode] = []
+        self.spent: dict[str, int] = {}
+        """Slots with a job on them, as the Dispatcher says."""
 
     def look(self, *ray_nodes: RayNode) -> list[RegistryEffect]:
         """Ray lists these nodes."""
@@ -71,8 +73,16 @@ class Hall:
             for beat in beats:
                 effects += self.brain.hear_beat(beat, self.now_ms)[1]
             effects += self.brain.see_ray_nodes(self.listed, self.now_ms)
-            effects += self.brain.tick(self.now_ms)
+            told = self.brain.tick(self.now_ms)
+            for tell in of(told, TellPool):
+                self.answer(tell.members)
+            effects += told
         return effects
+
+    def answer(self, word: PoolMembers) -> None:
+        """A pool has this word passed on to the Dispatcher, and says what is spent."""
+        spent = {view.node: self.spent.get(view.node, 0) for view in word.nodes}
+        self.brain.hear_spent(PoolSpent(epoch=word.epoch, number=word.number, spent=spent))
 
     def status(self, name: str = "node-a") -> NodeStatus:
         return self.brain.nodes[name].status
@@ -379,6 +389,32 @@ def test_a_job_pushed_just_before_the_drain_is_not_cut_off() -> None:
     assert hall.status() is NodeStatus.DRAINING
 
 
+def test_a_job_still_on_its_way_to_a_draining_node_is_not_cut_off() -> None:
+    hall = Hall()
+    before = members(hall.join())
+    hall.brain.drain("node-a", None, hall.now_ms)
+    hall.spent = {"node-a": 1}
+    hall.wait(2_000, a_beat())
+    assert hall.status() is NodeStatus.DRAINING
+    hall.spent = {}
+    hall.answer(before)
+    hall.beat(a_beat())
+    hall.brain.tick(hall.now_ms)
+    assert hall.status() is NodeStatus.DRAINING, "that was said before the Dispatcher knew of the drain"
+    hall.wait(1_000, a_beat())
+    assert hall.status() is NodeStatus.GONE
+
+
+def test_speech_that_waits_to_be_fetched_keeps_a_draining_node() -> None:
+    hall = Hall()
+    hall.join()
+    hall.brain.drain("node-a", None, hall.now_ms)
+    hall.wait(5_000, a_beat(speech_bytes=32_000))
+    assert hall.status() is NodeStatus.DRAINING
+    hall.wait(500, a_beat())
+    assert hall.status() is NodeStatus.GONE
+
+
 def test_a_node_that_never_beat_is_drained_at_once() -> None:
     hall = Hall()
     hall.look(a_ray_node())
@@ -426,6 +462,14 @@ def test_ray_s_own_drain_drains_a_node_once() -> None:
     effects = hall.look(a_ray_node(is_draining=True))
     assert only(members(effects).nodes).status == "draining"
     assert hall.look(a_ray_node(is_draining=True)) == []
+
+
+def test_ray_s_own_drain_ends_when_ray_says() -> None:
+    hall = Hall()
+    hall.join()
+    hall.look(a_ray_node(is_draining=True, drain_ends_in_ms=5_000))
+    assert of(hall.wait(4_900, a_beat(running=1)), StopAgent) == []
+    assert only(of(hall.wait(200, a_beat(running=1)), StopAgent)).agent == "agent:node-a"
 
 
 def test_no_agent_is_started_on_a_node_that_ray_drains() -> None:

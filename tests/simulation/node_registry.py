@@ -19,7 +19,7 @@ from ray_sched.core.effects import (
     TellPool,
     WatchAgent,
 )
-from ray_sched.core.messages import BeatReply, Heartbeat, PoolMembers
+from ray_sched.core.messages import BeatReply, Heartbeat, PoolMembers, PoolOffer
 from ray_sched.core.node import NodeRecord
 from ray_sched.core.pool import PoolBrain
 from ray_sched.core.registry import RegistryBrain
@@ -165,11 +165,14 @@ class Registry:
             offer = pool.hear_members(members) if pool else None
             if pool and offer:
                 self._world.net.post(
-                    lambda: self._world.dispatcher.hear(PoolOffered(offer), lambda e: receipt(pool, e))
+                    lambda: self._world.dispatcher.hear(PoolOffered(offer), lambda e: receipt(pool, offer, e))
                 )
+            if pool:
+                spent = pool.spent
+                self._world.net.post(lambda: self.brain.hear_spent(spent) if self.is_up else None)
 
-        def receipt(pool: PoolBrain, effects: list[DispatchEffect]) -> None:
+        def receipt(pool: PoolBrain, offer: PoolOffer, effects: list[DispatchEffect]) -> None:
             told = next(effect.receipt for effect in effects if isinstance(effect, AnswerPool))
-            self._world.net.post(lambda: pool.hear_receipt(told))
+            self._world.net.post(lambda: pool.hear_receipt(offer, told))
 
         self._world.net.post(arrive)

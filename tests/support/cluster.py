@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ray_sched.core.rules import PoolRules
 from ray_sched.settings import Settings, default_settings
-from ray_sched.system.local import LocalNode
+from ray_sched.system.local import LocalCluster, LocalNode
 from ray_sched.system.running import running
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class RunningCluster:
     """Start with ``with``; ``run`` runs a coroutine beside the scheduler."""
 
     def __init__(
-        self, nodes: Sequence[LocalNode], data_dir: Path, *, is_head_a_node: bool = False, **rules: Any
+        self, nodes: Sequence[LocalNode], data_dir: Path, /, *, is_head_a_node: bool = False, **rules: Any
     ) -> None:
         self.settings: Settings = default_settings(data_dir=data_dir, **({"pools": ONE_MACHINE} | rules))
         self._nodes = nodes
@@ -44,6 +44,29 @@ class RunningCluster:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine."""
         return self._runner.run(work)
+
+
+class ClusterOfOurs(RunningCluster):
+    """A running scheduler on a Ray whose machines a test starts and stops: ``ray``."""
+
+    def __init__(self, nodes: Sequence[LocalNode], data_dir: Path, /, **rules: Any) -> None:
+        super().__init__(nodes, data_dir, **rules)
+        self.ray = LocalCluster(nodes, self.settings.local.object_store_mb)
+
+    def __enter__(self) -> Self:
+        try:
+            self.address = self.ray.start()
+            self._block = running(self.settings, address=self.address)
+            return super().__enter__()
+        except BaseException:
+            self.ray.stop()
+            raise
+
+    def __exit__(self, *what: object) -> None:
+        try:
+            super().__exit__(*what)
+        finally:
+            self.ray.stop()
 
 
 def wait_until(is_so: Callable[[], bool], timeout_s: float, what: str) -> float:
