@@ -9,6 +9,8 @@ import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from ray_sched.actors.patience import STORE_RETRY_S, patiently
 from ray_sched.core.dispatch import DispatchBrain
 from ray_sched.core.effects import (
@@ -32,7 +34,7 @@ from ray_sched.core.effects import (
     Swept,
     TellClient,
 )
-from ray_sched.core.errors import Code, Refusal
+from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.job import Job
 from ray_sched.core.mailbox import Mailbox
 from ray_sched.core.messages import (
@@ -40,6 +42,7 @@ from ray_sched.core.messages import (
     AgentOrder,
     AgentOrders,
     Answer,
+    Assigned,
     Cancel,
     ClientBatch,
     ClientEvent,
@@ -49,6 +52,7 @@ from ray_sched.core.messages import (
     Poll,
     PoolOffer,
     Refused,
+    SpeechReady,
     Submit,
 )
 from ray_sched.core.ports import Change, Store, StoreDownError, StoreEmptiedError
@@ -59,6 +63,7 @@ from ray_sched.wire.clock import Clock
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.links import Directory, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
+from ray_sched.wire.seals import agent_key, is_same, ticket
 
 log = logging.getLogger(__name__)
 
@@ -107,13 +112,16 @@ class Dispatcher:
         directory: Directory,
         cleanup: CleanupRules,
         store_wait_s: float,
+        secret: bytes = b"",
     ) -> None:
+        """``secret``: the scheduler's, see ``wire.seals``."""
         self._boot = boot
         self._brain = brain
         self._store = store
         self._directory = directory
         self._cleanup = cleanup
         self._store_wait_s = store_wait_s
+        self._secret = secret
         self._clock = Clock()
         self._clients: dict[str, _Client] = {}
         self._n_boxes = 0
@@ -223,6 +231,8 @@ class Dispatcher:
     async def agent(self, raw: bytes) -> None:
         """Take an agent's reports. Returning is the acknowledgement: everything is saved."""
         batch = decode(raw, AgentBatch)
+        if not is_same(batch.key, agent_key(self._secret, batch.node, batch.incarnation)):
+            raise SchedError(Code.UNAUTHENTICATED, f"these reports are not from the agent of {batch.node!r}")
         await self._turn(AgentSpoke(batch.node, batch.incarnation, batch.messages))
 
     async def offer(self, raw: bytes) -> bytes:
@@ -313,7 +323,7 @@ class Dispatcher:
     def _perform(self, effect: DispatchEffect) -> None:
         match effect:
             case TellClient():
-                self._client(effect.client_id).put(effect.event)
+                self._client(effect.client_id).put(self._sealed(effect.event))
             case DropClient():
                 self._clients.pop(effect.client_id, None)
             case OrderAgent():
@@ -322,6 +332,16 @@ class Dispatcher:
                 log.info(effect.text)
             case Save() | AnswerClient() | AnswerPool() | ReportCleanup():
                 pass
+
+    def _sealed(self, event: ClientEvent) -> ClientEvent:
+        """With the ticket that the agent wants to see, if it sends the client there."""
+        if not isinstance(event, Assigned | SpeechReady):
+            return event
+        job = self._brain.jobs.get(event.job_id)
+        if job is None or job.attempt != event.attempt:  # what has become of it meanwhile, the client will hear
+            return event
+        key = agent_key(self._secret, job.node, job.incarnation)
+        return msgspec.structs.replace(event, ticket=ticket(key, event.job_id, event.attempt))
 
     async def _commit(self, turns: list[Sequence[Change]]) -> list[None]:
         """Commit the changes of all these turns in one round trip; repeat until the store has them."""
@@ -369,7 +389,8 @@ class Dispatcher:
         link = self._directory.link(agent)
         for incarnation in sorted({incarnation for incarnation, _ in orders}):
             mine = tuple(order for n, order in orders if n == incarnation)
-            raw = encode(AgentOrders(incarnation=incarnation, orders=mine))
+            key = agent_key(self._secret, agent.removeprefix("agent:"), incarnation)
+            raw = encode(AgentOrders(incarnation=incarnation, key=key, orders=mine))
             await link.call("order", raw, timeout_s=_ORDER_TIMEOUT_S)
         return [None] * len(orders)
 

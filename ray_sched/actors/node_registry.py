@@ -27,6 +27,7 @@ from ray_sched.wire.clock import Clock
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.links import Directory, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
+from ray_sched.wire.seals import agent_key, is_same
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +58,15 @@ class Cluster(Protocol):
 class NodeRegistry:
     """Actor ``registry``: the only writer of nodes."""
 
-    def __init__(self, brain: RegistryBrain, store: Store, directory: Directory, cluster: Cluster) -> None:
+    def __init__(
+        self, brain: RegistryBrain, store: Store, directory: Directory, cluster: Cluster, secret: bytes = b""
+    ) -> None:
+        """``secret``: the scheduler's, see ``wire.seals``."""
         self._brain = brain
         self._store = store
         self._directory = directory
         self._cluster = cluster
+        self._secret = secret
         self._clock = Clock()
         self._commits: Outbox[Sequence[Change], None] = Outbox(self._commit)
         self._pools: dict[str, Outbox[PoolMembers, None]] = {}
@@ -86,7 +91,10 @@ class NodeRegistry:
 
     async def beat(self, raw: bytes) -> bytes:
         """Take an agent's heartbeat; answer whether it is current: at once, for a store that is away kills no node."""
-        reply, effects = self._brain.hear_beat(decode(raw, Heartbeat), self._clock.now_ms())
+        beat = decode(raw, Heartbeat)
+        if not is_same(beat.key, agent_key(self._secret, beat.node, beat.incarnation)):
+            raise SchedError(Code.UNAUTHENTICATED, f"this heartbeat is not from the agent of {beat.node!r}")
+        reply, effects = self._brain.hear_beat(beat, self._clock.now_ms())
         if effects:
             self._begin(self._perform(effects))
         return encode(reply)

@@ -48,6 +48,7 @@ from ray_sched.core.messages import (
 from ray_sched.wire.codec import decode, encode, plain
 from ray_sched.wire.links import Directory, Payload, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
+from ray_sched.wire.seals import agent_key, is_same, ticket
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +108,12 @@ class NodeAgent:
         directory: Directory,
         heartbeat_ms: int,
         end_process: Callable[[], None],
+        key: bytes | None = None,
     ) -> None:
+        """``key``: of this incarnation, see ``wire.seals``; None: that of a scheduler without a secret."""
         self._node = node
         self._incarnation = incarnation
+        self._key = agent_key(b"", node, incarnation) if key is None else key
         self._host = host
         self._directory = directory
         self._heartbeat_s = heartbeat_ms / 1000
@@ -147,6 +151,8 @@ class NodeAgent:
     def _take(self, item: PushItem, payload: Payload) -> str | None:
         """Accept one job and start it; or say why not. An attempt that runs here already is accepted again."""
         key = (item.job_id, item.attempt)
+        if not is_same(item.ticket, ticket(self._key, *key)):
+            return "this push has no ticket for its job"
         if key not in self._runs:
             work = Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
             why = self._why_refused(item, work, payload)
@@ -178,6 +184,8 @@ class NodeAgent:
     async def take_speech(self, raw: bytes) -> bytes:
         """Hand out synthesised speech; it stays until the Dispatcher says that it was taken."""
         wanted = decode(raw, TakeSpeech)
+        if not is_same(wanted.ticket, ticket(self._key, wanted.job_id, wanted.attempt)):
+            raise SchedError(Code.UNAUTHENTICATED, "this is no ticket for the speech of that job")
         try:
             return self._speech[wanted.job_id, wanted.attempt]
         except KeyError:
@@ -190,6 +198,8 @@ class NodeAgent:
         orders = decode(raw, AgentOrders)
         if orders.incarnation != self._incarnation:
             return
+        if not is_same(orders.key, self._key):
+            raise SchedError(Code.UNAUTHENTICATED, "orders come from the dispatcher only")
         for order in orders.orders:
             key = (order.job_id, order.attempt)
             match order:
@@ -295,7 +305,7 @@ class NodeAgent:
         link = self._directory.link("dispatcher")
         while True:
             dated = tuple(self._dated(message) for message in messages)
-            raw = encode(AgentBatch(node=self._node, incarnation=self._incarnation, messages=dated))
+            raw = encode(AgentBatch(node=self._node, incarnation=self._incarnation, key=self._key, messages=dated))
             try:
                 await link.call("agent", raw, timeout_s=_CALL_TIMEOUT_S)
                 break
@@ -364,6 +374,7 @@ class NodeAgent:
         return Heartbeat(
             node=self._node,
             incarnation=self._incarnation,
+            key=self._key,
             is_loaded=self._is_loaded,
             is_healthy=not why,
             why=plain(why) or ("" if self._is_loaded else "loading its engine"),

@@ -86,7 +86,7 @@ class Client:
         self._connection = Connection(
             self.client_id, time.time_ns() // 1000, directory, self._hear, self._ledger_bytes, patience_s
         )
-        self._pusher = Pusher(self.client_id, directory, depot, self.ledger, self._connection.say, push_timeout_s)
+        self._pusher = Pusher(directory, depot, self.ledger, self._connection.say, push_timeout_s)
         self._jobs: dict[str, _Sent] = {}
         self._unanswered: dict[str, _Sent] = {}
         self._early: list[ClientEvent] = []
@@ -328,7 +328,7 @@ class Client:
                 assert_never(event)
 
     async def _fetch_speech(self, sent: _Sent, event: SpeechReady) -> None:
-        wanted = TakeSpeech(job_id=event.job_id, attempt=event.attempt)
+        wanted = TakeSpeech(job_id=event.job_id, attempt=event.attempt, ticket=event.ticket)
         try:
             link = self._directory.link(event.agent)
             sent.speech = await link.call("take_speech", encode(wanted), timeout_s=_SPEECH_TIMEOUT_S)

@@ -40,14 +40,12 @@ class Pusher:
 
     def __init__(
         self,
-        client_id: str,
         directory: Directory,
         depot: Depot,
         ledger: Ledger[LedgerKey],
         say: Callable[[ClientMessage], None],
         timeout_s: float,
     ) -> None:
-        self._client_id = client_id
         self._directory = directory
         self._depot = depot
         self._ledger = ledger
@@ -138,11 +136,12 @@ class Pusher:
                 services=shipment.spec.services,
                 wants_partials=shipment.spec.wants_partials,
                 n_bytes=len(audio),
+                ticket=shipment.assigned.ticket,
             )
             for shipment, audio in part
         )
         incarnation = part[0][0].assigned.incarnation
-        return encode(Push(client_id=self._client_id, incarnation=incarnation, items=items))
+        return encode(Push(incarnation=incarnation, items=items))
 
     def _fail(self, shipment: Shipment, why: str) -> None:
         assigned = shipment.assigned

@@ -15,6 +15,8 @@ from ray_sched.core.reasons import Reason
 
 Text = Annotated[str, Meta(max_length=256)]
 """Ids and names that others chose."""
+Key = Annotated[bytes, Meta(max_length=64)]
+"""Of one incarnation of an agent, see ``wire/seals.py``; empty where nobody checks it."""
 LongText = Annotated[str, Meta(max_length=100_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
@@ -174,6 +176,8 @@ class Assigned(Message, frozen=True, kw_only=True):
     incarnation: Count
     agent: Text
     """Name of the agent's actor."""
+    ticket: Text = ""
+    """Shows the agent that the attempt is this client's; the shell puts it in."""
 
 
 class PartialText(Message, frozen=True, kw_only=True):
@@ -192,6 +196,7 @@ class SpeechReady(Message, frozen=True, kw_only=True):
     agent: Text
     n_bytes: Count
     rate_hz: Count
+    ticket: Text = ""
 
 
 class AttemptNote(Struct, frozen=True, kw_only=True):
@@ -279,12 +284,13 @@ class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     services: Services
     wants_partials: bool
     n_bytes: Count
+    ticket: Text = ""
+    """As it came with Assigned."""
 
 
 class Push(Message, frozen=True, kw_only=True):
     """A client brings jobs to an agent, with one object that holds the audio of each, in the order of ``items``."""
 
-    client_id: Text
     incarnation: Count
     items: Annotated[tuple[PushItem, ...], Meta(max_length=4096)]
 
@@ -300,6 +306,8 @@ class TakeSpeech(Message, frozen=True, kw_only=True):
 
     job_id: Text
     attempt: Attempt
+    ticket: Text = ""
+    """As it came with SpeechReady."""
 
 
 # --- agent to dispatcher -------------------------------------------------------------------------------------------
@@ -371,6 +379,7 @@ class AgentBatch(Message, frozen=True, kw_only=True):
 
     node: Text
     incarnation: Count
+    key: Key = b""
     messages: Annotated[tuple[AgentMessage, ...], Meta(max_length=20_000)]
 
 
@@ -398,6 +407,8 @@ class AgentOrders(Message, frozen=True, kw_only=True):
     """Orders for one incarnation of an agent."""
 
     incarnation: Count
+    key: Key = b""
+    """The agent's own: whoever shows it is the Dispatcher."""
     orders: Annotated[tuple[AgentOrder, ...], Meta(max_length=20_000)]
 
 
@@ -418,6 +429,7 @@ class Heartbeat(Message, frozen=True, kw_only=True):
 
     node: Text
     incarnation: Count
+    key: Key = b""
     is_loaded: bool
     """The engine is loaded and can run jobs."""
     is_healthy: bool

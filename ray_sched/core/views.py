@@ -152,7 +152,7 @@ def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:
     job = brain.jobs.get(job_id)
     if job is None:
         raise SchedError(
-            Code.UNKNOWN_JOB, f"there is no job {job_id!r}; finished jobs are forgotten after the clean-up age"
+            Code.UNKNOWN_JOB, f"there is no job {job_id[:80]!r}; finished jobs are forgotten after the clean-up age"
         )
     verdicts = tuple(_verdict(brain, job, seat) for seat in brain.seats.values())
     ahead = _ahead(brain, job) if job.status is JobStatus.PENDING else None

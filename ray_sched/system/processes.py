@@ -33,6 +33,7 @@ from ray_sched.system.links import RayDirectory
 from ray_sched.system.table import AGENT, DISPATCHER, POOL, REGISTRY, Placement, make_actor
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.links import PeerUnavailableError
+from ray_sched.wire.seals import agent_key
 
 _SWEEP_MS = 100
 _STORE_MS = 1_000
@@ -52,7 +53,7 @@ class DispatcherProcess(Dispatcher):
     """Actor ``dispatcher``."""
 
     # Ray awaits a coroutine __init__ before it serves a call, and restoring has to come before every call.
-    async def __init__(self, settings: Settings, redis_url: str) -> None:  # type: ignore[misc]  # as just said
+    async def __init__(self, settings: Settings, redis_url: str, secret: bytes) -> None:  # type: ignore[misc]  # as just said
         _begin_log()
         boot = f"{Clock().now_ms():x}"
         super().__init__(
@@ -62,6 +63,7 @@ class DispatcherProcess(Dispatcher):
             directory=RayDirectory(settings.namespace),
             cleanup=settings.cleanup,
             store_wait_s=settings.store.timeout_ms / 1000,
+            secret=secret,
         )
         await self.restore()
 
@@ -70,13 +72,16 @@ class RegistryProcess(NodeRegistry):
     """Actor ``registry``."""
 
     # As the Dispatcher's: what is stored is known before the first call.
-    async def __init__(self, settings: Settings, redis_url: str, placement: Placement) -> None:  # type: ignore[misc]  # as there
+    async def __init__(  # type: ignore[misc]  # as there
+        self, settings: Settings, redis_url: str, placement: Placement, secret: bytes
+    ) -> None:
         _begin_log()
         super().__init__(
             brain=RegistryBrain(Clock().now_ms(), settings.nodes, settings.pools),
             store=_store(settings, redis_url, REGISTRY),
             directory=RayDirectory(settings.namespace),
-            cluster=RayCluster(settings, placement),
+            cluster=RayCluster(settings, placement, secret),
+            secret=secret,
         )
         await self.restore()
 
@@ -110,7 +115,7 @@ class TimerProcess(Timer):
 class AgentProcess(NodeAgent):
     """Actor ``agent:<node>``."""
 
-    def __init__(self, settings: Settings, spawn: SpawnAgent) -> None:
+    def __init__(self, settings: Settings, spawn: SpawnAgent, key: bytes) -> None:
         _begin_log()
         super().__init__(
             node=spawn.node,
@@ -120,6 +125,7 @@ class AgentProcess(NodeAgent):
             directory=RayDirectory(settings.namespace),
             heartbeat_ms=settings.nodes.heartbeat_ms,
             end_process=_end_process,
+            key=key,
         )
 
 
@@ -139,7 +145,8 @@ def _end_process() -> None:
 class RayCluster:
     """What the Registry needs of Ray."""
 
-    def __init__(self, settings: Settings, placement: Placement) -> None:
+    def __init__(self, settings: Settings, placement: Placement, secret: bytes) -> None:
+        self._secret = secret
         self._settings = settings
         self._placement = placement
 
@@ -153,7 +160,8 @@ class RayCluster:
     async def spawn_agent(self, spawn: SpawnAgent) -> None:
         """Start an agent on its node."""
         strategy = NodeAffinitySchedulingStrategy(spawn.ray_node_id, soft=False)
-        await asyncio.to_thread(self._make, AGENT, AgentProcess, spawn.agent, strategy, self._settings, spawn)
+        key = agent_key(self._secret, spawn.node, spawn.incarnation)
+        await asyncio.to_thread(self._make, AGENT, AgentProcess, spawn.agent, strategy, self._settings, spawn, key)
 
     async def open_pool(self, pool: str) -> None:
         """Start a pool's actor, if there is none."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,12 @@ class Scheduler:
         await store.close()
         placement = Placement(ray.get_runtime_context().get_node_id(), is_embedded)
         settings, namespace, strategy = self._settings, self._settings.namespace, placement.strategy()
-        make_actor(DISPATCHER, processes.DispatcherProcess, DISPATCHER, namespace, strategy, settings, redis_url)
+        secret = secrets.token_bytes(32)  # lives with the actors: Ray gives it to a restarted one again
+        args = (settings, redis_url, secret)
+        make_actor(DISPATCHER, processes.DispatcherProcess, DISPATCHER, namespace, strategy, *args)
         try:
-            args = (settings, redis_url, placement)
-            make_actor(REGISTRY, processes.RegistryProcess, REGISTRY, namespace, strategy, *args)
+            more = (settings, redis_url, placement, secret)
+            make_actor(REGISTRY, processes.RegistryProcess, REGISTRY, namespace, strategy, *more)
             await self.status()
             await self.nodes()
             make_actor(TIMER, processes.TimerProcess, TIMER, namespace, strategy, settings)

@@ -10,6 +10,7 @@ from ray_sched.core.messages import JobSpec as Spec
 from ray_sched.core.node import NodeStatus
 from ray_sched.core.ports import ForgetJob, SaveJob
 from ray_sched.wire.codec import decode, encode
+from ray_sched.wire.seals import agent_key
 from tests.support.in_process import InProcess
 
 SECOND = np.zeros(16_000, np.int16)
@@ -161,8 +162,9 @@ async def test_who_gives_up_waiting_for_a_commit_does_not_call_it_off() -> None:
             handle = client.submit(SECOND, src="en")
             report = RunFinished(job_id=await handle.accepted(), attempt=1, text="heard", run_ms=1)
             system.store.is_down = True
+            batch = AgentBatch(node="a", incarnation=1, key=agent_key(b"", "a", 1), messages=(report,))
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.02):
-                    await system.dispatcher.agent(encode(AgentBatch(node="a", incarnation=1, messages=(report,))))
+                    await system.dispatcher.agent(encode(batch))
             system.store.is_down = False
             assert (await handle).text == "heard"

@@ -20,6 +20,7 @@ from ray_sched.core.registry import RayNode, RegistryBrain
 from ray_sched.core.rules import NodeRules, PoolRules
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.links import PeerUnavailableError
+from ray_sched.wire.seals import agent_key
 from tests.support.in_process import MemoryStore, Network
 
 CAPABILITY = Capability(engine="echo", asr=("en",))
@@ -86,7 +87,12 @@ class World:
 
     async def beat(self, incarnation: int = 1) -> BeatReply:
         beat = Heartbeat(
-            node="a", incarnation=incarnation, is_loaded=True, is_healthy=True, capability=CAPABILITY, running=0
+            node="a",
+            incarnation=incarnation,
+            key=agent_key(b"", "a", incarnation),
+            is_loaded=True,
+            is_healthy=True,
+            capability=CAPABILITY,
         )
         return decode(await self.registry.beat(encode(beat)), BeatReply)
 

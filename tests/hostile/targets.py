@@ -349,7 +349,7 @@ def sample_messages() -> list[Message]:
         wire.MissingResult(session="s", first_index=0, last_index=2, why="late"),
         mail,
         wire.ClientReply(answers=(wire.Accepted(job_id="boot-1"),), mail=mail),
-        wire.Push(client_id="c", incarnation=1, items=(item,)),
+        wire.Push(incarnation=1, items=(item,)),
         wire.PushReply(refused={"boot-1": "full"}),
         wire.TakeSpeech(job_id="boot-1", attempt=1),
         wire.RunAccepted(job_id="boot-1", attempt=1, audio_ms=1_000, audio_bytes=32_000),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ray_sched.core.messages import AgentBatch, ClientBatch, JobSpec, RunFinished, Submit
 from ray_sched.core.ports import Change
 from ray_sched.wire.codec import encode
+from ray_sched.wire.seals import agent_key
 from tests.support.in_process import InProcess, MemoryStore
 
 
@@ -47,7 +48,7 @@ async def test_a_repeated_report_is_not_acknowledged_before_the_first_one_is_sav
         submitting = asyncio.create_task(system.dispatcher.client(a_batch()))
         await asyncio.sleep(0.01)
         report = RunFinished(job_id="unknown-1", attempt=1, text="x", run_ms=1)
-        raw = encode(AgentBatch(node="a", incarnation=1, messages=(report,)))
+        raw = encode(AgentBatch(node="a", incarnation=1, key=agent_key(b"", "a", 1), messages=(report,)))
         reporting = asyncio.create_task(system.dispatcher.agent(raw))
         await asyncio.sleep(0.05)
         assert not reporting.done()

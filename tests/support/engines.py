@@ -2,10 +2,12 @@
 
 import os
 import signal
+import stat
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar, Literal
 
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Samples, Work
@@ -101,3 +103,26 @@ class SlowEngine(PlainEngine):
 
     def load(self) -> None:
         time.sleep(0.2)
+
+
+class NonsenseEngine(PlainEngine):
+    """Returns what is no result, or writes into every pipe it finds: ``huge`` claims 4 GB, ``noise`` is a print."""
+
+    def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        match work.src:
+            case "huge":
+                _write_into_pipes(b"\xff\xff\xff\xff")
+            case "noise":
+                _write_into_pipes(b"Loading ...\n" + bytes(64))
+            case "number":
+                return EngineResult(text=5)  # type: ignore[arg-type]  # that is what it is for
+            case "half":
+                return EngineResult(text="half a \ud800")
+        return super().run(work, audio, emit_partial)
+
+
+def _write_into_pipes(data: bytes) -> None:
+    for handle in range(3, 256):
+        with suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(handle).st_mode):
+                os.write(handle, data)
