@@ -94,12 +94,18 @@ class Requests:
             self._board.counters.late_messages += 1
 
     def _submit(self, client_id: str, spec: JobSpec) -> Answer:
+        answer = self._answer(client_id, spec)
+        if isinstance(answer, Refused):
+            code = answer.refusal.code
+            self._board.counters.rejected[code] = self._board.counters.rejected.get(code, 0) + 1
+        return answer
+
+    def _answer(self, client_id: str, spec: JobSpec) -> Answer:
         known = self._board.jobs.get(self.by_id.get((client_id, spec.request_id), ""))
         if known:
             return self._repeat(known, spec)
         refusal = self._refusal(client_id, spec)
         if refusal:
-            self._board.counters.rejected[refusal.code] = self._board.counters.rejected.get(refusal.code, 0) + 1
             return Refused(refusal=refusal)
         session = self._delivering.enter(client_id, spec) if spec.session else None
         if spec.session and session is None:
