@@ -172,11 +172,12 @@ class Dispatcher:
             return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
         with client.being_answered():
             effects, saved = self._decide(ClientSpoke(batch.client_id, batch.messages))
-            if saved is not None:
+            answers = next(effect.answers for effect in effects if isinstance(effect, AnswerClient))
+            is_refused = len(answers) == len(batch.messages) and all(isinstance(answer, Refused) for answer in answers)
+            if saved is not None and not is_refused:  # a refusal promises nothing that could get lost
                 await asyncio.wait({saved}, timeout=self._store_wait_s)
                 if not saved.done():
                     return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
-            answers = next(effect.answers for effect in effects if isinstance(effect, AnswerClient))
             return encode(ClientReply(answers=answers, mail=self._mail(client)))
 
     async def poll(self, raw: bytes) -> bytes:

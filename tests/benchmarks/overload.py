@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import random
 import statistics
 import tempfile
@@ -43,6 +44,7 @@ _GREEDY_SESSION = 0.5
 _URGENT, _WITH_DEADLINE = 0.05, 0.1
 _DEADLINE_S = 1.0
 _PRIORITY = 5
+_NAP_S = 0.01
 _REFUSED = {Code.OVERLOADED}
 
 
@@ -89,6 +91,10 @@ class Report(Struct, frozen=True, kw_only=True):
     """Taken, but without a result, by code."""
     refusal_ms_p50: float
     refusal_ms_p99: float
+    own_lag_ms_p99: float
+    """How late this process's own event loop was, whatever it waited for: no time above is better than the machine."""
+    machine_load: float
+    """Runnable processes for each core, averaged over a minute, at the end."""
     waiting_most: int
     waiting_bound: int
     completed_by_tenant: dict[str, int]
@@ -126,19 +132,27 @@ async def run_load(cluster: RunningCluster, seconds: float, factor: float, seed:
     for client in clients.values():
         await client.__aenter__()
     samples: list[Sample] = []
-    sampling = asyncio.create_task(_sample(cluster, samples))
+    lags_ms: list[float] = []
+    sampling = [asyncio.create_task(_sample(cluster, samples)), asyncio.create_task(_measure_lag(lags_ms))]
     began = time.monotonic()
     running = await _offer(clients, offers(seed), capacity * factor, seconds)
     n_done = sum(task.done() and task.result().result.error is None for task in running)
     took_s = time.monotonic() - began
     ended = [await task for task in running]
-    sampling.cancel()
+    for task in sampling:
+        task.cancel()
     view = await cluster.scheduler.status()
     held = sum(client.ledger.bytes_in() for client in clients.values())
     for client in clients.values():
         await client.close()
     report = _report(ended, samples, took_s, capacity, n_done)
-    return structs.replace(report, slots_spent_at_end=view.spent_slots, bytes_held_at_end=held)
+    return structs.replace(
+        report,
+        slots_spent_at_end=view.spent_slots,
+        bytes_held_at_end=held,
+        own_lag_ms_p99=round(statistics.quantiles(lags_ms, n=100)[98], 2),
+        machine_load=round(os.getloadavg()[0] / (os.cpu_count() or 1), 1),
+    )
 
 
 async def _capacity(cluster: RunningCluster, seconds: float) -> float:
@@ -197,6 +211,13 @@ async def _sample(cluster: RunningCluster, samples: list[Sample]) -> None:
         await asyncio.sleep(0.5)
 
 
+async def _measure_lag(lags_ms: list[float]) -> None:
+    while True:
+        asleep_at = time.perf_counter()
+        await asyncio.sleep(_NAP_S)
+        lags_ms.append((time.perf_counter() - asleep_at - _NAP_S) * 1000)
+
+
 def _report(ended: list[Ended], samples: list[Sample], took_s: float, capacity: float, n_done: int) -> Report:
     refused = [it for it in ended if it.result.error and it.result.error.code in _REFUSED]
     done = [it for it in ended if it.result.error is None]
@@ -219,6 +240,8 @@ def _report(ended: list[Ended], samples: list[Sample], took_s: float, capacity: 
         failed=dict(failed),
         refusal_ms_p50=round(cuts[49], 2),
         refusal_ms_p99=round(cuts[98], 2),
+        own_lag_ms_p99=-1,
+        machine_load=-1,
         waiting_most=max(sample.waiting for sample in samples),
         waiting_bound=MAX_WAITING,
         completed_by_tenant=dict(sorted(Counter(it.offer.tenant for it in done).items())),

@@ -6,7 +6,7 @@ Nobody crashes, nothing leaks, no job of another is touched.
 import asyncio
 import logging
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -48,6 +48,7 @@ from ray_sched.core.messages import (
     Submit,
     TakeSpeech,
 )
+from ray_sched.core.ports import Change
 from ray_sched.core.registry import RegistryBrain
 from ray_sched.core.rules import DispatchRules, NodeRules, PoolRules
 from ray_sched.wire.codec import decode, encode
@@ -206,6 +207,29 @@ async def test_twenty_thousand_submits_in_one_batch_stay_within_the_bound() -> N
         assert {refusal.code for refusal in refused} == {Code.OVERLOADED}
         assert all(refusal.retry_after_ms > 0 for refusal in refused)
         assert len(system.brain.waiting) == len(accepted)
+
+
+async def test_a_refusal_waits_for_no_commit() -> None:
+    async with InProcess(DispatchRules(max_waiting_jobs_per_session=1)) as system:
+        stranger = Stranger(system)
+        await stranger.say(Submit(spec=a_spec("r1", session="s", src="de", tgt="de")))
+        go_on = asyncio.Event()
+        commit = system.store.commit
+
+        async def slow(changes: Sequence[Change]) -> None:
+            await go_on.wait()
+            await commit(changes)
+
+        system.store.commit = slow  # type: ignore[method-assign]  # that is what is tested
+        saving = asyncio.create_task(stranger.say(Submit(spec=a_spec("r2", src="de", tgt="de"))))
+        await asyncio.sleep(0)
+        (answer,) = (await stranger.say(Submit(spec=a_spec("r3", session="s", src="de", tgt="de")))).answers
+        assert isinstance(answer, Refused)
+        assert answer.refusal.code is Code.OVERLOADED
+        assert not saving.done()
+        go_on.set()
+        (taken,) = (await saving).answers
+        assert isinstance(taken, Accepted)
 
 
 async def test_acknowledgements_never_handed_out_and_endless_bytes_change_nothing() -> None:
