@@ -15,6 +15,7 @@ from ray_sched.cli.exits import exit_status
 from ray_sched.cli.rows import Row, SpeechFolder, rows_page
 from ray_sched.cli.wanted import demand, is_covered
 from ray_sched.core.capability import Demand
+from ray_sched.core.durations import milliseconds
 from ray_sched.core.errors import Code, SchedError
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     """
     if len(files) > 1 and (request_id or partials):
         raise typer.BadParameter("--request-id and --partials are for a single file")
+    if deadline_s is not None:
+        milliseconds(deadline_s, "a deadline")
     wanted = demand(src, to, speech=speech)
     rows = _unreadable(call, files, wanted)
     good = [file for file, row in zip(files, rows, strict=True) if row is None]

@@ -5,7 +5,6 @@ loop that entered it; ``BlockingClient`` is its twin for ordinary code.
 """
 
 import asyncio
-import math
 import os
 import secrets
 import time
@@ -22,6 +21,7 @@ from ray_sched.client.results import JobHandle, Missing, Result, refused, result
 from ray_sched.client.sources import Source
 from ray_sched.client.streams import SessionStream, windowed
 from ray_sched.core.capability import ASR, MT, TTS, Language
+from ray_sched.core.durations import milliseconds
 from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.ledger import AudioState, Ledger
 from ray_sched.core.messages import (
@@ -150,7 +150,7 @@ class Client:
             utterance_index=utterance_index,
             audio_ms=source.duration_ms,
             priority=priority,
-            deadline_ms=_deadline_ms(deadline_s),
+            deadline_ms=None if deadline_s is None else max(milliseconds(deadline_s, "a deadline"), 1),
             tenant=self._tenant,
             needs_gpu=needs_gpu,
             wants_partials=partials,
@@ -369,14 +369,6 @@ def _language(tag: str) -> str:
         return msgspec.convert(tag, Language)
     except msgspec.ValidationError:
         raise SchedError(Code.INVALID_LANGUAGE, f"{tag!r} is not a language tag; write it as en, es or pt-BR") from None
-
-
-def _deadline_ms(deadline_s: float | None) -> int | None:
-    if deadline_s is None:
-        return None
-    if not math.isfinite(deadline_s):
-        raise SchedError(Code.INVALID_MESSAGE, f"a deadline is a number of seconds, not {deadline_s}")
-    return max(round(deadline_s * 1000), 1)
 
 
 def _services(src: str, tgt: str, *, speech: bool) -> tuple[str, ...]:

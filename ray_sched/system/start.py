@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 from msgspec import Struct
 
+from ray_sched.core.durations import milliseconds
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.roster import NodeRow, PoolRow
 from ray_sched.core.views import ClusterView, Explanation, JobView
@@ -214,12 +215,12 @@ class Scheduler:
 
     async def drain_node(self, node: str, deadline_s: float | None) -> None:
         """Let a node finish and leave. Raises SchedError UNKNOWN_NODE."""
-        deadline_ms = None if deadline_s is None else round(deadline_s * 1000)
+        deadline_ms = None if deadline_s is None else milliseconds(deadline_s, "a drain's deadline")
         await self._ask("registry", "drain", node, deadline_ms)
 
     async def cleanup(self, max_age_s: float) -> dict[str, int]:
         """Forget finished jobs at least this old: ``jobs``, ``record_bytes``, ``kept``."""
-        told: dict[str, int] = await self._ask("dispatcher", "cleanup", round(max_age_s * 1000))
+        told: dict[str, int] = await self._ask("dispatcher", "cleanup", milliseconds(max_age_s, "an age"))
         return told
 
     async def _ask(self, actor: str, method: str, *args: Any) -> Any:

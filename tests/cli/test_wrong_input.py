@@ -90,6 +90,12 @@ def test_a_request_id_is_for_a_single_file(tmp_path: Path) -> None:
     assert "for a single file" in ended.err
 
 
+def test_a_deadline_without_end_is_refused_before_a_scheduler_is_asked(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "submit", "--from", "en", "--deadline-s", "inf", SPEECH / "austen-0880.wav")
+    assert ended.status == 5
+    assert "a deadline is a number of seconds" in one_sentence(ended)
+
+
 def test_a_second_up_on_the_same_data_is_refused(tmp_path: Path) -> None:
     own_note("127.0.0.1:6379", "ray_sched", "").write(tmp_path)  # this test's own process plays the first one
     ended = ray_sched(tmp_path, "up")

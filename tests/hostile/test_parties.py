@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from ray_sched.actors.pool import Pool
 from ray_sched.agent.agent import NodeAgent
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Samples, Work
 from ray_sched.client.client import Client
@@ -48,6 +49,7 @@ from ray_sched.core.messages import (
     Submit,
     TakeSpeech,
 )
+from ray_sched.core.pool import PoolBrain
 from ray_sched.core.ports import Change
 from ray_sched.core.registry import RegistryBrain
 from ray_sched.core.rules import DispatchRules, NodeRules, PoolRules
@@ -106,6 +108,7 @@ async def test_garbage_at_every_method_is_refused_and_changes_nothing() -> None:
                 system.dispatcher.poll,
                 system.dispatcher.agent,
                 system.dispatcher.offer,
+                Pool(PoolBrain("pool", 1, PoolRules()), system.network).members,
                 lambda what: agent.push(what, []),
                 agent.take_speech,
                 agent.order,
