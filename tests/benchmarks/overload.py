@@ -24,7 +24,6 @@ import psutil
 from msgspec import Struct, structs, to_builtins
 
 from ray_sched import Client
-from ray_sched.client.results import Result
 from ray_sched.core.errors import Code
 from ray_sched.core.rules import CleanupRules, DispatchRules
 from ray_sched.system.local import LocalNode
@@ -45,7 +44,6 @@ _URGENT, _WITH_DEADLINE = 0.05, 0.1
 _DEADLINE_S = 1.0
 _PRIORITY = 5
 _NAP_S = 0.01
-_REFUSED = {Code.OVERLOADED}
 
 
 class Offer(Struct, frozen=True):
@@ -58,12 +56,20 @@ class Offer(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """What became of an offer."""
+    """What became of an offer: no more than is counted, so that the client's memory is its own."""
 
     offer: Offer
-    result: Result
+    code: str
+    """Of its error; empty for a completed job."""
+    retry_after_ms: int
+    wait_ms: int
     took_ms: float
     """From submit to result or refusal."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Never taken, because others wait already."""
+        return self.code == Code.OVERLOADED
 
 
 class Sample(Struct, frozen=True, kw_only=True):
@@ -135,10 +141,11 @@ async def run_load(cluster: RunningCluster, seconds: float, factor: float, seed:
     lags_ms: list[float] = []
     sampling = [asyncio.create_task(_sample(cluster, samples)), asyncio.create_task(_measure_lag(lags_ms))]
     began = time.monotonic()
-    running = await _offer(clients, offers(seed), capacity * factor, seconds)
-    n_done = sum(task.done() and task.result().result.error is None for task in running)
+    ended: list[Ended] = []
+    running = await _offer(clients, offers(seed), capacity * factor, seconds, ended)
+    n_done = sum(not it.code for it in ended)
     took_s = time.monotonic() - began
-    ended = [await task for task in running]
+    await asyncio.gather(*running)
     for task in sampling:
         task.cancel()
     view = await cluster.scheduler.status()
@@ -173,26 +180,30 @@ async def _capacity(cluster: RunningCluster, seconds: float) -> float:
 
 
 async def _offer(
-    clients: dict[str, Client], load: Iterator[Offer], per_s: float, seconds: float
-) -> list[asyncio.Task[Ended]]:
-    """Submit at this rate whatever becomes of it; what is late for its moment goes at once."""
-    running: list[asyncio.Task[Ended]] = []
+    clients: dict[str, Client], load: Iterator[Offer], per_s: float, seconds: float, ended: list[Ended]
+) -> set[asyncio.Task[None]]:
+    """Submit at this rate whatever becomes of it; what is late for its moment goes at once. Returns what still runs."""
+    running: set[asyncio.Task[None]] = set()
     began = time.monotonic()
     for number, offer in enumerate(load):
         at_s = number / per_s
         if at_s >= seconds:
-            return running
+            break
         if (ahead_s := began + at_s - time.monotonic()) > 0:
             await asyncio.sleep(ahead_s)
-        running.append(asyncio.create_task(_submit(clients[offer.tenant], offer)))
+        task = asyncio.create_task(_submit(clients[offer.tenant], offer, ended))
+        running.add(task)
+        task.add_done_callback(running.discard)
     return running
 
 
-async def _submit(client: Client, offer: Offer) -> Ended:
+async def _submit(client: Client, offer: Offer, ended: list[Ended]) -> None:
     began = time.perf_counter()
     handle = client.submit(AUDIO, src="en", session=offer.session, priority=offer.priority, deadline_s=offer.deadline_s)
     result = await handle.result()
-    return Ended(offer, result, (time.perf_counter() - began) * 1000)
+    took_ms = (time.perf_counter() - began) * 1000
+    code, retry_after_ms = (str(result.error.code), result.error.retry_after_ms) if result.error else ("", 0)
+    ended.append(Ended(offer, code, retry_after_ms, result.wait_ms, took_ms))
 
 
 async def _sample(cluster: RunningCluster, samples: list[Sample]) -> None:
@@ -219,13 +230,11 @@ async def _measure_lag(lags_ms: list[float]) -> None:
 
 
 def _report(ended: list[Ended], samples: list[Sample], took_s: float, capacity: float, n_done: int) -> Report:
-    refused = [it for it in ended if it.result.error and it.result.error.code in _REFUSED]
-    done = [it for it in ended if it.result.error is None]
-    failed = Counter(str(it.result.error.code) for it in ended if it.result.error) - Counter(
-        {str(code): len(refused) for code in _REFUSED}
-    )
+    refused = [it for it in ended if it.is_refused]
+    done = [it for it in ended if not it.code]
+    failed = Counter(it.code for it in ended if it.code and not it.is_refused)
     urgent = [it for it in done if it.offer.priority]
-    urgent_taken = [it for it in ended if it.offer.priority and it not in refused]
+    urgent_taken = [it for it in ended if it.offer.priority and not it.is_refused]
     cuts = statistics.quantiles([it.took_ms for it in refused], n=100) if len(refused) > 1 else [0.0] * 99
     return Report(
         seconds=round(took_s, 1),
@@ -236,7 +245,7 @@ def _report(ended: list[Ended], samples: list[Sample], took_s: float, capacity: 
         goodput_per_s=round(n_done / took_s, 1),
         goodput_of_capacity=round(n_done / took_s / capacity, 3),
         refused=len(refused),
-        refused_without_retry_after=sum(not it.result.error.retry_after_ms for it in refused if it.result.error),
+        refused_without_retry_after=sum(not it.retry_after_ms for it in refused),
         failed=dict(failed),
         refusal_ms_p50=round(cuts[49], 2),
         refusal_ms_p99=round(cuts[98], 2),
@@ -247,8 +256,8 @@ def _report(ended: list[Ended], samples: list[Sample], took_s: float, capacity: 
         completed_by_tenant=dict(sorted(Counter(it.offer.tenant for it in done).items())),
         offered_by_tenant=dict(sorted(Counter(it.offer.tenant for it in ended).items())),
         completed_of_greedy_session=sum(it.offer.session == "greedy" for it in done),
-        wait_ms_p50=_median([it.result.wait_ms for it in done if not it.offer.priority]),
-        urgent_wait_ms_p50=_median([it.result.wait_ms for it in urgent]),
+        wait_ms_p50=_median([it.wait_ms for it in done if not it.offer.priority]),
+        urgent_wait_ms_p50=_median([it.wait_ms for it in urgent]),
         urgent_completed_of_taken=round(len(urgent) / max(len(urgent_taken), 1), 3),
         dispatcher_mb=_then_and_now([sample.dispatcher_mb for sample in samples]),
         client_mb=_then_and_now([sample.client_mb for sample in samples]),
