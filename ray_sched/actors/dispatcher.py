@@ -30,7 +30,10 @@ from ray_sched.core.effects import (
     PoolOffered,
     ReportCleanup,
     Save,
+    StoreCameBack,
     StoreWasEmptied,
+    StoreWentAway,
+    SubmitsTakenBack,
     Swept,
     TellClient,
 )
@@ -38,6 +41,7 @@ from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.job import Job
 from ray_sched.core.mailbox import Mailbox
 from ray_sched.core.messages import (
+    Accepted,
     AgentBatch,
     AgentOrder,
     AgentOrders,
@@ -177,8 +181,20 @@ class Dispatcher:
             if saved is not None and not is_refused:  # a refusal promises nothing that could get lost
                 await asyncio.wait({saved}, timeout=self._store_wait_s)
                 if not saved.done():
+                    self._take_back(batch, effects)
                     return encode(ClientReply(answers=self._refuse_all(batch), mail=self._mail(client)))
             return encode(ClientReply(answers=answers, mail=self._mail(client)))
+
+    def _take_back(self, batch: ClientBatch, effects: list[DispatchEffect]) -> None:
+        """A submit that is answered no has not been: its job is not run, and the same request may come again."""
+        answers = next(effect.answers for effect in effects if isinstance(effect, AnswerClient))
+        asked = [message for message in batch.messages if isinstance(message, Submit | Cancel)]
+        taken = tuple(
+            message.spec.request_id
+            for message, answer in zip(asked, answers, strict=True)
+            if isinstance(message, Submit) and isinstance(answer, Accepted) and not answer.is_duplicate
+        )
+        self._decide(SubmitsTakenBack(batch.client_id, taken))
 
     async def poll(self, raw: bytes) -> bytes:
         """Wait for a client's mail, about two seconds at most."""
@@ -355,12 +371,14 @@ class Dispatcher:
             except StoreDownError as error:
                 if not self._store_error:
                     log.error("the store does not answer, results are held: %s", error)  # noqa: TRY400  # no traceback wanted
+                    self._decide(StoreWentAway())
                 self._store_error = str(error)
                 await asyncio.sleep(STORE_RETRY_S)
                 continue
             if self._store_error:
                 log.info("the store answers again")
                 self._store_error = ""
+                self._decide(StoreCameBack())
             self._is_probing = False
             break
         return [None] * len(turns)

@@ -26,6 +26,7 @@ from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.ledger import AudioState, Ledger
 from ray_sched.core.messages import (
     Accepted,
+    Answer,
     Assigned,
     Cancel,
     ClientEvent,
@@ -48,6 +49,8 @@ _MIN_WINDOW = 4
 _MAX_WINDOW = 1_000
 _SLOTS_AHEAD = 2
 _BULK_WAIT_S = 600.0
+_AGAIN_AFTER_S = 0.5
+_AWAY = frozenset({Code.SCHEDULER_DEPENDENCY_DOWN, Code.SCHEDULER_NOT_RUNNING})
 
 
 class _Sent:
@@ -178,7 +181,7 @@ class Client:
         try:
             if wants_digest:
                 spec = sent.handle.spec = msgspec.structs.replace(spec, digest=await sent.source.digest())
-            answer = await self._connection.ask(Submit(spec=spec))
+            answer = await self._ask_to_take(sent, Submit(spec=spec))
         except SchedError as error:
             answer = Refused(refusal=_refusal(error))
         self._unanswered.pop(spec.request_id, None)
@@ -193,6 +196,15 @@ class Client:
             early, self._early = self._early, []
             for event in early:
                 self._hear(event)
+
+    async def _ask_to_take(self, sent: _Sent, submit: Submit) -> Answer:
+        """The Dispatcher's answer. A job that it had taken is not given up because it cannot be asked just now."""
+        while True:
+            answer = await self._connection.ask(submit)
+            is_away = isinstance(answer, Refused) and answer.refusal.code in _AWAY
+            if not (is_away and sent.handle.job_id) or self._connection.fatal:
+                return answer
+            await asyncio.sleep(_AGAIN_AFTER_S)
 
     def _submit_again(self) -> None:
         """The Dispatcher does not know this client any more: say again what is still waited for.

@@ -70,6 +70,9 @@ class Assigning:
         """Give free slots to waiting jobs, whose turn it is first, until slots or takers run out."""
         self._reasons.clear()
         self._company.clear()
+        if self._board.is_store_away:  # nobody could be told, and the push would be late before it began
+            self.queue_arrival()
+            return
         groups = self._board.seats.groups
         if self._arrival is not None:
             job, seat = self._arrival, groups.pick(self.question(self._arrival))
@@ -142,14 +145,18 @@ class Assigning:
             self._delivering.session(job.client_id, job.spec.session).use(seat.node, self._board.now_ms)
         self._company[job.client_id] = seat.node
         self._board.counters.assigned += 1
-        limit_ms = self._board.rules.push_timeout_ms + job.audio_ms * self._board.rules.push_ms_per_audio_s // 1000
-        self._board.due.set(("job", job.job_id, ""), self._board.now_ms + limit_ms)
+        self.await_push(job)
         self._board.touched[job.job_id] = job
         self._board.tell(job, assigned(job))
 
     def _has_others(self, job: Job) -> bool:
         """The node of the failed attempt is avoided only while another one could do the job at all."""
         return self._board.seats.groups.has_others(job.demand, job.excluded_node)
+
+    def await_push(self, job: Job) -> None:
+        """From now on its audio has the time that a push may take."""
+        limit_ms = self._board.rules.push_timeout_ms + job.audio_ms * self._board.rules.push_ms_per_audio_s // 1000
+        self._board.due.set(("job", job.job_id, ""), self._board.now_ms + limit_ms)
 
     def why_no_node(self, job: Job) -> dict[str, Reason]:
         """The reason of each node, found once a turn for all that ask the same: many may run out of time at once."""

@@ -49,6 +49,8 @@ class Board:
         self.clients: dict[str, int] = {}
         """When each client was last heard of."""
         self.due: DueQueue[DueKey] = DueQueue()
+        self.is_store_away = False
+        """Nothing can be saved, so nobody can be told."""
         self.begin_turn(0)
 
     def begin_turn(self, now_ms: int) -> None:

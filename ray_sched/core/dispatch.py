@@ -27,7 +27,10 @@ from ray_sched.core.effects import (
     PoolOffered,
     ReportCleanup,
     Save,
+    StoreCameBack,
     StoreWasEmptied,
+    StoreWentAway,
+    SubmitsTakenBack,
     Swept,
 )
 from ray_sched.core.errors import Code, Refusal
@@ -121,12 +124,8 @@ class DispatchBrain:
 
     def _decide(self, event: DispatchEvent) -> None:
         match event:
-            case ClientSpoke():
-                self._requests.see_client(event.client_id)
-                answers = [answer for m in event.messages if (answer := self._requests.hear_client(event.client_id, m))]
-                self._board.effects.append(AnswerClient(tuple(answers)))
-            case ClientPolled():
-                self._requests.see_client(event.client_id)
+            case ClientSpoke() | ClientPolled() | SubmitsTakenBack():
+                self._hear_client(event)
             case AgentSpoke():
                 for message in event.messages:
                     self._reports.hear_agent(event.node, event.incarnation, message)
@@ -138,13 +137,33 @@ class DispatchBrain:
                 self._sweep()
             case DrainBegan():
                 self._requests.is_draining = True
-            case CleanupDue() | StoreWasEmptied():
+            case CleanupDue() | StoreWasEmptied() | StoreWentAway() | StoreCameBack():
                 self._keep_store(event)
             case _:
                 assert_never(event)
 
-    def _keep_store(self, event: CleanupDue | StoreWasEmptied) -> None:
+    def _hear_client(self, event: ClientSpoke | ClientPolled | SubmitsTakenBack) -> None:
+        self._requests.see_client(event.client_id)
         match event:
+            case ClientSpoke():
+                answers = [answer for m in event.messages if (answer := self._requests.hear_client(event.client_id, m))]
+                self._board.effects.append(AnswerClient(tuple(answers)))
+            case ClientPolled():
+                pass
+            case SubmitsTakenBack():
+                self._take_back(event)
+            case _:
+                assert_never(event)
+
+    def _keep_store(self, event: CleanupDue | StoreWasEmptied | StoreWentAway | StoreCameBack) -> None:
+        match event:
+            case StoreWentAway():
+                self._board.is_store_away = True
+            case StoreCameBack():
+                self._board.is_store_away = False
+                for job in self.jobs.values():
+                    if job.status is JobStatus.ASSIGNED:  # its submitter hears of it now
+                        self._assigning.await_push(job)
             case CleanupDue():
                 self.speeds.forget_all_but(self.seats)
                 self._save_speeds(self.speeds.take_unsaved())
@@ -180,7 +199,11 @@ class DispatchBrain:
             self._attempts.stop_due(name, more)
 
     def _job_due(self, job: Job) -> None:
-        if job.status is JobStatus.PENDING:
+        if self._board.is_store_away and job.status is JobStatus.ASSIGNED:
+            self._assigning.await_push(job)  # its submitter may not have heard of it
+        elif self._board.is_store_away and job.status is JobStatus.PENDING and not job.spec.deadline_ms:
+            self._board.due.set(("job", job.job_id, ""), self._board.now_ms + self._board.rules.pending_timeout_ms)
+        elif job.status is JobStatus.PENDING:
             self._attempts.end(job, JobEvent.FAIL, self._no_node(job))
         elif job.status is JobStatus.ASSIGNED:
             waited_ms = self._board.now_ms - job.assigned_at_ms
@@ -209,14 +232,25 @@ class DispatchBrain:
         old = self.ended.pop_older(max_age_ms, self._board.now_ms)
         n_bytes = 0
         for job_id in old:
-            job = self.jobs.pop(job_id)
-            self._board.touched.pop(job_id, None)
-            n_bytes += self._record_bytes.pop(job_id, 0)
-            self._requests.by_id.pop((job.client_id, job.spec.request_id), None)
-            self._board.saves.append(Save(ForgetJob(job_id=job_id)))
+            n_bytes += self._forget(job_id)
         self.counters.cleaned += len(old)
         cleaned = Cleaned(jobs=len(old), record_bytes=n_bytes, kept=len(self.ended))
         self._board.effects.append(ReportCleanup(cleaned))
+
+    def _take_back(self, event: SubmitsTakenBack) -> None:
+        """In reverse, so that a session's next index goes back to where it was."""
+        for request_id in reversed(event.request_ids):
+            job = self._requests.take_back(event.client_id, request_id)
+            if job:
+                self._forget(job.job_id)
+
+    def _forget(self, job_id: str) -> int:
+        """Forget a job, its request id and its result. Returns the bytes of its record."""
+        job = self.jobs.pop(job_id)
+        self._board.touched.pop(job_id, None)
+        self._requests.by_id.pop((job.client_id, job.spec.request_id), None)
+        self._board.saves.append(Save(ForgetJob(job_id=job_id)))
+        return self._record_bytes.pop(job_id, 0)
 
     def _save_speeds(self, nodes: dict[str, dict[str, float]]) -> None:
         """Speeds are learned with every job and saved with every clean-up: to lose a minute of them costs nothing."""

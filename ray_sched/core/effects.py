@@ -29,6 +29,13 @@ class ClientSpoke(Struct, frozen=True):
     messages: tuple[ClientMessage, ...]
 
 
+class SubmitsTakenBack(Struct, frozen=True):
+    """These submits were answered no in the end: they could not be saved in time, and nobody heard what was decided."""
+
+    client_id: str
+    request_ids: tuple[str, ...]
+
+
 class ClientPolled(Struct, frozen=True):
     """A client is there."""
 
@@ -69,12 +76,21 @@ class DrainBegan(Struct, frozen=True):
     """The whole scheduler takes no new jobs."""
 
 
+class StoreWentAway(Struct, frozen=True):
+    """Nothing can be saved, so nothing can be told: until StoreCameBack no job is given to a node."""
+
+
+class StoreCameBack(Struct, frozen=True):
+    """What is decided is saved again."""
+
+
 class StoreWasEmptied(Struct, frozen=True):
     """The store has lost what it held, and answers: all of it has to be written again."""
 
 
 DispatchEvent = (
     ClientSpoke
+    | SubmitsTakenBack
     | ClientPolled
     | AgentSpoke
     | PoolOffered
@@ -82,6 +98,8 @@ DispatchEvent = (
     | Swept
     | CleanupDue
     | DrainBegan
+    | StoreWentAway
+    | StoreCameBack
     | StoreWasEmptied
 )
 

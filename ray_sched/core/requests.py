@@ -171,6 +171,22 @@ class Requests:
             self._attempts.end(job, JobEvent.CANCEL, Refusal(code=Code.CANCELLED, message="cancelled by its submitter"))
         return Accepted(job_id=job_id, utterance_index=job.utterance_index)
 
+    def take_back(self, client_id: str, request_id: str) -> Job | None:
+        """A job whose submit was answered no in the end leaves no trace. Returned, if there was one."""
+        job = self._board.jobs.get(self.by_id.get((client_id, request_id), ""))
+        if job is None or job.is_terminal:
+            return None
+        self._assigning.queue_arrival()
+        self._attempts.stop_attempt(job)
+        self._board.waiting.remove(job)
+        self._board.due.cancel(("job", job.job_id, ""))
+        if job.utterance_index is not None:
+            self._delivering.session(client_id, job.spec.session).take_back(job.utterance_index)
+        code = Code.SCHEDULER_DEPENDENCY_DOWN
+        self._board.counters.submitted -= 1
+        self._board.counters.rejected[code] = self._board.counters.rejected.get(code, 0) + 1
+        return job
+
     def _push_failed(self, message: PushFailed) -> Callable[[Job], None]:
         return lambda job: self._attempts.requeue(job, Code.PUSH_FAILED, message.why)
 

@@ -37,6 +37,12 @@ class Session:
         self.delivery.resume(index, ())
         self._next_index = index
 
+    def take_back(self, index: int) -> None:
+        """The job that had claimed this index has never been: another may."""
+        self.open_indexes.pop(index, None)
+        if index == self._next_index - 1:
+            self._next_index = index
+
     def resume(self, jobs: Iterable[Job]) -> None:
         """Go on where the saved jobs of this session say that it was."""
         jobs = [job for job in jobs if job.utterance_index is not None]

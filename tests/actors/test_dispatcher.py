@@ -107,7 +107,7 @@ async def test_polls_offers_and_sweeps_do_not_wait_for_a_store_that_is_away() ->
         batch = ClientBatch(client_id="c", poller=1, messages=(submit,))
         async with asyncio.timeout(10):
             reply = decode(await system.dispatcher.client(encode(batch)), ClientReply)
-            await system.say_of_node("a", NodeStatus.READY)  # it is given the job
+            await system.say_of_node("a", NodeStatus.READY)
             await system.dispatcher.tick("sweep")
             asked = Poll(client_id="c", poller=1, boot="", acked=0, is_resync=False)
             mail = decode(await system.dispatcher.poll(encode(asked)), Mail)
@@ -116,8 +116,27 @@ async def test_polls_offers_and_sweeps_do_not_wait_for_a_store_that_is_away() ->
         assert answer.refusal.code is Code.SCHEDULER_DEPENDENCY_DOWN
         assert mail.events == ()
         system.store.is_down = False
-        mail = decode(await system.dispatcher.poll(encode(asked)), Mail)
-        assert [type(event).__name__ for event in mail.events] == ["Assigned"]
+        await until_store_error(system, is_there=False)
+        again = decode(await system.dispatcher.client(encode(batch)), ClientReply)
+        assert [type(event).__name__ for event in again.mail.events] == ["Assigned"]
+
+
+async def test_a_submit_that_was_refused_because_it_could_not_be_saved_has_never_been() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client, asyncio.timeout(10):
+            system.store.is_down = True
+            refused = await client.submit(SECOND, src="en", session="s", request_id="r").result()
+            assert refused.error is not None
+            assert refused.error.code is Code.SCHEDULER_DEPENDENCY_DOWN
+            system.store.is_down = False
+            await until_store_error(system, is_there=False)
+            stream = client.session("s")
+            result = await client.submit(SECOND, src="en", session="s", request_id="r").result()
+            assert (result.status, result.utterance_index) == ("completed", 0)
+            assert await anext(stream) == result
+        assert [job.job_id for job in system.brain.jobs.values()] == [result.job_id]
+        assert sum(seat.n_spent for seat in system.brain.seats.values()) == 0
 
 
 async def test_everything_is_written_again_into_a_store_that_was_emptied() -> None:

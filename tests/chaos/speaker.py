@@ -147,7 +147,8 @@ class Speaker:
             if call_off:
                 self._begin(self._call_off(handle, request, call_off))
             result = await handle.result()
-            if result.status != "refused" or result.error is None or result.error.code not in _AGAIN:
+            is_put_off = result.status == "refused" and result.error is not None and result.error.code in _AGAIN
+            if not is_put_off or handle.job_id or result.error is None:  # taken and then refused is an outcome, too
                 break
             self.n_refused += 1
             await asyncio.sleep(max(result.error.retry_after_ms / 1000, 0.2))

@@ -66,6 +66,23 @@ async def test_while_redis_is_away_submits_are_refused_in_time_and_all_goes_on_b
             assert result.status == "completed"
 
 
+async def test_a_job_that_was_taken_outlives_a_dispatcher_that_comes_back_without_its_store() -> None:
+    async with InProcess() as system, system.client() as client, asyncio.timeout(20):
+        handle = client.submit(SECOND, src="en", deadline_s=60)
+        await handle.accepted()
+        system.replace_dispatcher("boot2")
+        system.store.is_down = True
+        await system.dispatcher.tick("store")
+        while not (await system.dispatcher.status()).store_error:  # noqa: ASYNC110  # the store tells nobody
+            await asyncio.sleep(0.002)
+        asked = system.network.calls["client"]
+        while system.network.calls["client"] == asked:  # noqa: ASYNC110  # until it has submitted again
+            await asyncio.sleep(0.002)
+        system.store.is_down = False
+        await system.add_node("a")
+        assert (await handle).status == "completed"
+
+
 async def test_nobody_is_told_what_is_not_saved() -> None:
     async with InProcess() as system:
         await system.add_node("a")
