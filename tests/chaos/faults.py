@@ -311,7 +311,7 @@ class KillActor(Fault):
 class StopRedis(Fault):
     """SIGSTOP to Redis: connections stay, nothing is answered."""
 
-    shortest_s, longest_s = 3.0, 6.0
+    shortest_s, longest_s = 3.0, 12.0
 
     async def harm(self) -> None:
         """See the class."""
