@@ -81,8 +81,8 @@ class Site:
         await self._in_thread(lambda: self._power_off(self.machines[name], is_graceful=is_graceful))
 
     def _power_on_patiently(self, machine: Machine) -> None:
-        """Ray gives up a start after 30 s, which a busy machine may need: as a supervisor would, try again."""
-        for is_last in (False, False, True):
+        """A raylet gives up when its dashboard agent is not up in 15 s, as on a busy machine: start another one."""
+        for is_last in (False, False, False, True):
             try:
                 self._power_on(machine)
             except Exception:

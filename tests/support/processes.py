@@ -1,6 +1,5 @@
 """The real processes of a local cluster, to be killed and frozen. Only descendants of this test process are seen."""
 
-import contextlib
 from contextlib import suppress
 
 import psutil
@@ -9,7 +8,7 @@ import psutil
 def raylet_of(node: str) -> psutil.Process:
     """The raylet whose labels name this node."""
     for process in psutil.Process().children():
-        with contextlib.suppress(psutil.ZombieProcess):  # of a machine that was stopped
+        with suppress(psutil.ZombieProcess):  # one that has died and was not waited for
             if process.name() == "raylet" and any(f'"{node}"' in part for part in process.cmdline()):
                 return process
     raise AssertionError(f"no raylet is called {node}")
