@@ -276,6 +276,9 @@ class Dispatcher:
             case _:
                 self._decide(Swept())
 
+    async def ping(self) -> None:
+        """Answer."""
+
     # --- people ----------------------------------------------------------------------------------------------------
 
     async def cleanup(self, max_age_ms: int) -> dict[str, int]:

@@ -135,6 +135,9 @@ class NodeRegistry:
             raise SchedError(Code.UNKNOWN_NODE, f"there is no living node {node!r}; nodes: {known}")
         await self._perform(effects)
 
+    async def ping(self) -> None:
+        """Answer."""
+
     async def nodes(self) -> list[NodeRow]:
         """Every node, as people see it."""
         now_ms = self._clock.now_ms()

@@ -114,8 +114,8 @@ class Scheduler:
         try:
             more = (settings, redis_url, placement, secret)
             make_actor(REGISTRY, processes.RegistryProcess, REGISTRY, namespace, strategy, *more)
-            await self.status()
-            await self.nodes()
+            for name in (DISPATCHER, REGISTRY):
+                await self._ask(name, "ping", within_s=_START_TIMEOUT_S)
             make_actor(TIMER, processes.TimerProcess, TIMER, namespace, strategy, settings)
         except BaseException:  # called off half-way too: no half of a scheduler stays
             await self.kill()
@@ -223,11 +223,11 @@ class Scheduler:
         told: dict[str, int] = await self._ask("dispatcher", "cleanup", milliseconds(max_age_s, "an age"))
         return told
 
-    async def _ask(self, actor: str, method: str, *args: Any) -> Any:
-        """Ask a control actor; one that is being restarted is asked again, for ``_CALL_TIMEOUT_S`` in all."""
+    async def _ask(self, actor: str, method: str, *args: Any, within_s: float = _CALL_TIMEOUT_S) -> Any:
+        """Ask a control actor; one that is being restarted is asked again, for ``within_s`` seconds in all."""
         link: Link = self.directory.link(actor)
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + _CALL_TIMEOUT_S
+        give_up_at = loop.time() + within_s
         while True:
             try:
                 return await link.call(method, *args, timeout_s=max(give_up_at - loop.time(), _POLL_S))

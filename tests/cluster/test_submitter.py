@@ -1,0 +1,59 @@
+"""A submitter's process is killed: what waits is cancelled, what runs ends, and nothing of it stays anywhere."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from ray_sched.core.errors import Code
+from ray_sched.core.rules import DispatchRules
+from ray_sched.system.store_stats import object_store_stats
+from tests.cluster.submitter import N_PUSHING, N_RUNNING, N_WAITING
+from tests.support.cluster import ClusterOfOurs, echo_node, wait_until
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfOurs]:
+    rules = DispatchRules(client_ttl_ms=3_000)
+    with ClusterOfOurs([echo_node("node-1", option_speed="10")], tmp_path_factory.mktemp("data"), dispatch=rules) as it:
+        yield it
+
+
+def test_a_killed_submitter_leaves_no_job_no_slot_and_no_byte(cluster: ClusterOfOurs) -> None:
+    before = object_store_stats()
+    own = {"RAY_SCHED_ADDRESS": cluster.address, "RAY_SCHED_DATA_DIR": str(cluster.settings.data_dir)}
+    submitter = subprocess.Popen(
+        [sys.executable, "-m", "tests.cluster.submitter"], env=os.environ | own, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert submitter.stdout is not None
+        assert submitter.stdout.readline() == "ready\n"
+        view = cluster.run(cluster.scheduler.status())
+        assert (view.waiting, view.spent_slots) == (N_WAITING, N_RUNNING + N_PUSHING)
+        assert object_store_stats().n_objects > before.n_objects
+    finally:
+        submitter.kill()
+        submitter.wait()
+        submitter.stdout.close()  # type: ignore[union-attr]  # it has one, as asserted above
+    wait_until(lambda: object_store_stats() == before, 10, "the bytes are back")
+
+    def is_over() -> bool:
+        view = cluster.run(cluster.scheduler.status())
+        return view.waiting == view.spent_slots == 0
+
+    wait_until(is_over, 20, "no job waits and no slot is spent")
+    jobs = cluster.run(cluster.scheduler.jobs((), 1_000))
+    assert Counter(str(job.status) for job in jobs) == {
+        "cancelled": N_WAITING,
+        "completed": N_RUNNING,
+        "failed": N_PUSHING,
+    }
+    told = {job.error.partition(":")[0] for job in jobs if job.error}
+    assert told == {str(Code.CLIENT_GONE)}
+    view = cluster.run(cluster.scheduler.status())
+    assert (view.free_slots, view.held_bytes, view.stored_bytes) == (view.slots, 0, 0)
