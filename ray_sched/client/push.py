@@ -52,10 +52,13 @@ class Pusher:
         self._say = say
         self._timeout_s = timeout_s
         self._outboxes: dict[str, Outbox[Shipment, None]] = {}
+        self._is_closed = False
         self._numbers = itertools.count(1)
 
     def push(self, shipment: Shipment) -> None:
         """Bring this job's audio to its agent."""
+        if self._is_closed:
+            return
         agent = shipment.assigned.agent
         if agent not in self._outboxes:
             self._outboxes[agent] = Outbox(self._ship, max_batch=_MAX_JOBS_PER_PUSH, on_lost=self._lost)
@@ -67,6 +70,7 @@ class Pusher:
 
     async def close(self) -> None:
         """Push nothing more."""
+        self._is_closed = True
         for outbox in self._outboxes.values():
             await outbox.close()
 
