@@ -1,10 +1,13 @@
 """Pictures of benchmarks, written to a file; matplotlib is needed for nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ray_sched.bench.growth import Growth
+from ray_sched.bench.memory import Sample, Way
 from ray_sched.bench.report import Result, Setting, missing_extra
+from ray_sched.bench.scale import Step
 
 _OURS, _OTHERS, _SECOND = "#c2410c", "#475569", "#94a3b8"
 
@@ -24,6 +27,43 @@ def plot_contest(path: Path, by_in_flight: Mapping[str, Mapping[str, Result]], s
     _bars(axes[2], "CPU per job, ms", {name: [one.cpu_ms_per_job] for name, one in results.items()})
     if len(by_in_flight) > 1:
         _lines(axes[3], by_in_flight)
+    _save(figure, path, setting)
+
+
+def plot_scale(path: Path, steps: Mapping[str, Sequence[Step]], setting: Setting) -> None:
+    """CPU per job by size, one picture for each thing that grows."""
+    figure, axes = _figure(len(steps), 1)
+    for axis, (name, each) in zip(axes, steps.items(), strict=True):
+        sizes = [max(step.size, 1) for step in each]
+        axis.plot(sizes, [step.cpu_us_per_job for step in each], marker="o", color=_OURS)
+        axis.set_xscale("log")
+        axis.set_xticks(sizes, [f"{step.size:,}" for step in each])
+        axis.minorticks_off()
+        axis.set_ylim(bottom=0)
+        axis.set_title(f"{name}: us of the Dispatcher's CPU per job", fontsize=10, loc="left")
+    _save(figure, path, setting)
+
+
+def plot_memory(path: Path, ways: Mapping[str, Way], growth: Growth | None, setting: Setting) -> None:
+    """What is held over time, a line for each way; and the Dispatcher's memory over many jobs."""
+    figures: dict[str, Callable[[Sample], float]] = {
+        "audio held, MB": lambda sample: sample.audio_mb,
+        "object store, MB": lambda sample: sample.store_mb,
+        "job objects": lambda sample: sample.jobs,
+        "memory of the Dispatcher, MB": lambda sample: sample.dispatcher_mb,
+    }
+    names = list(figures) if ways else []
+    figure, axes = _figure(len(names) + (growth is not None), 1)
+    for axis, title in zip(axes, names, strict=False):
+        for name, way in ways.items():
+            values = [figures[title](sample) for sample in way.samples]
+            axis.plot([sample.at_s for sample in way.samples], values, label=name)
+        axis.set_title(f"{title}, by seconds", fontsize=10, loc="left")
+        axis.legend(fontsize=8)
+    if growth:
+        axes[-1].plot([one.jobs for one in growth.samples], [one.rss_mb for one in growth.samples], color=_OURS)
+        axes[-1].set_title("memory of a Dispatcher, MB, by jobs done and forgotten", fontsize=10, loc="left")
+        axes[-1].set_ylim(bottom=0)
     _save(figure, path, setting)
 
 

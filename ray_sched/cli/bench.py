@@ -10,6 +10,7 @@ from ray_sched.cli.call import Call, verb
 from ray_sched.cli.output import add_row, table
 
 if TYPE_CHECKING:
+    from ray_sched.bench.memory import MemoryReport
     from ray_sched.bench.report import Result, Setting
 
 bench = typer.Typer(help="Measure this machine: each benchmark starts a cluster of its own.", no_args_is_help=True)
@@ -114,6 +115,91 @@ async def throughput(  # noqa: PLR0913  # one parameter per option
     return 0
 
 
+async def memory(
+    call: Call,
+    *,
+    burst: Annotated[int, typer.Option(min=1, help="Utterances of 1 to 10 s at the beginning.")] = 1_000,
+    hour_s: Annotated[
+        float, typer.Option(min=0, help="Seconds the steady hour is compressed into; 0: only the growth run.")
+    ] = 60.0,
+    per_s: Annotated[float, typer.Option(min=0.1, help="Utterances a second in the compressed hour.")] = 20.0,
+    jobs: Annotated[int, typer.Option(min=0, help="Jobs of the growth run of one Dispatcher; 0: none.")] = 100_000,
+    plot: Plot = None,
+) -> int:
+    """What is held for jobs, three ways: audio and jobs for ever, audio with the job, and as the scheduler does."""
+    from ray_sched.bench.memory import MemoryPlan, measure_memory
+    from ray_sched.bench.plot import check_plot, plot_memory
+
+    call.last_words = _LAST_WORDS
+    check_plot(plot)
+    plan = MemoryPlan(burst=burst, hour_s=hour_s, per_s=per_s, growth_jobs=jobs)
+    with call.out.steps():
+        report = await measure_memory(call.settings, plan, call.out.step)
+    if plot:
+        plot_memory(plot, report.ways, report.growth, report.setting)
+    call.out.show(report, *_memory_pages(report), *_closing(report.setting, {}))
+    return 0
+
+
+def _memory_pages(report: "MemoryReport") -> list[Any]:
+    figures = ("jobs done", "audio MB", "store MB", "job objects", "Dispatcher MB", "audio saved by ours")
+    page = table("audio is kept", *figures, title="means of the second half of the hour", right=figures)
+    for name, way in report.ways.items():
+        saved = report.audio_saved_percent.get(name)
+        add_row(
+            page,
+            name,
+            way.jobs_done,
+            f"{way.audio_mb:,.2f}",
+            f"{way.store_mb:,.2f}",
+            f"{way.jobs:,.0f}",
+            f"{way.dispatcher_mb:.1f}",
+            "" if saved is None else f"{saved:.1f} %",
+        )
+    expected = f"expected job objects: {report.expected_jobs:,.0f}, finished ones being kept for {report.keep_s:.1f} s"
+    pages: list[Any] = [page, expected] if report.ways else []
+    if report.growth:
+        grown = report.growth
+        pages.append(
+            f"one Dispatcher over {grown.jobs:,} jobs, each forgotten soon: its memory grew by {grown.grew_mb:.2f} MB,"
+            f" a job cost {grown.cpu_us_per_job:.0f} us of its CPU; a finished job is {grown.bytes_per_finished_job:,}"
+            " bytes of objects until clean-up, most of them made at "
+            + ", ".join(f"{place} ({n_bytes})" for place, n_bytes in list(grown.largest.items())[:5])
+        )
+    return pages
+
+
+async def scale(
+    call: Call,
+    *,
+    what: Annotated[str, typer.Option(help="What grows, separated by commas.")] = "nodes,pools,sessions,waiting",
+    jobs: Annotated[int, typer.Option(min=30, help="Jobs of each size.")] = 6_000,
+    plot: Plot = None,
+) -> int:
+    """What a job costs the Dispatcher as nodes, pools, sessions and waiting jobs become many."""
+    from ray_sched.bench.plot import check_plot, plot_scale
+    from ray_sched.bench.scale import SHAPES, measure_scale
+
+    names = _names(what)
+    if not names or not set(names) <= set(SHAPES):
+        raise typer.BadParameter(f"{what!r} is not a list out of {', '.join(SHAPES)}")
+    call.last_words = _LAST_WORDS
+    check_plot(plot)
+    with call.out.steps():
+        report = await measure_scale(names, jobs, call.out.step)
+    if plot:
+        plot_scale(plot, report.steps, report.setting)
+    figures = ("size", "CPU us/job", "jobs/s per core", "exponent", "offers % of a core")
+    page = table("what grows", *figures, right=figures)
+    for name, steps in report.steps.items():
+        for step in steps:
+            cells = (f"{step.cpu_us_per_job:.0f}", f"{step.jobs_per_s:,.0f}", step.exponent)
+            add_row(page, name, f"{step.size:,}", *cells, f"{step.core_percent_of_offers:.2f}")
+    steep = f"cost grows like size to the exponent; worse than a logarithm: {'; '.join(report.too_steep) or 'nothing'}"
+    call.out.show(report, page, steep, *_closing(report.setting, {}))
+    return 0
+
+
 def _results(title: str, results: "Mapping[str, Result]", *, is_ratio_fair: bool = True) -> Any:
     """A row for each contestant; ``ray_sched is`` so many times as fast, where each was as fast as it can be."""
     figures = ("jobs/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU ms/job", "peak RSS MB", "store peak MB", "ray_sched is")
@@ -159,5 +245,5 @@ def _numbers(told: str) -> tuple[int, ...]:
 
 _MOST_IN_FLIGHT = 1_000
 
-for measurement in (latency, throughput):
+for measurement in (latency, throughput, memory, scale):
     bench.command()(verb(measurement))

@@ -39,3 +39,32 @@ def test_everything_is_measured_beside_the_scheduler_on_one_cluster(tmp_path: Pa
     assert report["bulk"]["jobs"] == 200
     assert report["setting"]["command"].startswith("ray-sched bench throughput --runs 1")
     assert picture.stat().st_size > 5_000
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_audio_that_is_kept_is_seen_and_ours_holds_next_to_none(tmp_path: Path) -> None:
+    picture = tmp_path / "memory.png"
+    command = Command(f"bench memory --burst 40 --hour-s 6 --jobs 3000 --json --plot {picture}".split(), tmp_path)
+    ended = command.end(timeout_s=280)
+    assert ended.status == 0, ended.err
+    assert command.left_behind() == []
+    ways = ended.json["ways"]
+    for_ever, with_the_job, ours = ways["for ever"], ways["with the job"], ways["ray_sched"]
+    assert for_ever["jobs_done"] == with_the_job["jobs_done"] == ours["jobs_done"] == 160
+    assert for_ever["audio_mb"] > with_the_job["audio_mb"] > ours["audio_mb"]
+    assert for_ever["samples"][-1]["jobs"] == 160, "nothing was forgotten"
+    assert for_ever["store_mb"] >= for_ever["audio_mb"] * 0.9, "it is really in Ray's store"
+    assert ours["samples"][-1]["jobs"] < 160
+    assert ended.json["growth"]["jobs"] == 3_000
+    assert picture.stat().st_size > 5_000
+
+
+def test_growth_is_measured_without_a_cluster(tmp_path: Path) -> None:
+    picture = tmp_path / "scale.svg"
+    ended = ray_sched(tmp_path, "bench", "scale", "--what", "pools", "--jobs", "30", "--json", "--plot", picture)
+    assert ended.status == 0, ended.err
+    assert [step["size"] for step in ended.json["steps"]["pools"]] == [1, 5, 20, 50]
+    assert picture.stat().st_size > 5_000
+    refused = ray_sched(tmp_path, "bench", "scale", "--what", "moons")
+    assert refused.status == 2
