@@ -141,10 +141,10 @@ class Plain:
 
 
 async def measure_memory(settings: Settings, plan: MemoryPlan, say: Say) -> MemoryReport:
-    """The three ways, then the growth over many jobs, as far as the plan asks for them."""
+    """The growth over many jobs while this process is small, then the three ways; as far as the plan asks for them."""
     setting = this_setting()
-    ways = {name: await _measure_way(settings, plan, name, say) for name in WAYS} if plan.hour_s else {}
     growth = await measure_growth(plan.growth_jobs, say) if plan.growth_jobs else None
+    ways = {name: await _measure_way(settings, plan, name, say) for name in WAYS} if plan.hour_s else {}
     keep, every = keep_s(settings, plan), clean_every_s(settings, plan)
     return MemoryReport(
         setting=setting,

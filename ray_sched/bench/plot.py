@@ -63,7 +63,7 @@ def plot_memory(path: Path, ways: Mapping[str, Way], growth: Growth | None, sett
     if growth:
         axes[-1].plot([one.jobs for one in growth.samples], [one.rss_mb for one in growth.samples], color=_OURS)
         axes[-1].set_title("memory of a Dispatcher, MB, by jobs done and forgotten", fontsize=10, loc="left")
-        axes[-1].set_ylim(bottom=0)
+        axes[-1].set_ylim(0, 1.3 * max(one.rss_mb for one in growth.samples))
     _save(figure, path, setting)
 
 
