@@ -36,6 +36,7 @@ from ray_sched.core.ports import Store
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, SelectionRules
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.links import Link, PeerGoneError
+from ray_sched.wire.seals import agent_key
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ _RENEW_AFTER_S = 2.0
 _DEADLINE_MS = 3_600_000
 _AUDIO_MS = 5_000
 _TEXT = "echo of 80000 samples"
+_SECRET = b"of a benchmark"
 _MANY = 10_000_000
 
 
@@ -102,6 +104,7 @@ class SimulatedCluster:
             directory=NoDirectory(),
             cleanup=CleanupRules(),
             store_wait_s=60.0,
+            secret=_SECRET,
         )
         self.per_job = CpuMeter()
         """What grows with jobs: submits, polls and reports."""
@@ -199,9 +202,10 @@ class SimulatedCluster:
         running, self._running = self._running, defaultdict(list)
         for node, attempts in running.items():
             n_jobs = self._shape.jobs_per_report or len(attempts)
+            key = agent_key(_SECRET, node, 1)
             for first in range(0, len(attempts), n_jobs):
                 messages = tuple(said for one in attempts[first : first + n_jobs] for said in _reports(one))
-                batch = encode(AgentBatch(node=node, incarnation=1, messages=messages))
+                batch = encode(AgentBatch(node=node, incarnation=1, key=key, messages=messages))
                 await self.per_job.count(self.dispatcher.agent(batch))
 
     async def _poll(self) -> None:

@@ -59,7 +59,6 @@ class ServeRival:
         app = serve.deployment(
             num_replicas=len(self._places),
             max_ongoing_requests=_MAX_ONGOING,
-            ray_actor_options={"num_cpus": 0},
             logging_config={"enable_access_log": False},
             **self._placed(),
         )(self.deployment)
@@ -68,9 +67,10 @@ class ServeRival:
         self._handle = handle.options(**self.options) if self.options else handle
 
     def _placed(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"num_cpus": 0}
         if len(set(self._places)) == len(self._places):
-            return {"max_replicas_per_node": 1}
-        return {}
+            return {"ray_actor_options": options, "max_replicas_per_node": 1}
+        return {"ray_actor_options": options | {"label_selector": {"ray.io/node-id": self._places[0]}}}
 
     async def _echo(self, audio: Samples) -> str:
         text: str = await self._handle.remote(audio)
