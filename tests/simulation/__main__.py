@@ -1,4 +1,4 @@
-"""``python -m tests.simulation --seeds N [--start S] [--plant fence|lease|ack|overtake] [--json]``: many worlds."""
+"""``python -m tests.simulation --seeds N [--start S] [--plant fence|lease|ack|...] [--json]``: many worlds."""
 
 import argparse
 import json

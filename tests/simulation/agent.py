@@ -26,7 +26,7 @@ from ray_sched.core.messages import (
     RunRefused,
     RunStopped,
 )
-from tests.simulation.network import Reply
+from tests.simulation.network import AnswerT, Reply
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 Key = tuple[str, int]
 """Job id and attempt."""
 SPEECH_TTL_MS = 30_000
+POISON = "poison"
+"""The name of jobs that kill the agent they run on."""
 _BYTES_PER_MS = 32
 
 
@@ -49,6 +51,10 @@ class Agent:
         self.is_alive = True
         self.is_frozen = False
         self.is_cut_off = False
+        self.is_deaf = False
+        """Nothing reaches it: its network is cut in this direction."""
+        self.is_mute = False
+        """Nothing it says reaches anybody."""
         self.is_draining = False
         self.running: dict[Key, JobSpec] = {}
         self.ledger: Ledger[Key] = Ledger()
@@ -64,7 +70,8 @@ class Agent:
 
     def push(self, job_id: str, attempt: int, spec: JobSpec, incarnation: int, reply: Reply[str]) -> None:
         """A client brings audio. Empty: it is here."""
-        self._awake(lambda: reply(self._take((job_id, attempt), spec, incarnation)))
+        if not self.is_deaf:
+            self._awake(lambda: self._answer(reply, self._take((job_id, attempt), spec, incarnation)))
 
     def _take(self, key: Key, spec: JobSpec, incarnation: int) -> str:
         if incarnation != self.incarnation:
@@ -97,13 +104,23 @@ class Agent:
         self.running[key] = spec
         self.world.note(key[0], f"{self.node}.{self.incarnation} runs attempt {key[1]}")
         self.ledger.open(key, AudioState.RUNNING, spec.audio_ms * _BYTES_PER_MS)
-        if not (self.world.is_wild and self.world.rng.random() < 0.05):  # else it hangs until it is stopped
+        if spec.name == POISON:
+            self.world.net.after(self.world.rng.randint(1, 500), lambda: self._awake(lambda: self._die_of(key)))
+        elif not (self.world.is_wild and self.world.rng.random() < 0.05):  # else it hangs until it is stopped
             run_ms = max(1, int(spec.audio_ms * self.world.rng.uniform(0.2, 1.2)))
             self.world.net.after(run_ms, lambda: self._awake(lambda: self._end(key)))
 
+    def _die_of(self, key: Key) -> None:
+        """What a poison job does."""
+        if key in self.running:
+            self.world.note(key[0], f"{self.node}.{self.incarnation} dies of it")
+            self.world.n_killed[key[0]] = self.world.n_killed.get(key[0], 0) + 1
+            self.world.end_agent(self)
+
     def obey(self, incarnation: int, order: AgentOrder) -> None:
         """The Dispatcher's order."""
-        self._awake(lambda: self._obey(incarnation, order))
+        if not self.is_deaf:
+            self._awake(lambda: self._obey(incarnation, order))
 
     def _obey(self, incarnation: int, order: AgentOrder) -> None:
         """A stop is always confirmed, and a push that comes after it is refused."""
@@ -120,7 +137,12 @@ class Agent:
 
     def take_speech(self, key: Key, reply: Reply[bool]) -> None:
         """A client fetches speech."""
-        self._awake(lambda: reply(self.ledger.state(key) is AudioState.SPOKEN))
+        if not self.is_deaf:
+            self._awake(lambda: self._answer(reply, self.ledger.state(key) is AudioState.SPOKEN))
+
+    def _answer(self, reply: Reply[AnswerT], answer: AnswerT) -> None:
+        if not self.is_mute:
+            reply(answer)
 
     def drop_speech(self, key: Key) -> None:
         """Nobody fetches it any more, or nobody came for too long."""
@@ -141,13 +163,22 @@ class Agent:
         for what in missed:
             self._awake(what)
 
+    def cut(self, duration_ms: int, *, is_deaf: bool, is_mute: bool) -> None:
+        """The network is cut in one or both directions; it goes on, and does not know."""
+        self.is_deaf, self.is_mute = is_deaf, is_mute
+        self.world.net.after(duration_ms, self.mend)
+
+    def mend(self) -> None:
+        """The network is there again."""
+        self.is_deaf = self.is_mute = False
+
     def die(self) -> None:
         """The process is gone, with all that was in it; those who watch notice soon, or only by its silence."""
         self.is_alive = False
         self.running.clear()
         self.ledger = Ledger()
         for notice in self.watchers:
-            if self.world.rng.random() < 0.5:
+            if not self.world.is_wild or self.world.rng.random() < 0.5:
                 self.world.net.after(self.world.rng.randint(10, 1_000), notice)
 
     def _awake(self, what: Callable[[], None]) -> None:
@@ -167,7 +198,8 @@ class Agent:
         die = self.world.rng.random()
         if self.world.is_wild and die < 0.08:
             self.ledger.move(key, AudioState.RELEASED)
-            code = Code.ENGINE_FAILED if die < 0.05 else Code.MODEL_NOT_AVAILABLE
+            code = Code.ENGINE_CRASHED if die < 0.01 else Code.ENGINE_FAILED
+            code = code if die < 0.05 else Code.MODEL_NOT_AVAILABLE
             self.report(RunFailed(job_id=key[0], attempt=key[1], code=code, why="it broke", service=spec.services[-1]))
             return
         speech_bytes = 640 if "tts" in spec.services else 0
@@ -203,9 +235,13 @@ class Agent:
         self._is_sending = True
 
         def ask(reply: Reply[list[DispatchEffect]]) -> None:
-            self.world.dispatcher.hear(batch, reply)
+            if not self.is_mute:
+                self.world.dispatcher.hear(batch, reply)
 
         def heard(_: list[DispatchEffect]) -> None:
+            if self.is_deaf:
+                self.world.net.after(1_000, lambda: self._awake(failed))
+                return
             del self._outbox[: len(batch.messages)]
             failed()
 
@@ -230,11 +266,14 @@ class Agent:
             capability=msgspec.json.decode(self.declared, type=Capability),
             running=len(self.running),
         )
-        self.world.net.post(lambda: self.world.registry.hear_beat(beat, self._hear_registry))
+        if not self.is_mute:
+            self.world.net.post(lambda: self.world.registry.hear_beat(beat, self._hear_registry))
         self.world.net.after(500, lambda: self._awake(self._beat))
 
     def _hear_registry(self, answer: BeatReply) -> None:
         def arrive() -> None:
+            if self.is_deaf:
+                return
             self.is_draining = answer.is_draining
             if not answer.is_current:
                 self.world.end_agent(self)

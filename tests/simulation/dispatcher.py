@@ -20,11 +20,13 @@ from ray_sched.core.effects import (
     DropClient,
     OrderAgent,
     Save,
+    StoreWasEmptied,
+    Swept,
     TellClient,
 )
 from ray_sched.core.job import from_record
 from ray_sched.core.mailbox import Mailbox
-from ray_sched.core.messages import Accepted, Answer, ClientMessage, Delivered, Mail
+from ray_sched.core.messages import Accepted, Answer, Assigned, ClientMessage, Delivered, Mail
 from ray_sched.core.ports import Change, ForgetJob, ForgetNode, SaveJob, SaveNode, SaveSpeeds
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 from tests.simulation.network import Reply
@@ -32,7 +34,7 @@ from tests.simulation.network import Reply
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-RULES = DispatchRules(run_timeout_ms=3_000, run_timeout_factor=2.0)
+RULES = DispatchRules(run_timeout_ms=3_000, run_timeout_factor=2.0, max_waiting_jobs=100)
 Effects = list[DispatchEffect]
 
 
@@ -45,6 +47,16 @@ class Disk:
         self.speeds: dict[str, dict[str, float]] = {}
         self.ever: set[str] = set()
         """Job ids that were ever on it."""
+        self.is_away_until_ms = 0
+        self.is_emptied_for: set[str] = set()
+        """Who has not written again yet what it had here."""
+
+    def empty(self) -> None:
+        """It was started again with nothing on it; both who write notice at their next tick."""
+        self.jobs.clear()
+        self.nodes.clear()
+        self.speeds.clear()
+        self.is_emptied_for = {"dispatcher", "registry"}
 
     def commit(self, changes: Sequence[Change]) -> None:
         """All of it, in order."""
@@ -112,7 +124,10 @@ class Dispatcher:
     # --- its lives
 
     def start(self) -> None:
-        """Begin, with what is on the disk."""
+        """Begin, with what is on the disk, as soon as it is there."""
+        if self._world.net.now_ms < self.disk.is_away_until_ms:
+            self._world.net.after(self.disk.is_away_until_ms - self._world.net.now_ms, self.start)
+            return
         self.n_lives += 1
         self._boot = f"{self._world.net.now_ms:x}"
         self.brain = DispatchBrain(self._boot, RULES, DeliveryRules(), SelectionRules())
@@ -130,9 +145,9 @@ class Dispatcher:
 
     def crash(self) -> None:
         """The process is gone. A commit on its way has reached the disk, or it has not; nothing is told of it."""
-        if not self.is_up:
+        if not self.is_up or "dispatcher" in self.disk.is_emptied_for:  # both at once are not promised
             return
-        if self._committing and self._rng.random() < 0.5:
+        if self._committing and self._world.net.now_ms >= self.disk.is_away_until_ms and self._rng.random() < 0.5:
             self.disk.commit([change for turn in self._committing for change in turn.changes])
         self.is_up = False
         self.n_lives += 1
@@ -150,6 +165,12 @@ class Dispatcher:
         self._crash_in = 0
 
     # --- turns
+
+    def tick(self) -> None:
+        """Time has passed; a store that was emptied is noticed."""
+        if self.is_up and "dispatcher" in self.disk.is_emptied_for:
+            self.hear(StoreWasEmptied(), lambda _effects: self.disk.is_emptied_for.discard("dispatcher"))
+        self.hear(Swept())
 
     def hear(self, event: DispatchEvent, reply: Reply[Effects] = lambda _effects: None) -> None:
         """Decide, save, tell, reply. Nothing at all if it is down."""
@@ -174,7 +195,7 @@ class Dispatcher:
     def _commit(self) -> None:
         life = self.n_lives
         self._committing, self._turns = self._turns, []
-        if self._crash_in and any(turn.changes for turn in self._committing):
+        if self._crash_in and not self.disk.is_emptied_for and any(turn.changes for turn in self._committing):
             self._crash_in -= 1
             if not self._crash_in:
                 if self._crash_after_save:
@@ -208,10 +229,7 @@ class Dispatcher:
         for effect in effects:
             match effect:
                 case TellClient():
-                    if isinstance(effect.event, Delivered):
-                        self._nothing_is_told_before_it_is_saved(effect.event)
-                    self._world.note(getattr(effect.event, "job_id", ""), f"{effect.client_id} is told {effect.event}")
-                    self._box(effect.client_id).mailbox.put(effect.event)
+                    self._tell_client(effect)
                 case DropClient():
                     self.boxes.pop(effect.client_id, None)
                 case OrderAgent():
@@ -225,6 +243,16 @@ class Dispatcher:
                 case _:
                     pass
 
+    def _tell_client(self, effect: TellClient) -> None:
+        event = effect.event
+        if isinstance(event, Delivered):
+            self._nothing_is_told_before_it_is_saved(event)
+        elif isinstance(event, Assigned):
+            self._world.count_served(event.job_id)
+        if self._world.is_traced:
+            self._world.note(getattr(event, "job_id", ""), f"{effect.client_id} is told {event}")
+        self._box(effect.client_id).mailbox.put(event)
+
     def _nothing_is_told_before_it_is_saved(self, event: Delivered) -> None:
         record = self.disk.jobs.get(event.job_id)
         saved = from_record(record).outcome if record else None
@@ -235,6 +263,11 @@ class Dispatcher:
     def cleanup(self) -> None:
         """Forget all finished jobs."""
         self.hear(CleanupDue(0))
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything that was decided is on the disk."""
+        return self.is_up and not self._turns and not self._committing and not self.disk.is_emptied_for
 
     # --- clients
 

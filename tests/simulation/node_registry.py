@@ -45,7 +45,11 @@ class Registry:
     # --- its lives
 
     def start(self) -> None:
-        """Begin, with what is on the disk."""
+        """Begin, with what is on the disk, as soon as it is there."""
+        disk = self._world.dispatcher.disk
+        if self._world.net.now_ms < disk.is_away_until_ms:
+            self._world.net.after(disk.is_away_until_ms - self._world.net.now_ms, self.start)
+            return
         self.n_lives += 1
         self.brain = RegistryBrain(self._world.net.now_ms, NodeRules(), PoolRules())
         self.is_up = True
@@ -56,7 +60,7 @@ class Registry:
 
     def crash(self) -> None:
         """The process is gone, with what it had decided and not done."""
-        if self.is_up:
+        if self.is_up and "registry" not in self._world.dispatcher.disk.is_emptied_for:  # both at once are not promised
             self.is_up = False
             self.n_lives += 1
             self._world.note("", "registry crashes")
@@ -81,8 +85,12 @@ class Registry:
 
     def tick(self) -> None:
         """Time has passed."""
-        if self.is_up:
-            self._perform(self.brain.tick(self._world.net.now_ms))
+        if not self.is_up:
+            return
+        emptied_for = self._world.dispatcher.disk.is_emptied_for
+        if "registry" in emptied_for:
+            self._perform(self.brain.store_was_emptied(), lambda: emptied_for.discard("registry"))
+        self._perform(self.brain.tick(self._world.net.now_ms))
 
     def drain(self, name: str) -> None:
         """Somebody drains a node."""

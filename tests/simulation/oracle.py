@@ -3,9 +3,12 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ray_sched.core.errors import Code
+from ray_sched.core.fairness import QUANTUM_MS
 from ray_sched.core.job import Job, JobStatus, from_record
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.node import NodeStatus
+from tests.simulation.agent import POISON
 
 if TYPE_CHECKING:
     from tests.simulation.agent import Agent
@@ -19,6 +22,7 @@ def check(world: "World") -> None:
     never_two_live_attempts(world)
     never_oversold(world)
     ledger_adds_up(world)
+    disk_is_bounded(world)
 
 
 def _alive(world: "World") -> "list[Agent]":
@@ -60,6 +64,36 @@ def ledger_adds_up(world: "World") -> None:
         world.expect(agent.ledger.bytes_in(AudioState.RUNNING) == running_bytes, f"{agent.node}: bytes are lost")
 
 
+def disk_is_bounded(world: "World") -> None:
+    """Whenever nothing is on its way there, the disk holds what the brain knows, and nothing else."""
+    dispatcher = world.dispatcher
+    if dispatcher.is_quiet:
+        differ = dispatcher.disk.jobs.keys() ^ dispatcher.brain.jobs.keys()
+        world.expect(not differ, f"disk and brain differ: {sorted(differ)}")
+        world.expect(len(dispatcher.disk.nodes) <= world.n_names, "nodes pile up on the disk")
+
+
+def both_have_the_same(world: "World", one: str, other: str) -> None:
+    """Of what is assigned while both wait, both get the same, give or take a quantum and what is on its way."""
+    served = [world.served_ms.get(tenant, 0) for tenant in (one, other)]
+    slots = sum(seat.total_slots for seat in world.dispatcher.brain.seats.values())
+    most = QUANTUM_MS + (slots + 2) * 2_000
+    world.expect(abs(served[0] - served[1]) <= most, f"{one} and {other} were given {served} ms of audio")
+
+
+def poison_is_found(world: "World", n_most: int) -> None:
+    """Poison is failed after two agents, or one more if it never ran alone; nobody else is failed for it."""
+    for job in world.dispatcher.brain.jobs.values():
+        error = job.outcome.error if job.outcome else None
+        code = error.code if error else None
+        world.expect(
+            (code is Code.POISON_JOB) == (job.spec.name == POISON), f"{job.spec.name!r} ended {error}", job.job_id
+        )
+        killed = world.n_killed.get(job.job_id, 0)
+        world.expect(killed <= n_most, f"it killed {killed} agents", job.job_id)
+        world.expect(killed in {0, 2, 3}, f"it was failed after {killed} agents", job.job_id)
+
+
 def check_the_end(world: "World") -> None:
     """Everybody has one outcome, every slot is free, nothing waits, no byte is left, all can be forgotten."""
     every_job_has_one_outcome(world)
@@ -81,6 +115,10 @@ def every_job_has_one_outcome(world: "World") -> None:
             if client.is_dead:
                 continue
             world.expect(want.is_over, f"{want.spec.request_id} has no result", want.job_id)
+            if want.spec.name == POISON and want.delivered:
+                status = want.delivered.outcome.status
+                world.expect(not status.startswith("completed"), f"poison is {status}", want.job_id)
+                world.expect(world.n_killed.get(want.job_id, 0) <= 4, "it killed more agents than it may", want.job_id)
             record = saved.get(want.job_id)
             if record is not None and want.delivered:
                 is_same = record.outcome == want.delivered.outcome

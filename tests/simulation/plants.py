@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from ray_sched.core import reports
+from ray_sched.core import poison, reports
+from ray_sched.core.fairness import Shares
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.selection import AttemptKey, Seat
 from tests.simulation.dispatcher import Dispatcher
@@ -40,7 +41,35 @@ def _overtake(patch: Patch) -> None:
     patch(Dispatcher, "waits_its_turn", False)
 
 
-PLANTS: dict[str, Callable[[Patch], None]] = {"fence": _fence, "lease": _lease, "ack": _ack, "overtake": _overtake}
+def _unfair(patch: Patch) -> None:
+    """What tenants have had is not counted."""
+
+    def charge(shares: Shares[tuple[str, ...]], key: tuple[str, ...], audio_ms: int, *, is_served: bool) -> None:
+        del shares, key, audio_ms, is_served
+
+    patch(Shares, "charge", charge)
+
+
+def _blame(patch: Patch) -> None:
+    """Whoever ran beside it when an agent died is blamed as if it had been alone."""
+    agent_died = poison.agent_died
+
+    def blame_all(job: Job, *, was_alone: bool) -> None:
+        del was_alone
+        agent_died(job, was_alone=True)
+        job.runs_alone = False
+
+    patch(poison, "agent_died", blame_all)
+
+
+PLANTS: dict[str, Callable[[Patch], None]] = {
+    "fence": _fence,
+    "lease": _lease,
+    "ack": _ack,
+    "overtake": _overtake,
+    "unfair": _unfair,
+    "blame": _blame,
+}
 
 
 def plant(name: str, patch: Patch = setattr) -> None:

@@ -1,4 +1,4 @@
-"""What the simulation found in the brains, each as short as it can be told. The seeds are in ``test_simulation``."""
+"""What the simulation found in the brains, each as short as it can be told, and by seed."""
 
 from ray_sched.core.agent_book import AgentBook
 from ray_sched.core.capability import Capability
