@@ -137,6 +137,7 @@ class Assigning:
             seat.keep_empty_for(job.job_id)
         job.move(JobEvent.ASSIGN)
         job.node, job.incarnation, job.agent = seat.node, seat.incarnation, seat.agent
+        self._board.put_on_node(job)
         job.assigned_at_ms = self._board.now_ms
         job.tell(self._board.now_ms, f"assigned to {seat.node}")
         seat.spend((job.job_id, job.attempt), self._board.expected_ms(job))

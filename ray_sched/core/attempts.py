@@ -44,7 +44,7 @@ class Attempts:
         job = self._board.jobs.get(attempt[0])
         stopped = Fenced(attempt[1], node, incarnation)
         if job and stopped in job.fenced:
-            job.fenced = [fenced for fenced in job.fenced if fenced != stopped]
+            self._board.unfence(job, stopped)
             self._board.touched[job.job_id] = job
 
     def stop_attempt(self, job: Job) -> None:
@@ -56,9 +56,9 @@ class Attempts:
             return
         seat = self._board.seats.by_node.get(job.node)
         if seat is None:  # not offered yet, or not any more: if it ever is, the attempt is stopped then
-            job.fenced.append(Fenced(job.attempt, job.node, job.incarnation))
+            self._board.fence(job)
         elif seat.incarnation == job.incarnation and seat.holds((job.job_id, job.attempt)):
-            job.fenced.append(Fenced(job.attempt, job.node, job.incarnation))
+            self._board.fence(job)
             self.stop(seat, (job.job_id, job.attempt))
 
     def stop(self, seat: Seat, attempt: AttemptKey) -> None:
@@ -86,6 +86,7 @@ class Attempts:
             self.end(job, JobEvent.FAIL, refusal)
             return
         job.move(JobEvent.REQUEUE)
+        self._board.take_off_node(job)
         job.excluded_node = job.node
         job.node = job.agent = ""
         job.incarnation = job.assigned_at_ms = job.accepted_at_ms = 0
@@ -123,6 +124,7 @@ class Attempts:
 
     def _close(self, job: Job, event: JobEvent, outcome: Outcome) -> None:
         self._assigning.give_up(job)
+        self._board.take_off_node(job)
         job.move(event)
         job.outcome = outcome
         job.speech = None

@@ -12,7 +12,7 @@ from ray_sched.core.effects import (
     Save,
     TellClient,
 )
-from ray_sched.core.job import Job
+from ray_sched.core.job import Fenced, Job
 from ray_sched.core.messages import (
     Assigned,
     ClientEvent,
@@ -46,6 +46,10 @@ class Board:
         self.speeds = SpeedBook(selection)
         self.counters = Counters()
         self.rate = Rate()
+        self.on_node: dict[str, dict[str, Job]] = {}
+        """Jobs by the node where their current attempt is."""
+        self.fenced_on: dict[str, dict[str, Job]] = {}
+        """Jobs by the nodes that have not confirmed the end of an earlier attempt."""
         self.clients: dict[str, int] = {}
         """When each client was last heard of."""
         self.due: DueQueue[DueKey] = DueQueue()
@@ -64,6 +68,30 @@ class Board:
     def _somebody_stands(self, demand: Demand) -> None:
         self.seats.groups.want(demand)
 
+    def put_on_node(self, job: Job) -> None:
+        """The current attempt is on its node."""
+        self.on_node.setdefault(job.node, {})[job.job_id] = job
+
+    def take_off_node(self, job: Job) -> None:
+        """The current attempt is on its node no more."""
+        _take_out(self.on_node, job.node, job)
+
+    def fence(self, job: Job) -> None:
+        """The current attempt counts no more, and its node has not confirmed that it has ended."""
+        job.fenced.append(Fenced(job.attempt, job.node, job.incarnation))
+        self.fenced_on.setdefault(job.node, {})[job.job_id] = job
+
+    def unfence(self, job: Job, stopped: Fenced) -> None:
+        """Its node has confirmed."""
+        job.fenced = [fenced for fenced in job.fenced if fenced != stopped]
+        if not any(fenced.node == stopped.node for fenced in job.fenced):
+            _take_out(self.fenced_on, stopped.node, job)
+
+    def forget(self, job: Job) -> None:
+        """The job is known no more."""
+        for fenced in job.fenced:
+            _take_out(self.fenced_on, fenced.node, job)
+
     def order(self, job: Job, order: StopRun | DropSpeech) -> None:
         """Tell the agent of a job's current attempt."""
         self.effects.append(OrderAgent(job.agent, job.incarnation, order))
@@ -80,3 +108,10 @@ class Board:
     def expected_ms(self, job: Job) -> int:
         """Duration of its audio as far as it is known."""
         return job.audio_ms or self.selection.assumed_audio_ms
+
+
+def _take_out(jobs: dict[str, dict[str, Job]], node: str, job: Job) -> None:
+    """Nodes without jobs are not kept."""
+    there = jobs.get(node)
+    if there and there.pop(job.job_id, None) and not there:
+        del jobs[node]

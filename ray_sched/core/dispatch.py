@@ -112,6 +112,8 @@ class DispatchBrain:
         self.jobs[job.job_id] = job
         self._requests.by_id[job.client_id, job.spec.request_id] = job.job_id
         self._record_bytes[job.job_id] = len(to_record(job).record)
+        for fenced in job.fenced:
+            self._board.fenced_on.setdefault(fenced.node, {})[job.job_id] = job
         if job.is_terminal:
             return
         self._requests.see_client(job.client_id)
@@ -120,6 +122,7 @@ class DispatchBrain:
             self.waiting.add(job)
             self._board.due.set(("job", job.job_id, ""), max(job.deadline_at_ms, back_by_ms))
         else:
+            self._board.put_on_node(job)
             self._board.due.set(("job", job.job_id, ""), back_by_ms)
 
     def _decide(self, event: DispatchEvent) -> None:
@@ -247,6 +250,7 @@ class DispatchBrain:
     def _forget(self, job_id: str) -> int:
         """Forget a job, its request id and its result. Returns the bytes of its record."""
         job = self.jobs.pop(job_id)
+        self._board.forget(job)
         self._board.touched.pop(job_id, None)
         self._requests.by_id.pop((job.client_id, job.spec.request_id), None)
         self._board.saves.append(Save(ForgetJob(job_id=job_id)))

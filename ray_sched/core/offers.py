@@ -18,8 +18,6 @@ from ray_sched.core.messages import (
 from ray_sched.core.seats import Lost
 from ray_sched.core.selection import Seat
 
-_ON_A_NODE = frozenset({JobStatus.ASSIGNED, JobStatus.PROCESSING})
-
 
 class Offers:
     """Hears pools."""
@@ -49,7 +47,7 @@ class Offers:
                     seat.keep_empty_for(job.job_id)
             else:
                 self._attempts.requeue(job, Code.NODE_LOST, "the node came back as a new incarnation")
-        for job in self._board.jobs.values():
+        for job in self._board.fenced_on.get(seat.node, {}).values():
             for fenced in job.fenced:
                 attempt = (job.job_id, fenced.attempt)
                 if (fenced.node, fenced.incarnation) == (seat.node, seat.incarnation):
@@ -75,4 +73,4 @@ class Offers:
 
     def jobs_on(self, node: str) -> list[Job]:
         """Jobs assigned to a node, running there, or with speech there."""
-        return [job for job in self._board.jobs.values() if job.node == node and job.status in _ON_A_NODE]
+        return list(self._board.on_node.get(node, {}).values())

@@ -27,6 +27,7 @@ NODES = ("node-a", "node-b", "node-c")
 SLOTS = 2
 AUDIO_BYTES = 32_000
 Key = tuple[str, int]
+ON_A_NODE = {JobStatus.ASSIGNED, JobStatus.PROCESSING}
 which = st.integers(0, 1_000)
 
 
@@ -226,6 +227,15 @@ class DispatchMachine(RuleBasedStateMachine):
             assert is_waiting == (job.status is JobStatus.PENDING)
             where = [node for node, agent in self.agents.items() if (job.job_id, job.attempt) in agent.running]
             assert where in ([], [job.node])
+
+    @invariant()
+    def indexes_say_what_the_jobs_say(self) -> None:
+        brain = self.desk.brain
+        for node in NODES:
+            there = [job for job in brain.jobs.values() if job.node == node and job.status in ON_A_NODE]
+            assert sorted(job.job_id for job in brain.jobs_on(node)) == sorted(job.job_id for job in there)
+            fenced = {job.job_id for job in brain.jobs.values() if node in {it.node for it in job.fenced}}
+            assert set(brain._board.fenced_on.get(node, {})) == fenced
 
     @invariant()
     def never_oversold(self) -> None:
