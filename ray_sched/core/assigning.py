@@ -1,10 +1,13 @@
 """Assigning: jobs wait for a slot, and free slots are spent on them, whose turn it is first."""
 
+from collections import Counter
+from typing import NamedTuple
+
 from ray_sched.core.board import Board
 from ray_sched.core.capability import Demand
 from ray_sched.core.delivering import Delivering
 from ray_sched.core.job import Job, JobEvent
-from ray_sched.core.reasons import Reason
+from ray_sched.core.reasons import Reason, reasons_text
 from ray_sched.core.selection import Question, Seat, passes, select
 from ray_sched.core.told import assigned
 from ray_sched.core.waiting import cost_ms
@@ -13,13 +16,20 @@ _LOOK_BEHIND = 16
 """How many jobs that avoid their failed node or have to run alone may be passed by one behind them."""
 
 
+class WhyNot(NamedTuple):
+    """Why there is no node for a job."""
+
+    counts: Counter[Reason]
+    text: str
+
+
 class Assigning:
     """Brings waiting jobs and free slots together."""
 
     def __init__(self, board: Board, delivering: Delivering) -> None:
         self._board = board
         self._delivering = delivering
-        self._reasons: dict[tuple[Demand, str], dict[str, Reason]] = {}
+        self._why_not: dict[tuple[Demand, str, bool], WhyNot] = {}
         self._kept_empty: dict[str, Seat] = {}
         """Nodes that become empty for a job that has to run alone, by job."""
         self._company: dict[str, str] = {}
@@ -68,7 +78,7 @@ class Assigning:
 
     def spend_leases(self) -> None:
         """Give free slots to waiting jobs, whose turn it is first, until slots or takers run out."""
-        self._reasons.clear()
+        self._why_not.clear()
         self._company.clear()
         if self._board.is_store_away:  # nobody could be told, and the push would be late before it began
             self.queue_arrival()
@@ -159,9 +169,11 @@ class Assigning:
         limit_ms = self._board.rules.push_timeout_ms + job.audio_ms * self._board.rules.push_ms_per_audio_s // 1000
         self._board.due.set(("job", job.job_id, ""), self._board.now_ms + limit_ms)
 
-    def why_no_node(self, job: Job) -> dict[str, Reason]:
-        """The reason of each node, found once a turn for all that ask the same: many may run out of time at once."""
-        key = (job.demand, job.excluded_node)
-        if key not in self._reasons:
-            self._reasons[key] = select(self._board.seats.by_node.values(), self.question(job))[1]
-        return self._reasons[key]
+    def why_no_node(self, job: Job) -> WhyNot:
+        """What speaks against each node, found once a turn for all that ask the same: many may run out of time."""
+        key = (job.demand, job.excluded_node, job.runs_alone)
+        if key not in self._why_not:
+            reasons = select(self._board.seats.by_node.values(), self.question(job))[1]
+            nobody = "others were first" if self._board.seats.by_node else "there is no node at all"
+            self._why_not[key] = WhyNot(Counter(reasons.values()), reasons_text(reasons) if reasons else nobody)
+        return self._why_not[key]

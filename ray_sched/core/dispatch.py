@@ -37,7 +37,6 @@ from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Job, JobEvent, JobStatus, to_record
 from ray_sched.core.offers import Offers
 from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
-from ray_sched.core.reasons import reasons_text
 from ray_sched.core.reports import Reports
 from ray_sched.core.requests import Requests
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
@@ -219,16 +218,16 @@ class DispatchBrain:
 
     def _no_node(self, job: Job) -> Refusal:
         """The answer to a job that found no node in time, with the reason of each node."""
-        reasons = self._assigning.why_no_node(job)
-        for reason in reasons.values():
-            self.counters.no_node[reason] = self.counters.no_node.get(reason, 0) + 1
+        why_not = self._assigning.why_no_node(job)
+        for reason, n_nodes in why_not.counts.items():
+            self.counters.no_node[reason] = self.counters.no_node.get(reason, 0) + n_nodes
         is_served = bool(self._board.seats.groups.able(job.demand))
         code = Code.DEADLINE_EXCEEDED if is_served and job.spec.deadline_ms else Code.NO_AVAILABLE_NODE
         waited_ms = self._board.now_ms - job.created_at_ms
-        nobody = "others were first" if self.seats else "there is no node at all"
-        told = reasons_text(reasons) if reasons else nobody
         services = "+".join(job.spec.services)
-        return Refusal(code=code, message=f"no node for {job.demand.pair} ({services}) in {waited_ms} ms: {told}")
+        return Refusal(
+            code=code, message=f"no node for {job.demand.pair} ({services}) in {waited_ms} ms: {why_not.text}"
+        )
 
     def cleanup_completed_jobs(self, max_age_ms: int) -> None:
         """Forget terminal jobs that ended at least ``max_age_ms`` ago, their request ids and their results."""
