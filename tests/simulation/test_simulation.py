@@ -11,11 +11,15 @@ def test_whatever_goes_wrong_everything_comes_to_its_end(first: int) -> None:
     _run_worlds(range(first, first + 10))
 
 
+BEGIN_AT = {"fence": 70, "unfair": 110, "blame": 65}
+"""Shortly before the first seed that sees this bug; the others are seen at once."""
+
+
 @pytest.mark.parametrize("name", PLANTS)
 def test_a_rule_that_is_broken_on_purpose_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(name, monkeypatch.setattr)
     with pytest.raises(RefutedError):
-        _run_worlds(range(1_000))  # the first one that is refuted ends it
+        _run_worlds(range(BEGIN_AT.get(name, 0), 1_000))  # the first one that is refuted ends it
 
 
 def _run_worlds(seeds: range) -> None:
