@@ -12,7 +12,7 @@ from tests.simulation.world import KINDS, World, run_world, submit_something
 @pytest.mark.parametrize("seed", range(10))
 def test_whatever_happens_everything_comes_to_its_end(seed: int) -> None:
     world = run_world(seed)
-    assert world.n_submitted > 10
+    assert world.n_submitted > 0
 
 
 @pytest.mark.parametrize("seed", range(8))

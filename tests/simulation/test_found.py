@@ -2,10 +2,11 @@
 
 from ray_sched.core.agent_book import AgentBook
 from ray_sched.core.capability import Capability
-from ray_sched.core.effects import StopAgent, TellPool
+from ray_sched.core.effects import CleanupDue, Save, StopAgent, TellPool
 from ray_sched.core.job import JobStatus
 from ray_sched.core.messages import Cancel, PushFailed, PushItem, StopRun
 from ray_sched.core.node import NodeRecord, NodeStatus
+from ray_sched.core.ports import SaveSpeeds
 from tests.core.test_registry import Hall, a_record, of
 from tests.core.test_restore import SavingDesk
 from tests.support.builders import a_beat, a_node, accepted, finished, orders, refused, stopped
@@ -96,3 +97,12 @@ def test_an_attempt_that_was_refused_stays_refused() -> None:
     assert book.why_refused(item) is None
     book.refuse(item)
     assert book.why_refused(item) == "this attempt was pushed or stopped here before"
+
+
+def test_speeds_of_a_node_that_is_gone_are_not_written_after_the_node_was_forgotten() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a"))
+    desk.run(desk.submit("r1"))
+    desk.offer(a_node("node-b"))
+    saved = [effect.change for effect in desk.handle(CleanupDue(300_000)) if isinstance(effect, Save)]
+    assert [change for change in saved if isinstance(change, SaveSpeeds)] == []

@@ -51,7 +51,6 @@ class World:
         self.dispatcher = Dispatcher(self)
         self.registry = Registry(self)
         self.clients = [Client(self, f"c{n}") for n in range(2)]
-        self.n_submitted = 0
         self.n_killed: dict[str, int] = {}
         """Agents that died of a job, by job."""
         self.served_ms: dict[str, int] = {}
@@ -71,6 +70,11 @@ class World:
         """Raise a RefutedError otherwise."""
         if not is_so:
             raise RefutedError(what, job_id)
+
+    @property
+    def n_submitted(self) -> int:
+        """How many jobs there ever were."""
+        return sum(len(client.wants) for client in self.clients)
 
     @property
     def n_names(self) -> int:
@@ -272,7 +276,6 @@ def submit_something(world: World, client: Client) -> None:
     """A transcription or a spoken translation, in a session or not."""
     if client.is_dead:
         return
-    world.n_submitted += 1
     die = world.rng.random()
     session = world.rng.choice(["", "s1", "s2"])
     tenant = "acme" if world.rng.random() < 0.2 else ""
