@@ -89,6 +89,7 @@ class Board:
 
     def forget(self, job: Job) -> None:
         """The job is known no more."""
+        self.take_off_node(job)
         for fenced in job.fenced:
             _take_out(self.fenced_on, fenced.node, job)
 

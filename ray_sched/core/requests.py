@@ -176,9 +176,8 @@ class Requests:
         job = self._board.jobs.get(self.by_id.get((client_id, request_id), ""))
         if job is None or job.is_terminal:
             return None
-        self._assigning.queue_arrival()
         self._attempts.stop_attempt(job)
-        self._board.waiting.remove(job)
+        self._assigning.give_up(job)
         self._board.due.cancel(("job", job.job_id, ""))
         if job.utterance_index is not None:
             self._delivering.session(client_id, job.spec.session).take_back(job.utterance_index)

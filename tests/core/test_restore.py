@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ray_sched.core.effects import CleanupDue, DispatchEffect, Save, StoreWasEmptied
+from ray_sched.core.effects import CleanupDue, DispatchEffect, Save, StoreWasEmptied, SubmitsTakenBack
 from ray_sched.core.job import Job, JobStatus, from_record
 from ray_sched.core.messages import Assigned, Delivered, MissingResult, SpeechReady, Submit
 from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
@@ -209,3 +209,13 @@ def test_learned_speeds_are_written_again_into_an_emptied_store() -> None:
     desk.handle(CleanupDue(300_000))
     saved = [effect.change for effect in desk.handle(StoreWasEmptied()) if isinstance(effect, Save)]
     assert SaveSpeeds(node_id="node-a", speeds={"en:en": 2.0}) in saved
+
+
+def test_a_job_whose_submit_is_taken_back_is_on_no_node_any_more() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a", slots=1))
+    desk.submit("r1")
+    desk.handle(SubmitsTakenBack("c1", ("r1",)))
+    assert (desk.brain.jobs, desk.brain.jobs_on("node-a")) == ({}, [])
+    desk.offer()
+    assert desk.brain.counters.requeued == 0
