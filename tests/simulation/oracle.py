@@ -83,6 +83,7 @@ def both_have_the_same(world: "World", one: str, other: str) -> None:
 
 def poison_is_found(world: "World", n_most: int) -> None:
     """Poison is failed after two agents, or one more if it never ran alone; nobody else is failed for it."""
+    n_poison = sum(job.spec.name == POISON for job in world.dispatcher.brain.jobs.values())
     for job in world.dispatcher.brain.jobs.values():
         error = job.outcome.error if job.outcome else None
         code = error.code if error else None
@@ -91,7 +92,8 @@ def poison_is_found(world: "World", n_most: int) -> None:
         )
         killed = world.n_killed.get(job.job_id, 0)
         world.expect(killed <= n_most, f"it killed {killed} agents", job.job_id)
-        world.expect(killed in {0, 2, 3}, f"it was failed after {killed} agents", job.job_id)
+        is_enough = killed >= 2 or n_poison != 1 or job.spec.name != POISON  # two share each other's blame
+        world.expect(is_enough, f"it was failed after {killed} agents", job.job_id)
 
 
 def check_the_end(world: "World") -> None:

@@ -353,7 +353,8 @@ def live_with_poison(world: World) -> None:
     for _ in range(60):
         world.run(1_000)
         oracle.check(world)
-    oracle.poison_is_found(world, n_most=2 if slots == 1 else 3)
+    # one more if it never ran alone, and one if an agent died before anybody had heard that it had the job
+    oracle.poison_is_found(world, n_most=(2 if slots == 1 else 3) + 1)
 
 
 def story(world: World, error: Exception, n_lines: int = 60) -> str:
