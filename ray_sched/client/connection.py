@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _CALL_TIMEOUT_S = 10.0
 _AGAIN_AFTER_S = 0.1
 _LAST_WORDS_S = 2.0
-_NO_ANSWER = Refused(
+NO_ANSWER = Refused(
     refusal=Refusal(code=Code.SCHEDULER_NOT_RUNNING, message="the scheduler does not answer; is it running?")
 )
 
@@ -70,10 +70,9 @@ class Connection:
         self._on_fatal, self._on_new_box = on_fatal, on_new_box
         self._polling = asyncio.create_task(self._poll())
 
-    async def ask(self, message: Submit | Cancel) -> Answer:
-        """Say something and wait for the answer. Gives up, with a refusal, after ``patience_s`` without one."""
-        answer = await self._outbox.ask(message)
-        return answer or _NO_ANSWER
+    def ask(self, message: Submit | Cancel) -> "asyncio.Future[Answer | None]":
+        """Say something; the future has the answer. Gives up, with a refusal, after ``patience_s`` without one."""
+        return self._outbox.ask(message)
 
     def say(self, message: ClientMessage) -> None:
         """Say something that has no answer."""
@@ -105,7 +104,7 @@ class Connection:
             except (PeerGoneError, PeerUnavailableError):
                 self._is_resync = True
                 if loop.time() >= give_up_at:
-                    return [_NO_ANSWER if isinstance(m, Submit | Cancel) else None for m in messages]
+                    return [NO_ANSWER if isinstance(m, Submit | Cancel) else None for m in messages]
                 await asyncio.sleep(_AGAIN_AFTER_S)
         if reply.mail.refusal:
             self._end(reply.mail.refusal)

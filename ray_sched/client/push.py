@@ -7,6 +7,7 @@ soon as the agent has answered. The ledger follows every byte.
 import asyncio
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
@@ -27,12 +28,23 @@ _MAX_READING_S = 0.25
 LedgerKey = tuple[str, str | int]
 
 
+class Stored:
+    """Audio in the object store, for as long as this holds it."""
+
+    def __init__(self, key: LedgerKey, parcel: Any) -> None:
+        self.key = key
+        self.parcel = parcel
+        """The only reference."""
+
+
 class Shipment(Struct, frozen=True):
     """A job on its way to the agent it was assigned to."""
 
     assigned: Assigned
     spec: JobSpec
     source: Source
+    stored: Stored | None = None
+    """Its audio, if it was stored ahead of the assignment."""
 
 
 class Pusher:
@@ -54,6 +66,7 @@ class Pusher:
         self._outboxes: dict[str, Outbox[Shipment, None]] = {}
         self._is_closed = False
         self._numbers = itertools.count(1)
+        self._stored: set[Stored] = set()
 
     def push(self, shipment: Shipment) -> None:
         """Bring this job's audio to its agent."""
@@ -73,6 +86,8 @@ class Pusher:
         self._is_closed = True
         for outbox in self._outboxes.values():
             await outbox.close()
+        for stored in list(self._stored):
+            self.let_go(stored)
 
     async def _ship(self, shipments: list[Shipment]) -> list[None]:
         """Read, pack, put, push and drop; in parts if it is much or takes long."""
@@ -111,23 +126,41 @@ class Pusher:
         return None
 
     async def _push_part(self, part: list[tuple[Shipment, Payload]]) -> None:
-        header = self._describe(part)
-        payloads = [audio for _, audio in part]
-        key = ("push", next(self._numbers))
-        self._ledger.open(key, AudioState.STORED, sum(map(len, payloads)))
         agent = part[0][0].assigned.agent
+        stored: Stored | None = None
         try:
-            await self._put_and_call(agent, header, payloads)
+            stored = self._store_part(part)
+            header = self._describe(part)
+            await self._directory.link(agent).call("push", header, stored.parcel, timeout_s=self._timeout_s)
         except (PeerGoneError, PeerUnavailableError, SchedError) as error:
             for shipment, _ in part:
                 self._fail(shipment, f"{agent}: {error}")
         finally:
-            self._ledger.move(key, AudioState.RELEASED)
+            if stored:
+                self.let_go(stored)
 
-    async def _put_and_call(self, agent: str, header: bytes, payloads: list[Payload]) -> None:
-        """The object lives as long as this call: its only reference is local to it."""
+    def _store_part(self, part: list[tuple[Shipment, Payload]]) -> Stored:
+        """One object for all; what was stored ahead serves a job that travels alone."""
+        ahead = [shipment.stored for shipment, _ in part if shipment.stored]
+        if len(part) == len(ahead) == 1:
+            return ahead[0]
+        for stored in ahead:
+            self.let_go(stored)
+        return self.store([audio for _, audio in part])
+
+    def store(self, payloads: list[Payload]) -> Stored:
+        """Put the audio into the object store. Raises PeerUnavailableError if there is no room."""
         parcel = self._depot.put(payloads)
-        await self._directory.link(agent).call("push", header, parcel, timeout_s=self._timeout_s)
+        stored = Stored(("push", next(self._numbers)), parcel)
+        self._ledger.open(stored.key, AudioState.STORED, sum(map(len, payloads)))
+        self._stored.add(stored)
+        return stored
+
+    def let_go(self, stored: Stored) -> None:
+        """Free what was stored; a call that still carries it keeps it until it is over."""
+        stored.parcel = None
+        self._stored.remove(stored)
+        self._ledger.move(stored.key, AudioState.RELEASED)
 
     def _describe(self, part: list[tuple[Shipment, Payload]]) -> bytes:
         """The description of a push; its audio is an object of its own."""

@@ -47,6 +47,6 @@ class Depot(Protocol):
         """Store the payloads as one object. What is returned is an argument of a call, and only that.
 
         The called method is given the list of payloads, read-only views that keep the bytes in the store. Drop every
-        reference on both sides to free them.
+        reference on both sides to free them. Raises PeerUnavailableError if the store has no room for them.
         """
         ...

@@ -1,17 +1,20 @@
 """The client against the real Dispatcher and agents, over a network that loses what a test tells it to lose."""
 
 import asyncio
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from ray_sched.client.client import Client
 from ray_sched.client.results import Missing, Result
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.node import NodeStatus
 from ray_sched.core.rules import DeliveryRules, DispatchRules
-from tests.support.in_process import InProcess
+from ray_sched.wire.links import Payload
+from tests.support.in_process import InProcess, MemoryDepot
 
 SECOND = np.zeros(16_000, np.int16)
 
@@ -273,3 +276,40 @@ async def test_what_cannot_be_right_is_refused_at_once(options: dict[str, object
             client.submit(SECOND, **options)  # type: ignore[arg-type]  # on purpose
         assert error.value.code is code
         assert client.ledger.bytes_in() == 0
+
+
+class CountingDepot(MemoryDepot):
+    def __init__(self) -> None:
+        self.n_puts = 0
+
+    def put(self, payloads: Sequence[Payload]) -> object:
+        self.n_puts += 1
+        return super().put(payloads)
+
+
+async def test_a_client_with_nothing_else_to_do_stores_its_audio_once_while_the_submit_is_on_its_way() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        depot = CountingDepot()
+        async with Client(system.network, depot) as client:
+            await client.submit(SECOND, src="en")
+            depot.n_puts = 0
+            handle = client.submit(SECOND, src="en")
+            await handle.accepted()
+            assert (depot.n_puts, system.network.calls["push"]) == (1, 1), "stored before its push has begun"
+            await handle
+            assert (depot.n_puts, client.ledger.bytes_in()) == (1, 0)
+
+
+async def test_a_job_that_has_to_wait_holds_nothing_in_the_store() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        depot = CountingDepot()
+        async with Client(system.network, depot) as client:
+            await client.submit(SECOND, src="en")
+            depot.n_puts = 0
+            waiting = client.submit(SECOND, src="de")
+            await waiting.accepted()
+            await asyncio.sleep(0)
+            assert (depot.n_puts, client.ledger.bytes_in(AudioState.STORED)) == (1, 0)
+            assert client.ledger.bytes_in(AudioState.HELD) == SECOND.nbytes

@@ -24,7 +24,7 @@ OBJECT_OVERHEAD_BYTES = 1024
 @pytest.fixture(scope="module")
 def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     nodes = [echo_node("one", slots=8), echo_node("two", slots=8)]
-    rules = DispatchRules(max_waiting_jobs=11_000)
+    rules = DispatchRules(max_waiting_jobs=12_000)
     with RunningCluster(nodes, tmp_path_factory.mktemp("data"), dispatch=rules) as cluster:
         yield cluster
 
