@@ -25,11 +25,11 @@ class Budget(Struct, frozen=True, kw_only=True):
 
 
 BUDGETS: dict[int, Budget] = {
-    1: Budget(calls=5.1, commits=2.1, puts=1.0, put_bytes=1.0, copied_bytes=1.0, saves=2.0),
-    64: Budget(calls=0.9, commits=0.15, puts=0.3, put_bytes=1.0, copied_bytes=1.0, saves=2.0),
+    1: Budget(calls=4.1, commits=2.1, puts=1.0, put_bytes=1.0, copied_bytes=1.0, saves=2.0),
+    64: Budget(calls=0.7, commits=0.15, puts=0.25, put_bytes=1.0, copied_bytes=1.0, saves=2.0),
 }
-"""By the number in flight. Measured in process: with one exactly 5, 2, 1, 1, 1, 2; with 64, where threads decide how
-large the batches become, 0.44 to 0.61 calls, 0.08 to 0.09 commits and 0.14 to 0.20 puts."""
+"""By the number in flight. Measured in process: with one exactly 4, 2, 1, 1, 1, 2; with 64, where threads decide how
+large the batches become, 0.34 to 0.41 calls, 0.09 to 0.13 commits and 0.12 to 0.15 puts."""
 
 FINISHED_JOB_BYTES = 2_400
 """Python objects in all of the Dispatcher for a finished job until clean-up; measured 2 321, wanted under 2 000."""
