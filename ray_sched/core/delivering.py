@@ -77,7 +77,7 @@ class Delivering:
             del self._of_client[client_id]
         self._board.due.cancel(("session", *session.key))
         self._board.due.cancel(("gap", *session.key))
-        if session.delivery.next_index:
+        if session.delivery.next_index and client_id in self._board.clients:  # one that was gone may have missed some
             self._left_at[session.key] = session.delivery.next_index
             self._left_at.move_to_end(session.key)
             if len(self._left_at) > _REMEMBERED_SESSIONS:

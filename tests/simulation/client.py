@@ -206,6 +206,9 @@ class Client:
         want = self._jobs.get(event.job_id)
         if want:
             self._hear_about(want, event)
+        elif isinstance(event, Delivered) and event.utterance_index is not None and not self._unanswered:
+            # a submit that was refused arrived once more, late, and was taken: its result is nobody's
+            self._missing.setdefault(event.session, set()).add(event.utterance_index)
         elif self._unanswered:
             self._early.append(event)
         elif isinstance(event, Assigned):

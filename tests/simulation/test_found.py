@@ -4,12 +4,12 @@ from ray_sched.core.agent_book import AgentBook
 from ray_sched.core.capability import Capability
 from ray_sched.core.effects import CleanupDue, Save, StopAgent, TellPool
 from ray_sched.core.job import JobStatus
-from ray_sched.core.messages import Cancel, PushFailed, PushItem, StopRun
+from ray_sched.core.messages import Cancel, MissingResult, PushFailed, PushItem, StopRun
 from ray_sched.core.node import NodeRecord, NodeStatus
 from ray_sched.core.ports import SaveSpeeds
 from tests.core.test_registry import Hall, a_record, of
 from tests.core.test_restore import SavingDesk
-from tests.support.builders import a_beat, a_node, accepted, finished, orders, refused, stopped
+from tests.support.builders import a_beat, a_node, accepted, finished, orders, refused, stopped, told
 
 ENGLISH = Capability(engine="echo", asr=("en",))
 
@@ -106,3 +106,13 @@ def test_speeds_of_a_node_that_is_gone_are_not_written_after_the_node_was_forgot
     desk.offer(a_node("node-b"))
     saved = [effect.change for effect in desk.handle(CleanupDue(300_000)) if isinstance(effect, Save)]
     assert [change for change in saved if isinstance(change, SaveSpeeds)] == []
+
+
+def test_a_client_that_was_gone_is_told_of_the_results_it_may_have_missed() -> None:
+    desk = SavingDesk()
+    desk.offer(a_node("node-a"))
+    desk.run(desk.submit("r1", session="s", utterance_index=0))
+    desk.wait(30_000, polling=())
+    desk.run(desk.submit("r2", session="s", utterance_index=1))
+    missing = told(desk.wait(6_000), MissingResult)
+    assert [(gap.first_index, gap.last_index) for gap in missing] == [(0, 0)]

@@ -5,6 +5,13 @@ import pytest
 from tests.simulation.plants import PLANTS, plant
 from tests.simulation.world import RefutedError, run_world
 
+FOUND = {5601: "a submit that had been refused came again, late, and was taken: its place in the session is nobody's"}
+
+
+@pytest.mark.parametrize("seed", FOUND, ids=FOUND.get)
+def test_what_was_found_once_is_not_found_again(seed: int) -> None:
+    run_world(seed)
+
 
 @pytest.mark.parametrize("first", range(100, 220, 10))
 def test_whatever_goes_wrong_everything_comes_to_its_end(first: int) -> None:
