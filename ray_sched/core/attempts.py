@@ -71,7 +71,7 @@ class Attempts:
         """End this attempt; the next one may begin elsewhere, unless there were enough."""
         why = why[:_MAX_WHY]
         self.stop_attempt(job)
-        job.attempts.append(AttemptNote(attempt=job.attempt, node=job.node, why=f"{code}: {why}"))
+        job.attempts += (AttemptNote(attempt=job.attempt, node=job.node, why=f"{code}: {why}"),)
         job.tell(self._board.now_ms, f"back to pending: {why}")
         if code is Code.NODE_REFUSED:
             job.refusals += 1
@@ -145,7 +145,7 @@ class Attempts:
             "attempt": job.attempt,
             "audio_ms": job.audio_ms,
             "wait_ms": began_at_ms - job.created_at_ms,
-            "attempts": tuple(job.attempts),
+            "attempts": job.attempts,
         }
         return msgspec.convert(facts | result, Outcome)
 

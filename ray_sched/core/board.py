@@ -78,12 +78,12 @@ class Board:
 
     def fence(self, job: Job) -> None:
         """The current attempt counts no more, and its node has not confirmed that it has ended."""
-        job.fenced.append(Fenced(job.attempt, job.node, job.incarnation))
+        job.fenced += (Fenced(job.attempt, job.node, job.incarnation),)
         self.fenced_on.setdefault(job.node, {})[job.job_id] = job
 
     def unfence(self, job: Job, stopped: Fenced) -> None:
         """Its node has confirmed."""
-        job.fenced = [fenced for fenced in job.fenced if fenced != stopped]
+        job.fenced = tuple(fenced for fenced in job.fenced if fenced != stopped)
         if not any(fenced.node == stopped.node for fenced in job.fenced):
             _take_out(self.fenced_on, stopped.node, job)
 

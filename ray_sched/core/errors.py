@@ -67,7 +67,7 @@ EXIT_STATUS: dict[Code, int] = {
 """Exit status of the command line by code. 1 is every other failed job, 2 a wrong command line, 130 Ctrl-C."""
 
 
-class Refusal(Struct, frozen=True, kw_only=True):
+class Refusal(Struct, frozen=True, kw_only=True, gc=False):
     """An expected "no": the code, one sentence that says what to do, and when to come back if that helps."""
 
     code: Code

@@ -73,7 +73,7 @@ class JobTableError(Exception):
     """The table has no such row; the job is unchanged."""
 
 
-class StoryLine(Struct, frozen=True, array_like=True):
+class StoryLine(Struct, frozen=True, array_like=True, gc=False):
     """One thing that happened to a job."""
 
     at_ms: Number
@@ -82,7 +82,7 @@ class StoryLine(Struct, frozen=True, array_like=True):
     """Such as ``submitted``, ``assigned to node-a``, ``refused by node-a: full``."""
 
 
-class Fenced(Struct, frozen=True, array_like=True):
+class Fenced(Struct, frozen=True, array_like=True, gc=False):
     """An attempt that was ordered to stop and may still hold a slot."""
 
     attempt: Attempt
@@ -90,7 +90,7 @@ class Fenced(Struct, frozen=True, array_like=True):
     incarnation: Number
 
 
-class Job(Struct, kw_only=True):
+class Job(Struct, kw_only=True, gc=False):
     """A job's record. Owned and changed by the Dispatcher's brain alone; Redis holds this and nothing else of a job."""
 
     job_id: str
@@ -128,8 +128,8 @@ class Job(Struct, kw_only=True):
     speech: Outcome | None = None
     """The outcome, while the submitter still fetches the speech."""
     outcome: Outcome | None = None
-    attempts: list[AttemptNote] = []
-    fenced: list[Fenced] = []
+    attempts: tuple[AttemptNote, ...] = ()
+    fenced: tuple[Fenced, ...] = ()
     """Earlier attempts whose node has not said yet that it stopped them."""
     story: list[StoryLine] = []
     session_next_index: Count = 0

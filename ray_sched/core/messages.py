@@ -1,5 +1,8 @@
 """What actors, agents and clients say to each other. Each docstring says who tells whom, and when.
 
+What is kept by the hundred thousand is hidden from the garbage collector (``gc=False``): nothing here can refer to
+itself, and what need not be looked at costs no pauses.
+
 All of these travel as MessagePack, decoded with every type, length and range checked (see ``wire/codec.py``); a
 message that does not fit is answered INVALID_MESSAGE and changes nothing. Every message about a job names its
 attempt. Times are durations in milliseconds where they cross machines, since clocks differ.
@@ -41,7 +44,7 @@ class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 # --- client to dispatcher ------------------------------------------------------------------------------------------
 
 
-class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """The description of a job: everything but its audio."""
 
     request_id: Text
@@ -199,7 +202,7 @@ class SpeechReady(Message, frozen=True, kw_only=True):
     ticket: Text = ""
 
 
-class AttemptNote(Struct, frozen=True, kw_only=True):
+class AttemptNote(Struct, frozen=True, kw_only=True, gc=False):
     """What became of one attempt that did not end its job."""
 
     attempt: Number
@@ -207,7 +210,7 @@ class AttemptNote(Struct, frozen=True, kw_only=True):
     why: str
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     """How a job ended."""
 
     status: str
@@ -228,7 +231,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Earlier attempts, oldest first."""
 
 
-class Delivered(Message, frozen=True, kw_only=True):
+class Delivered(Message, frozen=True, kw_only=True, gc=False):
     """The Dispatcher delivers a job's outcome: in session order, or at once for jobs without a session."""
 
     job_id: Text

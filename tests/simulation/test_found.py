@@ -69,7 +69,7 @@ def test_an_attempt_that_was_ordered_to_stop_holds_its_slot_and_is_stopped_again
     assert desk.job(waiting).status is JobStatus.PENDING
     desk.report(stopped(job))
     assert desk.job(waiting).status is JobStatus.ASSIGNED
-    assert desk.disk.jobs()[0].fenced == []
+    assert desk.disk.jobs()[0].fenced == ()
 
 
 def test_an_attempt_given_up_before_its_node_is_offered_again_is_stopped_when_it_is() -> None:
