@@ -6,6 +6,7 @@ loop that entered it; ``BlockingClient`` is its twin for ordinary code.
 
 import asyncio
 import contextlib
+import itertools
 import os
 import secrets
 import time
@@ -90,6 +91,8 @@ class Client:
         max_duration_s: float = 600.0,
     ) -> None:
         self.client_id = client_id or secrets.token_hex(16)
+        self._request_ids = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
         self._directory = directory
         self._tenant = tenant
         self._max_duration_s = max_duration_s
@@ -154,7 +157,7 @@ class Client:
         """
         source = Source(audio, sample_rate_hz, self._max_duration_s)
         spec = JobSpec(
-            request_id=request_id or secrets.token_hex(12),
+            request_id=request_id or f"{self._request_ids}-{next(self._numbers)}",
             src=_language(src),
             tgt=_language(tgt or src),
             services=_services(src, tgt or src, speech=speech),

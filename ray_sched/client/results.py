@@ -104,9 +104,10 @@ class JobHandle:
         self.is_duplicate = False
         self.utterance_index = spec.utterance_index
         self._cancel = cancel
-        self._accepted = asyncio.Event()
+        self._is_settled = False
+        self._accepted: asyncio.Event | None = None
         self._result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._partials: asyncio.Queue[Any] = asyncio.Queue()
+        self._partials: asyncio.Queue[Any] | None = asyncio.Queue() if spec.wants_partials else None
 
     def __await__(self) -> Generator[Any, None, Result]:
         return self._raise().__await__()
@@ -120,7 +121,9 @@ class JobHandle:
 
     async def accepted(self) -> str:
         """The job's id, once the Dispatcher has taken it. Raises SchedError if it was refused."""
-        await self._accepted.wait()
+        if not self._is_settled:
+            self._accepted = self._accepted or asyncio.Event()
+            await self._accepted.wait()
         if not self.job_id:
             (await self.result()).raise_for_error()
         return self.job_id
@@ -131,6 +134,9 @@ class JobHandle:
 
     async def partials(self) -> AsyncIterator[str]:
         """What the node has recognised so far, until the job ends. Needs ``partials=True`` at submission."""
+        if self._partials is None:
+            await self.result()
+            return
         while (text := await self._partials.get()) is not _END:
             yield text
 
@@ -144,17 +150,25 @@ class JobHandle:
     def take_accepted(self, job_id: str, index: int | None, *, is_duplicate: bool) -> None:
         """The Dispatcher has taken the job."""
         self.job_id, self.utterance_index, self.is_duplicate = job_id, index, is_duplicate
-        self._accepted.set()
+        self._settle()
 
     def take_partial(self, text: str) -> None:
         """A partial text has come."""
-        self._partials.put_nowait(text)
+        if self._partials is not None:
+            self._partials.put_nowait(text)
 
     def take_result(self, result: Result) -> bool:
         """The end of the job. False if there was one already."""
         if self._result.done():
             return False
         self._result.set_result(result)
-        self._accepted.set()
-        self._partials.put_nowait(_END)
+        self._settle()
+        if self._partials is not None:
+            self._partials.put_nowait(_END)
         return True
+
+    def _settle(self) -> None:
+        """Whether the job is taken is known."""
+        self._is_settled = True
+        if self._accepted is not None:
+            self._accepted.set()

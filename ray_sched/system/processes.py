@@ -44,8 +44,8 @@ _DAY_S = 86_400
 def _begin() -> None:
     """What every process does first: it logs, and its garbage collector looks rarely at what does not change.
 
-    Jobs are freed by their reference counts; with the collector's own thresholds a sixth of the CPU goes into looking at
-    them again and again, and every full look is a pause that grows with the jobs that are kept.
+    Jobs are freed by their reference counts; with the collector's own thresholds a sixth of the CPU goes into looking
+    at them again and again, and every full look is a pause that grows with the jobs that are kept.
     """
     gc.collect()
     gc.freeze()
