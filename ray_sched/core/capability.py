@@ -5,6 +5,7 @@ installed; a job's :class:`Demand` comes from its language pair and services. ``
 what is missing. Nothing here knows load, health or time.
 """
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated
 
@@ -109,7 +110,7 @@ def checked(capability: Capability) -> Capability:
     return msgspec.structs.replace(told, **lists)
 
 
-class Demand(Struct, frozen=True, kw_only=True):
+class Demand(Struct, frozen=True, kw_only=True, cache_hash=True):
     """What a job needs of a node. Jobs with equal demands wait in one queue."""
 
     src: str
@@ -123,6 +124,12 @@ class Demand(Struct, frozen=True, kw_only=True):
     def pair(self) -> str:
         """The directed pair, ``en:es``; equal sides mean transcription."""
         return f"{self.src}:{self.tgt}"
+
+
+@lru_cache(4_096)
+def demand_of(src: str, tgt: str, services: tuple[str, ...], tenant: str, needs_gpu: bool) -> Demand:  # noqa: FBT001  # for the cache
+    """The demand with these parts, made once: it is looked up several times for every job."""
+    return Demand(src=src, tgt=tgt, services=services, tenant=tenant, needs_gpu=needs_gpu)
 
 
 def uncovered(demand: Demand, capability: Capability) -> Reason | None:

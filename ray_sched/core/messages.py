@@ -12,7 +12,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ray_sched.core.capability import Capability, Demand, Language
+from ray_sched.core.capability import Capability, Demand, Language, demand_of
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.reasons import Reason
 
@@ -73,8 +73,8 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=
     trace_id: Text = ""
 
     def demand(self) -> Demand:
-        """What this job needs of a node."""
-        return Demand(src=self.src, tgt=self.tgt, services=self.services, tenant=self.tenant, needs_gpu=self.needs_gpu)
+        """What this job needs of a node; the same object for all jobs that need the same."""
+        return demand_of(self.src, self.tgt, self.services, self.tenant, self.needs_gpu)
 
 
 class Submit(Message, frozen=True, kw_only=True):
