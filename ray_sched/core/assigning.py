@@ -133,7 +133,7 @@ class Assigning:
             job_id=job.job_id,
             runs_alone=job.runs_alone,
             tie_key=f"{job.job_id}/{job.attempt}",
-            excluded_node=job.excluded_node if job.excluded_node and self._has_others(job) else "",
+            excluded_node=job.excluded_node if self._is_avoided(job) else "",
             company_node=self._company.get(job.client_id, ""),
             affine_node=session.affine_node(self._board.now_ms, rules.affinity_ttl_ms) if session else "",
         )
@@ -160,9 +160,12 @@ class Assigning:
         self._board.touched[job.job_id] = job
         self._board.tell(job, assigned(job))
 
-    def _has_others(self, job: Job) -> bool:
-        """The node of the failed attempt is avoided only while another one could do the job at all."""
-        return self._board.seats.groups.has_others(job.demand, job.excluded_node)
+    def _is_avoided(self, job: Job) -> bool:
+        """The node of the failed attempt is avoided for a moment, then while another one could do it at all."""
+        if not job.excluded_node:
+            return False
+        is_too_soon = self._board.now_ms < job.excluded_until_ms
+        return is_too_soon or self._board.seats.groups.has_others(job.demand, job.excluded_node)
 
     def await_push(self, job: Job) -> None:
         """From now on its audio has the time that a push may take."""

@@ -88,6 +88,8 @@ class Attempts:
         job.move(JobEvent.REQUEUE)
         self._board.take_off_node(job)
         job.excluded_node = job.node
+        if code is Code.PUSH_FAILED:
+            job.excluded_until_ms = self._board.now_ms + self._board.rules.push_retry_ms
         job.node = job.agent = ""
         job.incarnation = job.assigned_at_ms = job.accepted_at_ms = 0
         job.speech = None

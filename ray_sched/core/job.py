@@ -116,7 +116,9 @@ class Job(Struct, kw_only=True, gc=False):
     incarnation: Number = 0
     agent: str = ""
     excluded_node: str = ""
-    """The node of the failed attempt before this one."""
+    """The node of the failed attempt before this one; avoided while another one could do the job at all."""
+    excluded_until_ms: int = 0
+    """Until then it is avoided even if it is the only one."""
     deadline_at_ms: Number = 0
     """When waiting ends."""
     assigned_at_ms: Number = 0

@@ -24,6 +24,9 @@ class DispatchRules:
     """A job without a deadline of its own may wait this long for a slot."""
     push_timeout_ms: Milliseconds = 2_000
     """An assigned job's audio must be accepted by the node within this time, and ``push_ms_per_audio_s`` more."""
+    push_retry_ms: Milliseconds = 500
+    """A job whose push failed is not pushed to the same node again for this long, even if there is no other: an agent
+    that has died is noticed meanwhile, and does not use up the job's failovers."""
     push_ms_per_audio_s: Annotated[int, Ge(0), Le(10_000)] = 20
     """Milliseconds more for each second of audio: a long file takes its time to be read and moved."""
     run_timeout_ms: Milliseconds = 60_000

@@ -313,6 +313,18 @@ def test_a_push_that_did_not_get_through_goes_elsewhere_and_one_that_did_goes_on
     assert (desk.job(lost).attempt, desk.job(through).attempt) == (2, 1)
 
 
+def test_a_push_that_failed_is_not_tried_again_at_once_on_the_only_node() -> None:
+    desk = Desk()
+    desk.offer(a_node("node-a"))
+    job = desk.submit()
+    desk.say(PushFailed(job_id=job, attempt=1, why="there is no agent"))
+    assert (desk.status(job), desk.job(job).attempt) == ("pending", 2)
+    desk.wait(400)
+    assert desk.status(job) == "pending"
+    desk.wait(200)
+    assert (desk.status(job), desk.job(job).node) == ("assigned", "node-a")
+
+
 def test_audio_that_cannot_be_read_fails_its_job() -> None:
     desk = Desk()
     desk.offer(a_node("node-a"))

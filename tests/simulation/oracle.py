@@ -82,16 +82,21 @@ def both_have_the_same(world: "World", one: str, other: str) -> None:
 
 
 def poison_is_found(world: "World", n_most: int) -> None:
-    """Poison is failed after two agents, or one more if it never ran alone; nobody else is failed for it."""
+    """Poison is failed after two agents, or one more if it never ran alone; nobody else is failed for it.
+
+    Or because it had no attempt left, where its agent died before it was heard that the job had begun there.
+    """
     n_poison = sum(job.spec.name == POISON for job in world.dispatcher.brain.jobs.values())
     for job in world.dispatcher.brain.jobs.values():
         error = job.outcome.error if job.outcome else None
         code = error.code if error else None
-        world.expect(
-            (code is Code.POISON_JOB) == (job.spec.name == POISON), f"{job.spec.name!r} ended {error}", job.job_id
-        )
         killed = world.n_killed.get(job.job_id, 0)
         world.expect(killed <= n_most, f"it killed {killed} agents", job.job_id)
+        has_no_attempt_left = error is not None and "gave up after 4 attempts" in error.message
+        if job.spec.name == POISON and has_no_attempt_left:
+            continue
+        is_right = (code is Code.POISON_JOB) == (job.spec.name == POISON)
+        world.expect(is_right, f"{job.spec.name!r} ended {error}", job.job_id)
         is_enough = killed >= 2 or n_poison != 1 or job.spec.name != POISON  # two share each other's blame
         world.expect(is_enough, f"it was failed after {killed} agents", job.job_id)
 
