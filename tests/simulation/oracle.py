@@ -142,9 +142,17 @@ def every_slot_is_free(world: "World") -> None:
         world.expect(
             is_free, f"{seat.node}: (spent, free, ms in flight) {slots}", next(iter(seat.attempts()), ("",))[0]
         )
+    world.expect(are_ready_nodes_offered(world), f"seats {sorted(seats)}, nodes that are ready {_ready(world)}")
+
+
+def are_ready_nodes_offered(world: "World") -> bool:
+    """Whether the Dispatcher has a seat for each node that is ready, and for no other."""
+    return sorted(world.dispatcher.brain.seats) == _ready(world)
+
+
+def _ready(world: "World") -> list[str]:
     nodes = world.registry.brain.nodes
-    ready = {name for name, node in nodes.items() if node.status is NodeStatus.READY}
-    world.expect(set(seats) == ready, f"seats {sorted(seats)}, nodes that are ready {sorted(ready)}")
+    return sorted(name for name, node in nodes.items() if node.status is NodeStatus.READY)
     for agent in world.agents.values():
         is_current = nodes[agent.node].incarnation == agent.incarnation and agent.node in ready
         world.expect(is_current, f"{agent.node}.{agent.incarnation} lives and is not current")
