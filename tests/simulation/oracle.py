@@ -144,6 +144,13 @@ def every_slot_is_free(world: "World") -> None:
         )
     world.expect(are_ready_nodes_offered(world), f"seats {sorted(seats)}, nodes that are ready {_ready(world)}")
 
+    nodes, ready = world.registry.brain.nodes, _ready(world)
+    for agent in world.agents.values():
+        is_current = nodes[agent.node].incarnation == agent.incarnation and agent.node in ready
+        world.expect(is_current, f"{agent.node}.{agent.incarnation} lives and is not current")
+        for job_id, attempt in agent.running:
+            world.expect(False, f"attempt {attempt} still runs on {agent.node}", job_id)
+
 
 def are_ready_nodes_offered(world: "World") -> bool:
     """Whether the Dispatcher has a seat for each node that is ready, and for no other."""
@@ -153,11 +160,6 @@ def are_ready_nodes_offered(world: "World") -> bool:
 def _ready(world: "World") -> list[str]:
     nodes = world.registry.brain.nodes
     return sorted(name for name, node in nodes.items() if node.status is NodeStatus.READY)
-    for agent in world.agents.values():
-        is_current = nodes[agent.node].incarnation == agent.incarnation and agent.node in ready
-        world.expect(is_current, f"{agent.node}.{agent.incarnation} lives and is not current")
-        for job_id, attempt in agent.running:
-            world.expect(False, f"attempt {attempt} still runs on {agent.node}", job_id)
 
 
 def no_byte_is_left(world: "World") -> None:
