@@ -151,6 +151,7 @@ class RegistryBrain:
         """What the store holds."""
         self._respawn: dict[str, Respawn] = {}
         self._complaints: dict[str, str] = {}
+        self._declared: dict[str, tuple[tuple[dict[str, str], bool], Declaration | None]] = {}
         self._number = 0
 
     # --- facts -----------------------------------------------------------------------------------------------------
@@ -207,6 +208,7 @@ class RegistryBrain:
                 self._respawn.pop(node.declaration.node, None)
         listed = {ray_node.ray_node_id for ray_node in ray_nodes if ray_node.is_alive}
         self._complaints = {it: what for it, what in self._complaints.items() if it in listed}
+        self._declared = {it: what for it, what in self._declared.items() if it in listed}
         return effects + self._forget_drained(listed, now_ms)
 
     def _forget_drained(self, listed: set[str], now_ms: int) -> list[RegistryEffect]:
@@ -280,11 +282,17 @@ class RegistryBrain:
     # --- decisions -------------------------------------------------------------------------------------------------
 
     def _declaration(self, ray_node: RayNode, effects: list[RegistryEffect]) -> Declaration | None:
+        """What a node declares. Labels are read once: Ray tells of all nodes four times a second."""
+        facts, known = self._declared.get(ray_node.ray_node_id, (None, None))
+        if facts == (ray_node.labels, ray_node.has_gpu):
+            return known
         try:
-            return declare(ray_node, self._rules.default_slots)
+            known = declare(ray_node, self._rules.default_slots)
         except BadLabelError as error:
             effects += self._complain(ray_node.ray_node_id, str(error))
             return None
+        self._declared[ray_node.ray_node_id] = ((ray_node.labels, ray_node.has_gpu), known)
+        return known
 
     def _complain(self, ray_node_id: str, what: str) -> list[RegistryEffect]:
         """Say it once, not four times a second."""

@@ -27,6 +27,7 @@ from tests.support.proxy import SlowProxy
 pytestmark = pytest.mark.cluster
 
 OUTAGE_S = float(os.environ.get("RAY_SCHED_TEST_OUTAGE_S", "4"))
+NODES = ("node-1", "node-2")
 SECOND = np.zeros(16_000, np.int16)
 LONG = np.zeros(16_000 * 20, np.int16)
 """Runs two seconds, and so ends during the outage."""
@@ -66,6 +67,11 @@ class OwnRedis:
     def make_room(self) -> None:
         self._configure("maxmemory", 0)
 
+    def n_nodes(self) -> int:
+        """How many nodes it knows."""
+        with redis.Redis.from_url(self.server.url) as reader:
+            return int(reader.scard("ray_sched:nodes"))
+
     def _configure(self, name: str, value: int) -> None:
         with redis.Redis.from_url(self.server.url) as admin:
             admin.config_set(name, value)
@@ -80,7 +86,7 @@ class OnOwnRedis(RunningCluster):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnOwnRedis]:
     own = OwnRedis(tmp_path_factory.mktemp("redis"))
-    nodes = [echo_node(name, option_speed="10") for name in ("node-1", "node-2")]
+    nodes = [echo_node(name, option_speed="10") for name in NODES]
     rules = {"dispatch": DispatchRules(pending_timeout_ms=60_000), "store": StoreRules(redis_url=own.proxy.url)}
     data = tmp_path_factory.mktemp("data")
     with own.server, own.proxy, OnOwnRedis(nodes, data, is_head_a_node=True, **rules) as it:
@@ -157,6 +163,9 @@ def test_what_was_acknowledged_survives_an_outage_and_what_ran_is_delivered_afte
             results = [await handle for handle in runs]
             assert [(result.utterance_index, result.attempt) for result in results] == [(n, 1) for n in range(4)]
             assert (await until_a_job_completes(client)).error is None
+            async with asyncio.timeout(5):
+                while cluster.redis.n_nodes() != len(NODES):  # noqa: ASYNC110  # an emptied one is filled within a second
+                    await asyncio.sleep(0.05)
             for kind in ("Dispatcher", "Registry"):
                 actor(kind).kill()
             await until_a_job_completes(client)

@@ -181,6 +181,15 @@ def test_a_node_that_is_seen_again_gets_no_second_agent() -> None:
     assert hall.look(a_ray_node()) == []
 
 
+def test_labels_that_were_corrected_are_read_again() -> None:
+    hall = Hall()
+    ray_node = a_ray_node()
+    for slots, n_agents in (("none", 0), ("2", 1), ("3", 0)):
+        changed = msgspec.structs.replace(ray_node, labels=ray_node.labels | {"ray-sched.io/slots": slots})
+        assert len(of(hall.look(changed), SpawnAgent)) == n_agents
+    assert hall.brain.nodes["node-a"].declaration.slots == 2, "what runs stays what it is"
+
+
 def test_the_first_good_beat_makes_a_node_ready_and_puts_it_into_a_pool() -> None:
     hall = Hall()
     hall.look(a_ray_node())
