@@ -49,6 +49,11 @@ class Command:
     def signal(self, number: signal.Signals) -> None:
         os.killpg(self._process.pid, number)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def wait_for_line(self, words: str, timeout_s: float = 60) -> None:
         """Until stderr says it."""
         give_up_at = time.monotonic() + timeout_s
