@@ -367,6 +367,7 @@ def sample_messages() -> list[Message]:
         wire.PoolMembers(pool="p", epoch=1, number=1, capability=ENGLISH, nodes=(view,)),
         an_offer(a_node(), number=1),
         wire.LeaseReceipt(spent={"a": 1}),
+        wire.PoolSpent(epoch=1, number=1, spent={"a": 1}),
     ]
 
 

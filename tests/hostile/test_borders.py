@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.hostile.corpus import CORPUS
-from tests.hostile.targets import TARGETS, seeds
+from tests.hostile.targets import GOOD, KINDS, TARGETS, seeds
 
 ALL = [(target, what) for target, inputs in CORPUS.items() for what in inputs]
 SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,6 +28,10 @@ print("the end")
 @pytest.mark.parametrize(("target", "what"), ALL, ids=[f"{target}: {what}" for target, what in ALL])
 def test_what_once_broke_a_border_or_might_does_not(target: str, what: str) -> None:
     TARGETS[target](CORPUS[target][what])
+
+
+def test_there_is_a_good_one_of_every_message() -> None:
+    assert [kind.__name__ for kind in KINDS if kind not in GOOD] == []
 
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
