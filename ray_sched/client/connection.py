@@ -6,6 +6,7 @@ nothing of audio.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from ray_sched.core.errors import Code, Refusal, SchedError
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 _CALL_TIMEOUT_S = 10.0
 _AGAIN_AFTER_S = 0.1
 _LAST_WORDS_S = 2.0
+_REMEMBERED_BOXES = 100
 NO_ANSWER = Refused(
     refusal=Refusal(code=Code.SCHEDULER_NOT_RUNNING, message="the scheduler does not answer; is it running?")
 )
@@ -55,6 +57,7 @@ class Connection:
         self._patience_s = patience_s
         self._outbox: Outbox[ClientMessage, Answer | None] = Outbox(self._send, on_lost=self._lost)
         self._box = ""
+        self._left: deque[str] = deque(maxlen=_REMEMBERED_BOXES)
         self._acked = 0
         self._is_resync = False
         self.slots = 0
@@ -145,7 +148,11 @@ class Connection:
             self._end(mail.refusal)
             return
         self.slots = mail.slots
+        if mail.boot in self._left:
+            return  # late mail of a box that is no more: going back to it would begin that one and the next anew
         if mail.boot != self._box:
+            if self._box:
+                self._left.append(self._box)
             is_first, self._box, self._acked = not self._box, mail.boot, 0
             if not is_first:
                 self._on_new_box()

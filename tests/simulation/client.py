@@ -66,6 +66,7 @@ class Client:
         self._unanswered: dict[str, Want] = {}
         self._early: list[ClientEvent] = []
         self._box = ""
+        self._left: set[str] = set()
         self._acked = 0
         self._slept_ms = 0
         self._is_resync = False
@@ -181,7 +182,10 @@ class Client:
         """Mail overlaps after a resync and has a hole when an answer was lost or is still on its way."""
         if self.is_dead:
             return
+        if mail.boot in self._left:
+            return
         if mail.boot != self._box:
+            self._left.add(self._box)
             was, self._box, self._acked = self._box, mail.boot, 0
             if was:
                 self.world.note("", f"{self.client_id} has mailbox {mail.boot} after {was}")
