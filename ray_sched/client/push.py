@@ -157,10 +157,11 @@ class Pusher:
         return stored
 
     def let_go(self, stored: Stored) -> None:
-        """Free what was stored; a call that still carries it keeps it until it is over."""
-        stored.parcel = None
-        self._stored.remove(stored)
-        self._ledger.move(stored.key, AudioState.RELEASED)
+        """Free what was stored, unless it was before; a call that still carries it keeps it until it is over."""
+        if stored in self._stored:
+            stored.parcel = None
+            self._stored.remove(stored)
+            self._ledger.move(stored.key, AudioState.RELEASED)
 
     def _describe(self, part: list[tuple[Shipment, Payload]]) -> bytes:
         """The description of a push; its audio is an object of its own."""
