@@ -221,7 +221,7 @@ class DispatchBrain:
         why_not = self._assigning.why_no_node(job)
         for reason, n_nodes in why_not.counts.items():
             self.counters.no_node[reason] = self.counters.no_node.get(reason, 0) + n_nodes
-        is_served = bool(self._board.seats.groups.able(job.demand))
+        is_served = self._board.seats.groups.is_served(job.demand)
         code = Code.DEADLINE_EXCEEDED if is_served and job.spec.deadline_ms else Code.NO_AVAILABLE_NODE
         waited_ms = self._board.now_ms - job.created_at_ms
         services = "+".join(job.spec.services)

@@ -117,12 +117,12 @@ class FairShares:
     def had(self, tenant: str, flow: Flow) -> int:
         """What a flow has had, in the time that all flows of its tenant share."""
         flows = self._flows.get(tenant)
-        return flows.had(flow) if flows else 0
+        return flows.had(flow) if flows is not None else 0
 
     def waiting(self, tenant: str, flow: Flow) -> tuple[int, int]:
         """How many jobs of the tenant wait, and how many of the flow."""
         flows = self._flows.get(tenant)
-        return self.tenants.waiting((tenant,)), flows.waiting(flow) if flows else 0
+        return self.tenants.waiting((tenant,)), flows.waiting(flow) if flows is not None else 0
 
     def begin(self, tenant: str, flow: Flow) -> None:
         """One more job waits."""
@@ -143,5 +143,5 @@ class FairShares:
         """So much is given to a job of this flow."""
         self.tenants.charge((tenant,), audio_ms, is_served=is_served)
         flows = self._flows.get(tenant)
-        if flows:
+        if flows is not None:
             flows.charge(flow, audio_ms, is_served=is_served)

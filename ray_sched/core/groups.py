@@ -1,13 +1,17 @@
-"""Groups: seats of equal capability, which of them have a free slot, and which demands wait for one.
+"""Groups: seats of equal capability, and whose turn it is among the demands for which a slot is free.
 
-With this an assignment costs the same with three nodes as with a thousand: a slot that becomes free asks its group who
-is next, and a job looks at free seats only. Up to ``EXACT`` of those it looks at all; among more it takes the best of
-``SAMPLE``, picked by the job's id, of its session's own node and of its company's. With that many free seats the best
-of eight is among the best ninth of them (measured: ``tests/core/test_groups.py``); only if none of them passes, all
-are looked at.
+Demands that the same groups can serve share their candidates: one list of free seats, one line of those who wait. So
+an assignment costs the same with three nodes as with a thousand and with one pool as with fifty. A slot that becomes
+free, or full, is noted with each of the candidates that it belongs to: as many as there are kinds of demands that its
+group serves together with different others, mostly one or two.
+
+A job looks at free seats only. Up to ``EXACT`` of those it looks at all; among more it takes the best of ``SAMPLE``,
+picked by the job's id, of its session's own node and of its company's. With that many free seats the best of eight is
+among the best ninth of them (measured: ``tests/core/test_groups.py``); only if none of them passes, all are looked at.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from ray_sched.core.capability import Capability, Demand, uncovered
 from ray_sched.core.line import Line
@@ -19,50 +23,63 @@ SAMPLE = 8
 _REMEMBERED_DEMANDS = 4_096
 
 
-class Group:
-    """Seats of one capability."""
+class Candidates:
+    """The groups that can serve certain demands, their free seats, and which of these demands wait."""
 
-    def __init__(self, capability: Capability, turn_of: Callable[[Demand], Turn | None]) -> None:
-        self.capability = capability
-        self.seats: dict[str, Seat] = {}
+    def __init__(self, groups: "tuple[Group, ...]", turn_of: Callable[[Demand], Turn | None]) -> None:
+        self.groups = groups
         self.free: list[Seat] = []
         self.demands: Line[Turn, Demand] = Line(turn_of)
-        self.n_leased = 0
         self._place: dict[str, int] = {}
-        self._leased: dict[str, int] = {}
+        for group in groups:
+            group.candidates.append(self)
+            for seat in group.seats.values():
+                if seat.n_free:
+                    self.add_free(seat)
 
-    def add(self, seat: Seat) -> None:
-        """A seat joins."""
-        self.seats[seat.node] = seat
-        seat.tell(self.note)
-        self.note(seat)
+    def add_free(self, seat: Seat) -> None:
+        """A seat has a free slot."""
+        self._place[seat.node] = len(self.free)
+        self.free.append(seat)
 
-    def remove(self, seat: Seat) -> None:
-        """A seat leaves."""
-        del self.seats[seat.node]
-        seat.tell(lambda _seat: None)
-        self.n_leased -= self._leased.pop(seat.node, 0)
-        self._set_free(seat, is_free=False)
-
-    def note(self, seat: Seat) -> None:
-        """The leases of a seat may have changed."""
-        n_leased = seat.n_leased
-        self.n_leased += n_leased - self._leased.get(seat.node, 0)
-        self._leased[seat.node] = n_leased
-        self._set_free(seat, is_free=seat.n_free > 0)
-
-    def _set_free(self, seat: Seat, *, is_free: bool) -> None:
-        if is_free == (seat.node in self._place):
-            return
-        if is_free:
-            self._place[seat.node] = len(self.free)
-            self.free.append(seat)
-            return
+    def remove_free(self, seat: Seat) -> None:
+        """It has none any more."""
         place = self._place.pop(seat.node)
         last = self.free.pop()
         if last is not seat:
             self.free[place] = last
             self._place[last.node] = place
+
+    def turn(self) -> Turn | None:
+        """The turn of the first of these demands, None as long as there is no slot for it."""
+        first = self.demands.first() if self.free else None
+        return first[0] if first else None
+
+    def seats(self) -> Iterator[Seat]:
+        """All of them, free or not."""
+        return (seat for group in self.groups for seat in group.seats.values())
+
+    def sample(self, q: Question) -> Iterator[Seat]:
+        """The session's own node, its company's and a few others, all different: a stride walks them evenly."""
+        named = {node for node in (q.affine_node, q.company_node) if node in self._place}
+        for node in named:
+            yield self.free[self._place[node]]
+        n_free = len(self.free)
+        at, stride = chance(q), n_free // SAMPLE
+        for n in range(SAMPLE):
+            seat = self.free[(at + n * stride) % n_free]
+            if seat.node not in named:
+                yield seat
+
+
+class Group:
+    """Seats of one capability."""
+
+    def __init__(self, capability: Capability) -> None:
+        self.capability = capability
+        self.seats: dict[str, Seat] = {}
+        self.candidates: list[Candidates] = []
+        """Those it is part of."""
 
 
 class Groups:
@@ -71,97 +88,130 @@ class Groups:
     def __init__(self, turn_of: Callable[[Demand], Turn | None], demands: Callable[[], Iterable[Demand]]) -> None:
         self._turn_of = turn_of
         self._demands = demands
+        self.n_leased = 0
+        """Slots of all seats that may be used."""
+        self._leased: dict[str, int] = {}
+        self._has_free: set[str] = set()
         self._groups: dict[Capability, Group] = {}
-        self._able: dict[Demand, list[Group]] = {}
-
-    def __iter__(self) -> Iterator[Group]:
-        return iter(self._groups.values())
+        self._of_groups: dict[tuple[Group, ...], Candidates] = {}
+        self._of_demand: dict[Demand, Candidates] = {}
+        self._next: Line[Turn, Candidates] = Line(Candidates.turn)
 
     def add(self, seat: Seat) -> None:
         """A seat joins the group of its capability."""
         group = self._groups.get(seat.capability)
         if group is None:
-            group = self._groups[seat.capability] = Group(seat.capability, self._turn_of)
-            self._able.clear()
-            for demand in self._demands():
-                if uncovered(demand, group.capability) is None:
-                    group.demands.put(demand)
-        group.add(seat)
+            group = self._groups[seat.capability] = Group(seat.capability)
+            self._begin_anew()
+        group.seats[seat.node] = seat
+        seat.tell(partial(self._note, group))
+        self._note(group, seat)
 
     def remove(self, seat: Seat) -> None:
         """A seat leaves its group; an empty group is forgotten."""
         group = self._groups[seat.capability]
-        group.remove(seat)
+        seat.tell(lambda _seat: None)
+        self.n_leased -= self._leased.pop(seat.node, 0)
+        self._set_free(group, seat, is_free=False)
+        del group.seats[seat.node]
         if not group.seats:
             del self._groups[seat.capability]
-            self._able.clear()
+            self._begin_anew()
 
-    def able(self, demand: Demand) -> list[Group]:
+    def _note(self, group: Group, seat: Seat) -> None:
+        """The leases of a seat may have changed."""
+        n_leased = seat.n_leased
+        self.n_leased += n_leased - self._leased.get(seat.node, 0)
+        self._leased[seat.node] = n_leased
+        self._set_free(group, seat, is_free=seat.n_free > 0)
+
+    def _set_free(self, group: Group, seat: Seat, *, is_free: bool) -> None:
+        if is_free == (seat.node in self._has_free):
+            return
+        if is_free:
+            self._has_free.add(seat.node)
+            for candidates in group.candidates:
+                candidates.add_free(seat)
+                self._next.put(candidates)
+        else:
+            self._has_free.remove(seat.node)
+            for candidates in group.candidates:
+                candidates.remove_free(seat)
+
+    def _begin_anew(self) -> None:
+        """A group has come or gone: other groups serve the demands now."""
+        self._next.clear()
+        self._of_groups.clear()
+        self._of_demand.clear()
+        for group in self._groups.values():
+            group.candidates.clear()
+        for demand in self._demands():
+            self.want(demand)
+
+    def candidates(self, demand: Demand) -> Candidates:
         """The groups that could do such a job at all; remembered until a group comes or goes."""
-        found = self._able.get(demand)
+        found = self._of_demand.get(demand)
         if found is None:
-            if len(self._able) >= _REMEMBERED_DEMANDS:
-                self._able.clear()
-            found = [group for group in self if uncovered(demand, group.capability) is None]
-            self._able[demand] = found
+            if len(self._of_demand) >= _REMEMBERED_DEMANDS:
+                self._forget_idle()
+            found = self._of_demand[demand] = self._find(demand)
         return found
+
+    def _find(self, demand: Demand) -> Candidates:
+        groups = tuple(group for group in self._groups.values() if uncovered(demand, group.capability) is None)
+        found = self._of_groups.get(groups)
+        if found is None:
+            found = self._of_groups[groups] = Candidates(groups, self._turn_of)
+        return found
+
+    def _forget_idle(self) -> None:
+        """Candidates for whom nobody waits are found again when somebody does."""
+        self._of_demand.clear()
+        self._next.clear()
+        for groups, candidates in list(self._of_groups.items()):
+            if candidates.demands.first():
+                self._next.put(candidates)
+            else:
+                del self._of_groups[groups]
+                for group in groups:
+                    group.candidates.remove(candidates)
 
     def want(self, demand: Demand) -> None:
         """Somebody stands in the queue of this demand, perhaps with an earlier turn than those before."""
-        for group in self.able(demand):
-            group.demands.put(demand)
+        candidates = self.candidates(demand)
+        if candidates.groups and candidates.demands.put(demand):
+            self._next.put(candidates)
 
     def set_aside(self, demand: Demand) -> None:
         """None of the free slots is for this demand's next jobs, for the moment."""
-        for group in self.able(demand):
-            group.demands.drop(demand)
+        self.candidates(demand).demands.drop(demand)
 
     def next_demand(self) -> Demand | None:
         """The demand whose turn it is, among those for which a slot is free."""
-        found: tuple[Turn, Demand] | None = None
-        for group in self:
-            if group.free and len(group.demands):
-                first = group.demands.first()
-                if first is not None and (found is None or first[0] < found[0]):
-                    found = first
-        return found[1] if found else None
+        candidates = self._next.first()
+        first = candidates[1].demands.first() if candidates else None
+        return first[1] if first else None
+
+    def is_served(self, demand: Demand) -> bool:
+        """Whether any node could do such a job at all."""
+        return bool(self.candidates(demand).groups)
 
     def has_others(self, demand: Demand, node: str) -> bool:
         """Whether another node than this one could do such a job at all."""
-        return any(len(group.seats) > (node in group.seats) for group in self.able(demand))
+        return any(len(group.seats) > (node in group.seats) for group in self.candidates(demand).groups)
 
     def pick(self, q: Question) -> Seat | None:
         """The seat for this job, or None."""
-        groups = self.able(q.demand)
+        candidates = self.candidates(q.demand)
         if q.runs_alone:
-            return best((s for group in groups for s in group.free if passes(s, q) and not s.n_spent), q)
-        n_free = sum(len(group.free) for group in groups)
-        if n_free > EXACT:
-            found = best((seat for seat in _sample(groups, n_free, q) if passes(seat, q)), q)
+            return best((seat for seat in candidates.free if passes(seat, q) and not seat.n_spent), q)
+        if len(candidates.free) > EXACT:
+            found = best((seat for seat in candidates.sample(q) if passes(seat, q)), q)
             if found:
                 return found
-        return best((seat for group in groups for seat in group.free if passes(seat, q)), q)
+        return best((seat for seat in candidates.free if passes(seat, q)), q)
 
     def least_busy(self, q: Question) -> Seat | None:
         """The seat that will be empty first, for a job that has to run alone."""
-        groups = self.able(q.demand)
-        able = (seat for group in groups for seat in group.seats.values())
-        return best((seat for seat in able if passes(seat, q) and not seat.kept_empty_for), q)
-
-
-def _sample(groups: list[Group], n_free: int, q: Question) -> Iterator[Seat]:
-    """The session's own node, its company's and a few others, all different: a stride walks them evenly."""
-    named = {node for node in (q.affine_node, q.company_node) if node}
-    for node in named:
-        yield from (seat for group in groups if (seat := group.seats.get(node)) and seat.n_free)
-    at = chance(q)
-    stride = n_free // SAMPLE
-    for n in range(SAMPLE):
-        place = (at + n * stride) % n_free
-        for group in groups:
-            if place < len(group.free):
-                seat = group.free[place]
-                if seat.node not in named:
-                    yield seat
-                break
-            place -= len(group.free)
+        seats = self.candidates(q.demand).seats()
+        return best((seat for seat in seats if passes(seat, q) and not seat.kept_empty_for), q)

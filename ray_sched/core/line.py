@@ -23,14 +23,16 @@ class Line(Generic[KeyT, MemberT]):
         self._key: dict[MemberT, KeyT] = {}
         self._heap: list[tuple[KeyT, MemberT]] = []
 
-    def put(self, member: MemberT) -> None:
-        """A member joins, or its key may have become smaller."""
+    def put(self, member: MemberT) -> bool:
+        """A member joins, or its key may have become smaller. False: the line is as it was, and so is who is first."""
         key = self._key_of(member)
         if key is None:
-            return
+            return False
         had = self._key.get(member)
         if had is None or key < had:
             self._push(key, member)
+            return True
+        return False
 
     def drop(self, member: MemberT) -> None:
         """A member leaves."""

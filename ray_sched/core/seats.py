@@ -41,7 +41,7 @@ class Seats:
     @property
     def n_leased(self) -> int:
         """Slots of all nodes that may be used."""
-        return sum(group.n_leased for group in self.groups)
+        return self.groups.n_leased
 
     def take(self, offer: PoolOffer, now_ms: int) -> tuple[list[Lost], list[Seat]]:
         """Take over what a pool says of its nodes. Returns the seats lost by it, and the new ones."""

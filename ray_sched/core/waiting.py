@@ -49,12 +49,12 @@ class Queue:
         priority, deadline_at_ms, number = first[0]
         return (priority, self._turn_of(flow), deadline_at_ms, number)
 
-    def stand(self, flow: Flow, job_id: str) -> None:
-        """A job joins."""
+    def stand(self, flow: Flow, job_id: str) -> bool:
+        """A job joins. False: the turn of the next job is not sooner by that."""
         if flow not in self._jobs:
             self._jobs[flow] = Line(self._order_of_id)
         self._jobs[flow].put(job_id)
-        self._flows.put(flow)
+        return self._flows.put(flow)
 
     def first(self) -> FlowTurn | None:
         """The turn of the next job."""
@@ -74,7 +74,7 @@ class Queue:
 
 
 class Waiting:
-    """The jobs that wait for a slot. ``notice`` is told of each demand whose queue somebody joins."""
+    """The jobs that wait for a slot. ``notice`` is told of each demand whose turn may be sooner than it was."""
 
     def __init__(self, notice: Callable[[Demand], None] = lambda _demand: None) -> None:
         self.shares = FairShares()
@@ -190,8 +190,8 @@ class Waiting:
         if queue is None:
             tenant = job.spec.tenant
             queue = self._queues[demand] = Queue(self._order_of_id, lambda flow: self.shares.turn_of_flow(tenant, flow))
-        queue.stand(flow_of(job), job.job_id)
-        self._notice(demand)
+        if queue.stand(flow_of(job), job.job_id):
+            self._notice(demand)
 
     def _order_of_id(self, job_id: str) -> Order | None:
         job = self._standing.get(job_id)

@@ -27,12 +27,17 @@ def a_question(number: int, **changes: object) -> Question:
     return Question(**(facts | changes))  # type: ignore[arg-type]
 
 
+def a_seat(node: str, capability: Capability) -> Seat:
+    seat = Seat(node, 1, capability)
+    seat.why = None
+    return seat
+
+
 def a_room(n_seats: int, busy_ms: Callable[[int], int], capability: Capability = ENGLISH) -> tuple[Groups, list[Seat]]:
     groups = Groups(nobody, list)
     seats = []
     for n in range(n_seats):
-        seat = Seat(f"node-{n}", 1, capability)
-        seat.why = None
+        seat = a_seat(f"node-{n}", capability)
         groups.add(seat)
         seat.lease(2, 10_000)
         if busy_ms(n):
@@ -87,7 +92,57 @@ def test_seats_come_and_go_and_only_free_ones_are_picked() -> None:
     assert groups.pick(a_question(1)) is None
     seats[5].give_back(("x", 1))
     assert groups.pick(a_question(1)) is seats[5]
-    assert sum(group.n_leased for group in groups) == 78
+    assert groups.n_leased == 78
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_next_demand_is_the_first_of_all_for_which_any_seat_is_free(seed: int) -> None:
+    """Seats come, go, fill and empty, demands come and grow old: the answer is always that of looking at everything."""
+    rng = random.Random(seed)  # noqa: S311  # the same every time
+    languages = ("de", "en", "es", "fr")
+    turns: dict[Demand, Turn] = {}
+    groups = Groups(turns.get, lambda: list(turns))
+    seats: list[Seat] = []
+    for number in range(400):
+        demand = Demand(src=(language := rng.choice(languages)), tgt=language, services=("asr",))
+        match rng.choice(("come", "go", "fill", "empty", "empty", "wait", "wait", "serve", "serve")):
+            case "come":
+                asr = tuple(sorted(rng.sample(languages, rng.randint(1, 3))))
+                seats.append(a_seat(f"node-{number}", Capability(engine="echo", asr=asr)))
+                groups.add(seats[-1])
+                seats[-1].lease(rng.randint(0, 2), 10_000)
+            case "go" if seats:
+                groups.remove(seats.pop(rng.randrange(len(seats))))
+            case "fill" if free := [seat for seat in seats if seat.n_free]:
+                rng.choice(free).spend((f"job-{number}", 1), 0)
+            case "empty" if full := [seat for seat in seats if seat.n_spent]:
+                (seat := rng.choice(full)).give_back(seat.attempts()[0])
+            case "wait":
+                turns[demand] = min(turns.get(demand, (9, 0, 0, 0, 0)), (0, 0, 0, rng.randint(0, 9), number))
+                groups.want(demand)
+            case "serve" if (served := groups.next_demand()) and rng.random() < 0.5:
+                del turns[served]
+            case "serve" if served:
+                turns[served] = (0, 0, 0, turns[served][3] + rng.randint(0, 9), number)
+        able = [demand for demand in turns if any(s.n_free and demand.src in s.capability.asr for s in seats)]
+        assert groups.next_demand() == min(able, key=turns.__getitem__, default=None)
+        assert (groups.pick(a_question(number, demand=demand)) is None) == (
+            not any(seat.n_free and demand.src in seat.capability.asr for seat in seats)
+        )
+        assert groups.n_leased == sum(seat.n_leased for seat in seats)
+
+
+def test_a_demand_that_waits_is_not_forgotten_however_many_others_were_seen() -> None:
+    turns: dict[Demand, Turn] = {DEMAND: (0, 0, 0, 0, 1)}
+    groups = Groups(turns.get, lambda: list(turns))
+    seat = a_seat("node-1", ENGLISH)
+    groups.add(seat)
+    groups.want(DEMAND)
+    for number in range(10_000):
+        groups.is_served(Demand(src="en", tgt="en", services=("asr",), tenant=f"tenant-{number}"))
+    assert groups.next_demand() is None
+    seat.lease(1, 10_000)
+    assert groups.next_demand() == DEMAND
 
 
 def test_a_slot_that_becomes_free_goes_to_whose_turn_it_is_among_all_demands_it_can_serve() -> None:
