@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.rules import (
+    INLINE_BYTES,
     CleanupRules,
     DeliveryRules,
     DispatchRules,
@@ -66,6 +67,8 @@ class ClientRules:
     """A submit is repeated this long while the scheduler does not answer."""
     max_audio_s: Annotated[float, Gt(0), Le(86_400)] = 600.0
     """Longer audio is refused."""
+    inline_bytes: Annotated[int, Ge(0), Le(8 * 2**20)] = INLINE_BYTES
+    """A push of up to so much audio goes in the call itself, a larger one through the object store; 0: every one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

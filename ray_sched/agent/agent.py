@@ -6,7 +6,7 @@ acknowledged. It beats to the Registry. It decides nothing about jobs and never 
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +48,7 @@ from ray_sched.core.messages import (
 from ray_sched.wire.codec import decode, encode, plain
 from ray_sched.wire.links import Directory, Payload, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
+from ray_sched.wire.parcel import unpack
 from ray_sched.wire.seals import agent_key, is_same, ticket
 
 log = logging.getLogger(__name__)
@@ -138,12 +139,15 @@ class NodeAgent:
 
     # --- called by clients -----------------------------------------------------------------------------------------
 
-    async def push(self, raw: bytes, parcel: Sequence[Any]) -> bytes:
-        """Take jobs: copy the audio of those accepted out of the object store, refuse the others."""
+    async def push(self, raw: bytes, *parcel: Any) -> bytes:
+        """Take jobs: keep a copy of the audio of those accepted, refuse the others. ``parcel``: see ``wire.parcel``."""
         push = decode(raw, Push)
         if push.incarnation != self._incarnation:
             return encode(PushReply(refused={item.job_id: "another incarnation was meant" for item in push.items}))
-        payloads = _checked(parcel, len(push.items))
+        try:
+            payloads = unpack(parcel, [item.n_bytes for item in push.items])
+        except ValueError as error:
+            raise SchedError(Code.INVALID_MESSAGE, str(error)) from None
         taken = zip(push.items, payloads, strict=True)
         refused = {item.job_id: why for item, payload in taken if (why := self._take(item, payload))}
         return encode(PushReply(refused=refused))
@@ -155,7 +159,7 @@ class NodeAgent:
             return "this push has no ticket for its job"
         if key not in self._runs:
             work = Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
-            why = self._why_refused(item, work, payload)
+            why = self._why_refused(item, work)
             if why:
                 self._book.refuse(item)
                 self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=plain(why)))
@@ -168,17 +172,16 @@ class NodeAgent:
         return None
 
     def _start(self, key: AttemptKey, item: PushItem, work: Work, payload: Payload) -> None:
-        audio = np.array(payload, copy=True).view(np.int16)
+        audio = (payload if payload.flags.owndata else payload.copy()).view(np.int16)
         self._book.take(item)
         self._accepted_at_s[key] = asyncio.get_running_loop().time()
         self._runs[key] = asyncio.create_task(self._run(key, work, audio, wants_partials=item.wants_partials))
 
-    def _why_refused(self, item: PushItem, work: Work, payload: Any) -> str | None:
+    def _why_refused(self, item: PushItem, work: Work) -> str | None:
         if not self._is_loaded:
             return "the engine is still loading"
-        is_audio = isinstance(payload, np.ndarray) and payload.dtype == np.uint8 and payload.shape == (item.n_bytes,)
-        if not is_audio or not item.n_bytes or item.n_bytes % _BYTES_PER_SAMPLE:
-            return "the push does not hold the audio it describes"
+        if not item.n_bytes or item.n_bytes % _BYTES_PER_SAMPLE:
+            return "the push does not hold whole samples of audio"
         return self._book.why_refused(item) or self._host.admit(work)
 
     async def take_speech(self, raw: bytes) -> bytes:
@@ -386,17 +389,6 @@ class NodeAgent:
             audio_bytes=audio_bytes,
             speech_bytes=speech_bytes,
         )
-
-
-def _checked(parcel: Any, n_items: int) -> list[Payload]:
-    """The payloads in a parcel. Raises SchedError INVALID_MESSAGE for what is none."""
-    if not isinstance(parcel, list) or len(parcel) != n_items:
-        told = f"{len(parcel)} audios" if isinstance(parcel, list) else f"a {type(parcel).__name__}"
-        raise SchedError(Code.INVALID_MESSAGE, f"a push of {n_items} jobs came with {told}")
-    for payload in parcel:
-        if not isinstance(payload, np.ndarray) or payload.dtype != np.uint8 or payload.ndim != 1:
-            raise SchedError(Code.INVALID_MESSAGE, f"audio comes as an array of bytes, not as {type(payload).__name__}")
-    return parcel
 
 
 def _finished(key: AttemptKey, result: EngineResult, run_ms: int) -> RunFinished:

@@ -29,7 +29,7 @@ def status_page(view: "ClusterView") -> list[RenderableType]:
     add_row(main, "ended per second", view.ended_per_s)
     add_row(main, "slots", f"{view.slots}, {view.free_slots} free")
     add_row(main, "sessions", view.sessions)
-    add_row(main, "ledger", f"{view.held_bytes} bytes held by submitters, {view.stored_bytes} in the object store")
+    add_row(main, "ledger", f"{view.held_bytes} bytes held by submitters, {view.stored_bytes} on their way to nodes")
     add_row(main, "counted", _words(view.counters) or "nothing yet")
     if view.no_node:
         add_row(main, "found no node", _words(view.no_node))

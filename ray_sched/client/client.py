@@ -5,7 +5,6 @@ loop that entered it; ``BlockingClient`` is its twin for ordinary code.
 """
 
 import asyncio
-import contextlib
 import itertools
 import os
 import secrets
@@ -15,11 +14,10 @@ from types import TracebackType
 from typing import Any, Literal, Self, assert_never
 
 import msgspec
-import numpy as np
 
 from ray_sched.client.audio import AudioSource
 from ray_sched.client.connection import NO_ANSWER, Connection
-from ray_sched.client.push import LedgerKey, Pusher, Shipment, Stored
+from ray_sched.client.push import LedgerKey, Pusher, Shipment
 from ray_sched.client.results import JobHandle, Missing, Result, refused, result_of
 from ray_sched.client.sources import Source
 from ray_sched.client.streams import SessionStream, windowed
@@ -44,6 +42,7 @@ from ray_sched.core.messages import (
     Submit,
     TakeSpeech,
 )
+from ray_sched.core.rules import INLINE_BYTES
 from ray_sched.wire.codec import encode
 from ray_sched.wire.links import Depot, Directory, PeerGoneError, PeerUnavailableError
 
@@ -63,13 +62,6 @@ class _Sent:
         self.handle = handle
         self.source = source
         self.speech = b""
-        self.stored: Stored | None = None
-        """The audio, if it was stored while the submit was on its way."""
-
-    def take_stored(self) -> Stored | None:
-        """Hand over what was stored ahead."""
-        stored, self.stored = self.stored, None
-        return stored
 
 
 class Client:
@@ -87,6 +79,7 @@ class Client:
         client_id: str | None = None,
         tenant: str = "",
         push_timeout_s: float = 2.0,
+        inline_bytes: int = INLINE_BYTES,
         patience_s: float = 10.0,
         max_duration_s: float = 600.0,
     ) -> None:
@@ -97,11 +90,11 @@ class Client:
         self._tenant = tenant
         self._max_duration_s = max_duration_s
         self.ledger: Ledger[LedgerKey] = Ledger()
-        """This client's audio: HELD between pushes, STORED during one."""
+        """This client's audio: HELD between pushes; during one, a copy is STORED."""
         self._connection = Connection(
             self.client_id, time.time_ns() // 1000, directory, self._hear, self._ledger_bytes, patience_s
         )
-        self._pusher = Pusher(directory, depot, self.ledger, self._connection.say, push_timeout_s)
+        self._pusher = Pusher(directory, depot, self.ledger, self._connection.say, push_timeout_s, inline_bytes)
         self._jobs: dict[str, _Sent] = {}
         self._unanswered: dict[str, _Sent] = {}
         self._early: list[ClientEvent] = []
@@ -208,27 +201,11 @@ class Client:
             early, self._early = self._early, []
             for event in early:
                 self._hear(event)
-        if stored := sent.take_stored():
-            self._pusher.let_go(stored)
-
-    async def _store_ahead(self, sent: _Sent) -> None:
-        """Store the audio while the submit is on its way: a client with nothing else to do will be told a node at once.
-
-        It is freed with the answer if that names no node, so that jobs that wait hold nothing. Saves 0.6 of 6 ms.
-        """
-        is_busy = self._jobs or len(self._unanswered) > 1
-        if sent.handle.job_id or sent.stored or is_busy or not (self._connection.slots and sent.source.held_bytes):
-            return
-        await asyncio.sleep(0)  # the call sets out first
-        with contextlib.suppress(PeerUnavailableError):
-            sent.stored = self._pusher.store([(await sent.source.samples()).view(np.uint8)])
 
     async def _ask_to_take(self, sent: _Sent, submit: Submit) -> Answer:
         """The Dispatcher's answer. A job that it had taken is not given up because it cannot be asked just now."""
         while True:
-            answering = self._connection.ask(submit)
-            await self._store_ahead(sent)
-            answer = await answering or NO_ANSWER
+            answer = await self._connection.ask(submit) or NO_ANSWER
             is_away = isinstance(answer, Refused) and answer.refusal.code in _AWAY
             if not (is_away and sent.handle.job_id) or self._connection.fatal:
                 return answer
@@ -356,7 +333,7 @@ class Client:
     def _hear_about(self, sent: _Sent, event: Assigned | PartialText | SpeechReady | Delivered) -> None:
         match event:
             case Assigned():
-                self._pusher.push(Shipment(event, sent.handle.spec, sent.source, sent.take_stored()))
+                self._pusher.push(Shipment(event, sent.handle.spec, sent.source))
             case PartialText():
                 sent.handle.take_partial(event.text)
             case SpeechReady():

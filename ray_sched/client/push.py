@@ -1,7 +1,7 @@
-"""Pushing: the audio of assigned jobs goes to their agents, one object and one call for all that wait for one agent.
+"""Pushing: the audio of assigned jobs goes to their agents, in one call for all that wait for one agent.
 
-The audio is read when a node is ready for it, packed once, put into the object store once, and dropped from there as
-soon as the agent has answered. The ledger follows every byte.
+The audio is read when a node is ready for it, packed once (``wire.parcel``: into the call itself, or as one object
+into the store if it is much), and dropped as soon as the agent has answered. The ledger follows every byte.
 """
 
 import asyncio
@@ -16,9 +16,11 @@ from ray_sched.client.sources import Source
 from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.ledger import AudioState, Ledger
 from ray_sched.core.messages import Assigned, AudioUnreadable, ClientMessage, JobSpec, Push, PushFailed, PushItem
+from ray_sched.core.rules import INLINE_BYTES
 from ray_sched.wire.codec import encode
 from ray_sched.wire.links import Depot, Directory, Payload, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
+from ray_sched.wire.parcel import pack
 
 _MAX_JOBS_PER_PUSH = 64
 _MAX_PUSH_BYTES = 16 * 2**20
@@ -28,23 +30,12 @@ _MAX_READING_S = 0.25
 LedgerKey = tuple[str, str | int]
 
 
-class Stored:
-    """Audio in the object store, for as long as this holds it."""
-
-    def __init__(self, key: LedgerKey, parcel: Any) -> None:
-        self.key = key
-        self.parcel = parcel
-        """The only reference."""
-
-
 class Shipment(Struct, frozen=True):
     """A job on its way to the agent it was assigned to."""
 
     assigned: Assigned
     spec: JobSpec
     source: Source
-    stored: Stored | None = None
-    """Its audio, if it was stored ahead of the assignment."""
 
 
 class Pusher:
@@ -57,16 +48,18 @@ class Pusher:
         ledger: Ledger[LedgerKey],
         say: Callable[[ClientMessage], None],
         timeout_s: float,
+        inline_bytes: int = INLINE_BYTES,
     ) -> None:
+        """``inline_bytes``: a push of more audio than this goes through the object store."""
         self._directory = directory
         self._depot = depot
         self._ledger = ledger
         self._say = say
         self._timeout_s = timeout_s
+        self._inline_bytes = inline_bytes
         self._outboxes: dict[str, Outbox[Shipment, None]] = {}
         self._is_closed = False
         self._numbers = itertools.count(1)
-        self._stored: set[Stored] = set()
 
     def push(self, shipment: Shipment) -> None:
         """Bring this job's audio to its agent."""
@@ -86,8 +79,6 @@ class Pusher:
         self._is_closed = True
         for outbox in self._outboxes.values():
             await outbox.close()
-        for stored in list(self._stored):
-            self.let_go(stored)
 
     async def _ship(self, shipments: list[Shipment]) -> list[None]:
         """Read, pack, put, push and drop; in parts if it is much or takes long."""
@@ -127,44 +118,26 @@ class Pusher:
 
     async def _push_part(self, part: list[tuple[Shipment, Payload]]) -> None:
         agent = part[0][0].assigned.agent
-        stored: Stored | None = None
+        key = ("push", next(self._numbers))
+        self._ledger.open(key, AudioState.STORED, sum(len(audio) for _, audio in part))
         try:
-            stored = self._store_part(part)
             header = self._describe(part)
-            await self._directory.link(agent).call("push", header, stored.parcel, timeout_s=self._timeout_s)
+            link = self._directory.link(agent)
+            await link.call("push", header, *self._pack([audio for _, audio in part]), timeout_s=self._timeout_s)
         except (PeerGoneError, PeerUnavailableError, SchedError) as error:
             for shipment, _ in part:
                 self._fail(shipment, f"{agent}: {error}")
         finally:
-            if stored:
-                self.let_go(stored)
+            self._ledger.move(key, AudioState.RELEASED)
 
-    def _store_part(self, part: list[tuple[Shipment, Payload]]) -> Stored:
-        """One object for all; what was stored ahead serves a job that travels alone."""
-        ahead = [shipment.stored for shipment, _ in part if shipment.stored]
-        if len(part) == len(ahead) == 1:
-            return ahead[0]
-        for stored in ahead:
-            self.let_go(stored)
-        return self.store([audio for _, audio in part])
-
-    def store(self, payloads: list[Payload]) -> Stored:
-        """Put the audio into the object store. Raises PeerUnavailableError if there is no room."""
-        parcel = self._depot.put(payloads)
-        stored = Stored(("push", next(self._numbers)), parcel)
-        self._ledger.open(stored.key, AudioState.STORED, sum(map(len, payloads)))
-        self._stored.add(stored)
-        return stored
-
-    def let_go(self, stored: Stored) -> None:
-        """Free what was stored, unless it was before; a call that still carries it keeps it until it is over."""
-        if stored in self._stored:
-            stored.parcel = None
-            self._stored.remove(stored)
-            self._ledger.move(stored.key, AudioState.RELEASED)
+    def _pack(self, payloads: list[Payload]) -> list[Any]:
+        """The audio as arguments of a call. Raises PeerUnavailableError if the object store has no room for it."""
+        if sum(map(len, payloads)) <= self._inline_bytes:
+            return [*pack(payloads)]
+        return [self._depot.put(payloads)]
 
     def _describe(self, part: list[tuple[Shipment, Payload]]) -> bytes:
-        """The description of a push; its audio is an object of its own."""
+        """The description of a push."""
         items = tuple(
             PushItem(
                 job_id=shipment.assigned.job_id,

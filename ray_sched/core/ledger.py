@@ -1,8 +1,9 @@
 """The audio ledger: every byte of audio is in exactly one state, and the sums are always known.
 
 A submitter's audio is first only DECLARED (a path not read yet holds no memory), then HELD in its memory, STORED in
-the object store while it is pushed, and RELEASED once the node has it or the job ended without it. After a failed
-push it is HELD again. On the node it is RUNNING in the agent's memory until its slot is free.
+Ray while it is pushed (in the object store, or in the call if it is little), and RELEASED once the node has it or the
+job ended without it. After a failed push it is HELD again. On the node it is RUNNING in the agent's memory until its
+slot is free.
 """
 
 from collections.abc import Hashable

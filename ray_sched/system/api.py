@@ -55,6 +55,7 @@ class Client(PlainClient):
             client_id=client_id,
             tenant=tenant,
             push_timeout_s=settings.dispatch.push_timeout_ms / 1000,
+            inline_bytes=settings.client.inline_bytes,
             patience_s=settings.client.patience_ms / 1000,
             max_duration_s=settings.client.max_audio_s,
         )

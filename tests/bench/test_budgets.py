@@ -15,13 +15,13 @@ from ray_sched.agent.engine import EngineResult, Samples, Work
 from ray_sched.client.client import Client
 from ray_sched.core.capability import Capability
 from ray_sched.core.ports import SaveJob
-from ray_sched.settings import StoreRules
+from ray_sched.settings import ClientRules, StoreRules
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.system.store_stats import object_store_history
-from ray_sched.wire.links import Payload
+from ray_sched.wire.links import Link, Payload
 from tests.bench.budgets import BUDGETS, Budget
 from tests.support.cluster import RunningCluster, echo_node
-from tests.support.in_process import InProcess, MemoryDepot
+from tests.support.in_process import InProcess, MemoryDepot, Network
 
 N_NODES = 4
 JOBS = {1: 100, 64: 1_280}
@@ -54,6 +54,28 @@ class CountingDepot(MemoryDepot):
             if not any(np.shares_memory(payload, audio) for audio in AUDIO):
                 self.counted.copied_bytes += payload.nbytes
         return super().put(payloads)
+
+
+class CountingNetwork:
+    """Counts the audio that was copied into calls."""
+
+    def __init__(self, network: Network, counted: Counted) -> None:
+        self._network = network
+        self.counted = counted
+
+    def link(self, actor: str) -> Link:
+        return CountingLink(self._network.link(actor), self)
+
+
+class CountingLink:
+    def __init__(self, link: Link, network: CountingNetwork) -> None:
+        self._link = link
+        self._network = network
+
+    async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
+        if method == "push":
+            self._network.counted.copied_bytes += sum(len(part) for part in args[1:] if isinstance(part, bytes))
+        return await self._link.call(method, *args, timeout_s=timeout_s)
 
 
 class CountingEngine:
@@ -95,7 +117,7 @@ async def run_jobs(client: Client, in_flight: int, n_jobs: int) -> None:
     await asyncio.gather(*(worker() for _ in range(in_flight)))
 
 
-async def cost_of_a_job(in_flight: int) -> Budget:
+async def cost_of_a_job(in_flight: int, inline_bytes: int) -> Budget:
     """What a job really costs, with everything in one process."""
     n_jobs = JOBS[in_flight]
     async with InProcess() as system:
@@ -103,9 +125,10 @@ async def cost_of_a_job(in_flight: int) -> Budget:
             await system.add_node(f"node-{number}", slots=16, engine=f"{__name__}.CountingEngine")
         CountingEngine.counted = Counted()
         depot = CountingDepot(CountingEngine.counted)
-        async with Client(system.network, depot) as client:
+        network = CountingNetwork(system.network, CountingEngine.counted)
+        async with Client(network, depot, inline_bytes=inline_bytes) as client:
             await run_jobs(client, in_flight, in_flight)
-            CountingEngine.counted = depot.counted = counted = Counted()  # the warm-up does not count
+            CountingEngine.counted = depot.counted = network.counted = counted = Counted()  # the warm-up does not count
             system.store.commits.clear()
             system.network.calls.clear()
             await run_jobs(client, in_flight, n_jobs)
@@ -122,9 +145,9 @@ async def cost_of_a_job(in_flight: int) -> Budget:
         )
 
 
-@pytest.mark.parametrize("in_flight", BUDGETS)
-async def test_a_job_costs_no_more_than_its_budget(in_flight: int) -> None:
-    budget, cost = BUDGETS[in_flight], await cost_of_a_job(in_flight)
+@pytest.mark.parametrize(("in_flight", "inline_bytes"), BUDGETS)
+async def test_a_job_costs_no_more_than_its_budget(in_flight: int, inline_bytes: int) -> None:
+    budget, cost = BUDGETS[in_flight, inline_bytes], await cost_of_a_job(in_flight, inline_bytes)
     too_dear = [name for name in Budget.__struct_fields__ if getattr(cost, name) > getattr(budget, name)]
     assert too_dear == [], cost
 
@@ -134,17 +157,21 @@ def test_redis_and_the_object_store_count_the_same_on_a_real_cluster(tmp_path: P
     with EmbeddedRedis().start(tmp_path / "redis") as server, redis.Redis.from_url(server.url) as peek:
         rules = StoreRules(redis_url=server.url)
         with RunningCluster([echo_node("one", slots=64)], tmp_path, is_head_a_node=True, store=rules) as cluster:
-            for in_flight, budget in BUDGETS.items():
-                cost = cluster.run(cost_on_a_cluster(cluster, peek, in_flight))
-                assert cost["commits"] <= budget.commits, in_flight
-                assert cost["puts"] <= budget.puts, in_flight
-                assert 1 <= cost["put_bytes"] < budget.put_bytes + OBJECT_OVERHEAD, in_flight
+            for (in_flight, inline_bytes), budget in BUDGETS.items():
+                cost = cluster.run(cost_on_a_cluster(cluster, peek, in_flight, inline_bytes))
+                assert cost["commits"] <= budget.commits, (in_flight, inline_bytes)
+                assert cost["puts"] <= budget.puts, (in_flight, inline_bytes)
+                most = budget.put_bytes and budget.put_bytes + OBJECT_OVERHEAD
+                assert budget.put_bytes <= cost["put_bytes"] <= most, (in_flight, inline_bytes)
 
 
-async def cost_on_a_cluster(cluster: RunningCluster, peek: "redis.Redis", in_flight: int) -> dict[str, float]:
+async def cost_on_a_cluster(
+    cluster: RunningCluster, peek: "redis.Redis", in_flight: int, inline_bytes: int
+) -> dict[str, float]:
     """What Redis and Ray say themselves; on one node, where no object is copied to another one's store."""
     n_jobs = JOBS[in_flight]
-    async with ray_sched.Client(cluster.settings) as client:
+    settings = cluster.settings.model_copy(update={"client": ClientRules(inline_bytes=inline_bytes)})
+    async with ray_sched.Client(settings) as client:
         await run_jobs(client, in_flight, in_flight)
         commits, stored = n_commits(peek), object_store_history()
         await run_jobs(client, in_flight, n_jobs)

@@ -287,29 +287,22 @@ class CountingDepot(MemoryDepot):
         return super().put(payloads)
 
 
-async def test_a_client_with_nothing_else_to_do_stores_its_audio_once_while_the_submit_is_on_its_way() -> None:
+@pytest.mark.parametrize(("inline_bytes", "n_puts"), [(SECOND.nbytes, 0), (SECOND.nbytes - 1, 1), (0, 1)])
+async def test_little_audio_goes_in_the_call_and_much_through_the_store(inline_bytes: int, n_puts: int) -> None:
     async with InProcess() as system:
         await system.add_node("a")
         depot = CountingDepot()
-        async with Client(system.network, depot) as client:
-            await client.submit(SECOND, src="en")
-            depot.n_puts = 0
-            handle = client.submit(SECOND, src="en")
-            await handle.accepted()
-            assert (depot.n_puts, system.network.calls["push"]) == (1, 1), "stored before its push has begun"
-            await handle
-            assert (depot.n_puts, client.ledger.bytes_in()) == (1, 0)
+        async with Client(system.network, depot, inline_bytes=inline_bytes) as client:
+            result = await client.submit(SECOND, src="en")
+            assert (result.text, depot.n_puts) == ("echo of 16000 samples", n_puts)
 
 
-async def test_a_job_that_has_to_wait_holds_nothing_in_the_store() -> None:
+async def test_a_job_that_has_to_wait_holds_nothing_but_its_audio() -> None:
     async with InProcess() as system:
         await system.add_node("a")
         depot = CountingDepot()
-        async with Client(system.network, depot) as client:
-            await client.submit(SECOND, src="en")
-            depot.n_puts = 0
+        async with Client(system.network, depot, inline_bytes=0) as client:
             waiting = client.submit(SECOND, src="de")
             await waiting.accepted()
-            await asyncio.sleep(0)
-            assert (depot.n_puts, client.ledger.bytes_in(AudioState.STORED)) == (1, 0)
+            assert (depot.n_puts, client.ledger.bytes_in(AudioState.STORED)) == (0, 0)
             assert client.ledger.bytes_in(AudioState.HELD) == SECOND.nbytes

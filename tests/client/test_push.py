@@ -23,12 +23,3 @@ async def test_an_assignment_that_comes_when_the_client_has_closed_brings_no_aud
     for _ in range(100):
         await asyncio.sleep(0)
     assert (network.calls, said) == (before, [])
-
-
-async def test_what_was_stored_ahead_and_freed_by_closing_is_not_freed_again() -> None:
-    ledger = Ledger[LedgerKey]()
-    pusher = Pusher(Network(), MemoryDepot(), ledger, lambda _message: None, timeout_s=1)
-    stored = pusher.store([np.zeros(16, np.uint8)])
-    await pusher.close()
-    pusher.let_go(stored)
-    assert (ledger.bytes_in(), ledger.released_bytes) == (0, 16)

@@ -1,4 +1,4 @@
-"""The audio ledger against Ray's own figures."""
+"""The audio ledger against Ray's own figures, with every push going through the object store."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -10,6 +10,7 @@ from ray_sched import Client
 from ray_sched.client.client import Client as PlainClient
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.rules import DispatchRules
+from ray_sched.settings import ClientRules
 from ray_sched.system.links import RayDepot
 from ray_sched.system.store_stats import object_store_stats
 from tests.support.cluster import RunningCluster, echo_node, wait_until
@@ -25,7 +26,9 @@ OBJECT_OVERHEAD_BYTES = 1024
 def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     nodes = [echo_node("one", slots=8), echo_node("two", slots=8)]
     rules = DispatchRules(max_waiting_jobs=12_000)
-    with RunningCluster(nodes, tmp_path_factory.mktemp("data"), dispatch=rules) as cluster:
+    through_the_store = ClientRules(inline_bytes=0)
+    data_dir = tmp_path_factory.mktemp("data")
+    with RunningCluster(nodes, data_dir, dispatch=rules, client=through_the_store) as cluster:
         yield cluster
 
 
@@ -44,7 +47,7 @@ def test_the_ledger_equals_the_object_store_while_pushes_are_under_way_and_at_re
     async def hold() -> None:
         before = object_store_stats()
         pushes = HeldPushes(two_nodes.settings.namespace)
-        async with PlainClient(pushes, RayDepot()) as client:
+        async with PlainClient(pushes, RayDepot(), inline_bytes=0) as client:
             handles = client.submit_many([audio] * 6, src="en")
             await until(lambda: client.ledger.bytes_in(AudioState.STORED) == 6 * audio.nbytes, 5)
             during = object_store_stats()

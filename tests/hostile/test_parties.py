@@ -530,7 +530,7 @@ async def test_an_agent_whose_answer_never_comes_costs_a_failover_and_no_byte() 
     async with InProcess(DispatchRules(push_timeout_ms=50)) as system:
         await system.add_node("mute")
 
-        async def never(raw: bytes, parcel: Any) -> bytes:
+        async def never(raw: bytes, *parcel: Any) -> bytes:
             del raw, parcel
             await asyncio.Event().wait()
             return b""
