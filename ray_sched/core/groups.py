@@ -188,9 +188,8 @@ class Groups:
 
     def next_demand(self) -> Demand | None:
         """The demand whose turn it is, among those for which a slot is free."""
-        candidates = self._next.first()
-        first = candidates[1].demands.first() if candidates else None
-        return first[1] if first else None
+        found = self._next.first()
+        return found[1].demands.front() if found else None
 
     def is_served(self, demand: Demand) -> bool:
         """Whether any node could do such a job at all."""

@@ -29,10 +29,14 @@ class Line(Generic[KeyT, MemberT]):
         if key is None:
             return False
         had = self._key.get(member)
-        if had is None or key < had:
-            self._push(key, member)
-            return True
-        return False
+        if had is not None and had <= key:
+            return False
+        self._key[member] = key
+        heapq.heappush(self._heap, (key, member))
+        if len(self._heap) > 2 * len(self._key) + _COMPACT_ABOVE:
+            self._heap = [(key, member) for member, key in self._key.items()]
+            heapq.heapify(self._heap)
+        return True
 
     def drop(self, member: MemberT) -> None:
         """A member leaves."""
@@ -46,26 +50,27 @@ class Line(Generic[KeyT, MemberT]):
     def first(self) -> tuple[KeyT, MemberT] | None:
         """Who is first, and its key."""
         heap = self._heap
+        asked: MemberT | None = None
         while heap:
             key, member = entry = heap[0]
-            if self._key.get(member) == key:
-                now = self._key_of(member)
-                if now == key:
-                    return entry
+            if self._key.get(member) != key:
+                heapq.heappop(heap)
+                continue
+            now = key if member is asked else self._key_of(member)
+            if now == key:
+                return entry
+            if now is None:
                 heapq.heappop(heap)
                 del self._key[member]
-                if now is not None:
-                    self._push(now, member)
             else:
-                heapq.heappop(heap)
+                heapq.heapreplace(heap, (now, member))
+                self._key[member] = now
+                asked = member  # once is enough: in lines of lines twice would double at each level
         return None
 
-    def _push(self, key: KeyT, member: MemberT) -> None:
-        self._key[member] = key
-        heapq.heappush(self._heap, (key, member))
-        if len(self._heap) > 2 * len(self._key) + _COMPACT_ABOVE:
-            self._heap = [(key, member) for member, key in self._key.items()]
-            heapq.heapify(self._heap)
+    def front(self) -> MemberT:
+        """Who was first when :meth:`first` last found somebody. Only asked if nothing has changed since."""
+        return self._heap[0][1]
 
     def members(self) -> list[MemberT]:
         """Everybody in it, and perhaps some that no longer stand, in no order."""

@@ -7,6 +7,7 @@ steps up when it has left. Every operation costs logarithmic time in what waits.
 
 import heapq
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from ray_sched.core.capability import Demand
 from ray_sched.core.fairness import LEAST_MS, QUANTUM_MS, FairShares, Flow
@@ -64,8 +65,7 @@ class Queue:
     def first_id(self) -> str | None:
         """The next job."""
         found = self._flows.first()
-        first = self._jobs[found[1]].first() if found else None
-        return first[1] if first else None
+        return self._jobs[found[1]].front() if found else None
 
     def leave(self, flow: Flow, job_id: str) -> None:
         """A job is in it no more."""
@@ -188,8 +188,8 @@ class Waiting:
         demand = job.demand
         queue = self._queues.get(demand)
         if queue is None:
-            tenant = job.spec.tenant
-            queue = self._queues[demand] = Queue(self._order_of_id, lambda flow: self.shares.turn_of_flow(tenant, flow))
+            turn_of_flow = partial(self.shares.turn_of_flow, job.spec.tenant)
+            queue = self._queues[demand] = Queue(self._order_of_id, turn_of_flow)
         if queue.stand(flow_of(job), job.job_id):
             self._notice(demand)
 
