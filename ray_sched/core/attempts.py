@@ -1,6 +1,6 @@
 """Attempts end, jobs end: what is stopped, what is tried again, and when it is enough."""
 
-import msgspec
+from typing import Any
 
 from ray_sched.core import poison
 from ray_sched.core.assigning import Assigning
@@ -42,8 +42,7 @@ class Attempts:
     def unfence(self, node: str, incarnation: int, attempt: AttemptKey) -> None:
         """Saved at once: after a restart an attempt that is still fenced takes a slot until it is confirmed."""
         job = self._board.jobs.get(attempt[0])
-        stopped = Fenced(attempt[1], node, incarnation)
-        if job and stopped in job.fenced:
+        if job and job.fenced and (stopped := Fenced(attempt[1], node, incarnation)) in job.fenced:
             self._board.unfence(job, stopped)
             self._board.touched[job.job_id] = job
 
@@ -138,18 +137,18 @@ class Attempts:
         self._board.touched[job.job_id] = job
         self._delivering.deliver(job)
 
-    def outcome(self, job: Job, status: JobStatus, **result: object) -> Outcome:
+    def outcome(self, job: Job, status: JobStatus, **result: Any) -> Outcome:
         """How the job ends, with its times and attempts."""
         began_at_ms = job.accepted_at_ms or self._board.now_ms
-        facts: dict[str, object] = {
-            "status": str(status),
-            "node": job.node,
-            "attempt": job.attempt,
-            "audio_ms": job.audio_ms,
-            "wait_ms": began_at_ms - job.created_at_ms,
-            "attempts": job.attempts,
-        }
-        return msgspec.convert(facts | result, Outcome)
+        return Outcome(
+            status=str(status),
+            node=job.node,
+            attempt=job.attempt,
+            audio_ms=job.audio_ms,
+            wait_ms=began_at_ms - job.created_at_ms,
+            attempts=job.attempts,
+            **result,
+        )
 
     def seat_is_lost(self, seat: Seat) -> None:
         """Nothing is to be stopped there any more."""
