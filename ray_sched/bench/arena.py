@@ -1,8 +1,8 @@
-"""The cluster that contestants share: several raylets on this machine, the scheduler, and the rivals asked for."""
+"""Where a turn takes place: several raylets on this machine, and on them either the scheduler or one rival."""
 
 import importlib
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ from ray_sched.bench.serve_variables import serve_variables
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.settings import Settings, StoreRules
 from ray_sched.system.local import LocalCluster, LocalNode, prepare_environment
+from ray_sched.system.ray_session import connect_ray, disconnect_ray
 from ray_sched.system.running import running
 from ray_sched.system.start import Scheduler
 
@@ -32,6 +33,7 @@ RIVALS = {
 
 _NEVER = 101.0
 _MANY = 1_000_000
+_NAMESPACE = "rivals"
 
 
 class ArenaPlan(Struct, frozen=True, kw_only=True):
@@ -40,9 +42,8 @@ class ArenaPlan(Struct, frozen=True, kw_only=True):
     nodes: int
     slots: int
     """Of the scheduler, on each node."""
-    rivals: tuple[str, ...] = ()
     is_together: bool = False
-    """Rivals' actors are all on the submitter's node instead of one on each."""
+    """A rival's actors are all on the submitter's node instead of one on each."""
     object_store_mb: int = 512
     """Of each node."""
 
@@ -59,27 +60,36 @@ def check_rivals(names: Sequence[str]) -> None:
 
 
 @asynccontextmanager
-async def arena(settings: Settings, plan: ArenaPlan, say: Say) -> AsyncIterator[tuple[Scheduler, list[Contestant]]]:
-    """A cluster with everything started: the scheduler first among the contestants. Nothing is left afterwards."""
-    check_rivals(plan.rivals)
-    labels = {"engine": "echo", "asr": "en", "slots": str(plan.slots)}
-    nodes = [LocalNode(labels=labels | {"node": f"node-{n + 1}"}) for n in range(plan.nodes)]
+async def contestant_alone(settings: Settings, plan: ArenaPlan, name: str, say: Say) -> AsyncIterator[Contestant]:
+    """A cluster with nothing on it but this contestant, started. Nothing is left afterwards."""
+    if name == Ours.name:
+        async with scheduler_alone(settings, plan, say) as (_, ours):
+            yield ours
+        return
     async with AsyncExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray_sched-b-"))
-        prepare_environment(guests=_variables_of(plan.rivals, home))
-        cluster = LocalCluster(nodes, plan.object_store_mb, is_head_a_node=True)
-        stack.callback(cluster.stop)
-        say(f"starting a cluster of {plan.nodes} nodes")
+        connect_ray(_cluster(plan, stack, serve_variables(name, home), say), _NAMESPACE)
+        stack.callback(disconnect_ray)
+        rival = _rival(name, plan)
+        say(f"starting {name}: {rival.note}")
+        await rival.start()
+        stack.push_async_callback(rival.stop)
+        yield rival
+
+
+@asynccontextmanager
+async def scheduler_alone(settings: Settings, plan: ArenaPlan, say: Say) -> AsyncIterator[tuple[Scheduler, Ours]]:
+    """The same with the scheduler, and a client that has joined it."""
+    async with AsyncExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray_sched-b-"))
+        address = _cluster(plan, stack, {}, say)
         own = own_settings(settings, Path(home))
-        block = running(own, address=cluster.start(), drain_s=0, say=say)
-        scheduler = await stack.enter_async_context(block)
+        scheduler = await stack.enter_async_context(running(own, address=address, drain_s=0, say=say))
         await scheduler.wait_for_nodes(plan.nodes)
-        contestants: list[Contestant] = [Ours(own), *_rivals(plan)]
-        for one in contestants:
-            say(f"starting {one.name}: {one.note}")
-            await one.start()
-            stack.push_async_callback(one.stop)
-        yield scheduler, contestants
+        ours = Ours(own)
+        await ours.start()
+        stack.push_async_callback(ours.stop)
+        yield scheduler, ours
 
 
 def own_settings(settings: Settings, home: Path) -> Settings:
@@ -95,18 +105,20 @@ def own_settings(settings: Settings, home: Path) -> Settings:
     )
 
 
-def _variables_of(rivals: Sequence[str], home: str) -> dict[str, str]:
-    if not any(name.startswith("serve") for name in rivals):
-        return {}
-    return serve_variables(home)
+def _cluster(plan: ArenaPlan, stack: AsyncExitStack, variables: Mapping[str, str], say: Say) -> str:
+    """The address of a cluster that ends with the stack: the same one, and the same settings of Ray, for everybody."""
+    labels = {"engine": "echo", "asr": "en", "slots": str(plan.slots)}
+    nodes = [LocalNode(labels=labels | {"node": f"node-{n + 1}"}) for n in range(plan.nodes)]
+    prepare_environment(guests=variables)
+    cluster = LocalCluster(nodes, plan.object_store_mb, is_head_a_node=True)
+    stack.callback(cluster.stop)
+    say(f"starting a cluster of {plan.nodes} nodes")
+    return cluster.start()
 
 
-def _rivals(plan: ArenaPlan) -> list[Contestant]:
+def _rival(name: str, plan: ArenaPlan) -> Any:
     from ray_sched.bench.rivals import places  # noqa: PLC0415  # imports Ray, which reads its environment then
 
     where = (places.together if plan.is_together else places.spread)(plan.nodes)
-    return [_load(*RIVALS[name])(where) for name in plan.rivals]
-
-
-def _load(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(module), name)
+    module, kind = RIVALS[name]
+    return getattr(importlib.import_module(module), kind)(where)

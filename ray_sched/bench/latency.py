@@ -6,11 +6,13 @@ everything that passes is ours or Ray's.
 
 from msgspec import Struct
 
-from ray_sched.bench.arena import ArenaPlan, arena
-from ray_sched.bench.contest import Contest, Length, Say
-from ray_sched.bench.load import Audio
+from ray_sched.bench.arena import ArenaPlan
+from ray_sched.bench.contest import Length, Say
+from ray_sched.bench.load import bytes_of
 from ray_sched.bench.ours import Ours
-from ray_sched.bench.report import Result, Setting, median_of, this_setting
+from ray_sched.bench.report import Result, Setting, this_setting
+from ray_sched.bench.rounds import hold, notes_of, results_by_in_flight
+from ray_sched.bench.turn import WARM_UP_S, Turn
 from ray_sched.settings import Settings
 
 _SLOTS = 4
@@ -21,9 +23,11 @@ class LatencyPlan(Struct, frozen=True, kw_only=True):
 
     rivals: tuple[str, ...] = ()
     runs: int = 1
-    jobs: int = 200
+    jobs: int = 1_000
     """Of each run, one at a time."""
     audio_s: float = 5.0
+    warm_up_s: float = WARM_UP_S
+    """Of each load, in each turn."""
     nodes: int = 1
     is_together: bool = False
 
@@ -33,6 +37,7 @@ class Percentiles(Struct, frozen=True, kw_only=True):
 
     p50: float
     p99: float
+    p999: float
 
 
 class LatencyReport(Struct, frozen=True, kw_only=True):
@@ -41,6 +46,8 @@ class LatencyReport(Struct, frozen=True, kw_only=True):
     setting: Setting
     added_ms: Percentiles
     """From submit to result, one utterance at a time, with the scheduler."""
+    p50_to: dict[str, float]
+    """The scheduler's p50 as a multiple of each other one's; under 1: it adds less."""
     jobs: int
     audio_bytes: int
     """Of each utterance: 16 kHz mono 16-bit samples."""
@@ -53,19 +60,18 @@ class LatencyReport(Struct, frozen=True, kw_only=True):
 async def measure_latency(settings: Settings, plan: LatencyPlan, say: Say) -> LatencyReport:
     """Submit utterances one after the other to an idle local cluster and take the time of each."""
     setting = this_setting()
-    audio = Audio(plan.audio_s)
-    where = ArenaPlan(nodes=plan.nodes, slots=_SLOTS, rivals=plan.rivals, is_together=plan.is_together)
-    async with arena(settings, where, say) as (_, contestants):
-        contest = Contest(contestants, audio, say)
-        runs = await contest.closed(1, plan.runs, Length(jobs=plan.jobs))
-    results = {name: median_of(each) for name, each in runs.items()}
+    arena = ArenaPlan(nodes=plan.nodes, slots=_SLOTS, is_together=plan.is_together)
+    turn = Turn(in_flight=(1,), length=Length(jobs=plan.jobs), audio_s=plan.audio_s, warm_up_s=plan.warm_up_s)
+    taken = await hold(settings, plan.rivals, plan.runs, arena, turn, say)
+    results = results_by_in_flight(taken)["1"]
     ours = results[Ours.name]
     return LatencyReport(
         setting=setting,
-        added_ms=Percentiles(p50=ours.p50_ms, p99=ours.p99_ms),
+        added_ms=Percentiles(p50=ours.p50_ms, p99=ours.p99_ms, p999=ours.p999_ms),
+        p50_to={name: round(ours.p50_ms / result.p50_ms, 3) for name, result in results.items() if name != Ours.name},
         jobs=plan.jobs,
-        audio_bytes=audio.n_bytes,
+        audio_bytes=bytes_of(plan.audio_s),
         nodes=plan.nodes,
-        notes={one.name: one.note for one in contestants},
+        notes=notes_of(taken),
         results=results,
     )

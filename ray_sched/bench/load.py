@@ -7,6 +7,7 @@ counts from when it should have been submitted, so a contestant that falls behin
 import asyncio
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
 import numpy as np
@@ -27,15 +28,24 @@ class WrongEchoError(Exception):
     """A contestant gave something else back than was asked for: its numbers would mean nothing."""
 
 
+def samples_of(audio_s: float) -> int:
+    """How many samples an utterance has."""
+    return max(round(audio_s * SAMPLE_RATE_HZ), 1)
+
+
+def bytes_of(audio_s: float) -> int:
+    """How long an utterance is as 16-bit samples."""
+    return samples_of(audio_s) * np.dtype(np.int16).itemsize
+
+
 class Audio:
     """Distinct utterances of one length, made before anything is measured."""
 
     def __init__(self, audio_s: float) -> None:
-        n_samples = max(round(audio_s * SAMPLE_RATE_HZ), 1)
+        n_samples = samples_of(audio_s)
         noise = np.random.default_rng(_SEED).integers(-3_000, 3_000, n_samples + _DISTINCT, dtype=np.int16)
         self._utterances = [np.array(noise[n : n + n_samples]) for n in range(_DISTINCT)]
         self.text = f"echo of {n_samples} samples"
-        self.n_bytes = self._utterances[0].nbytes
 
     def __getitem__(self, number: int) -> Samples:
         return self._utterances[number % _DISTINCT]
@@ -101,3 +111,19 @@ async def open_loop(echo: Echo, supply: Supply, per_s: float) -> None:
         under_way.add(task)
         task.add_done_callback(under_way.discard)
     await asyncio.gather(*under_way)
+
+
+class Awaited(ABC):
+    """A contestant whose every job is awaited by itself."""
+
+    @abstractmethod
+    async def echo(self, audio: Samples) -> str:
+        """One job, from submit to result."""
+
+    async def closed(self, supply: Supply, in_flight: int) -> None:
+        """See ``Contestant``."""
+        await closed(self.echo, supply, in_flight)
+
+    async def open_loop(self, supply: Supply, per_s: float) -> None:
+        """See ``Contestant``."""
+        await open_loop(self.echo, supply, per_s)

@@ -21,11 +21,10 @@ import numpy as np
 import psutil
 from msgspec import Struct
 
-from ray_sched.bench.arena import ArenaPlan, arena
+from ray_sched.bench.arena import ArenaPlan, scheduler_alone
 from ray_sched.bench.contest import Say
 from ray_sched.bench.growth import Growth, measure_growth
 from ray_sched.bench.load import SAMPLE_RATE_HZ, Samples
-from ray_sched.bench.ours import Ours
 from ray_sched.bench.processes import rss_bytes
 from ray_sched.bench.report import Setting, this_setting
 from ray_sched.client.client import Client
@@ -179,8 +178,8 @@ async def _measure_way(settings: Settings, plan: MemoryPlan, name: str, say: Say
         every_ms=every_ms,
     )
     where = ArenaPlan(nodes=plan.nodes, slots=_IN_FLIGHT // plan.nodes, object_store_mb=_STORE_MB)
-    async with arena(settings.model_copy(update={"cleanup": cleanup}), where, say) as (scheduler, contestants):
-        client = next(one.client for one in contestants if isinstance(one, Ours))
+    async with scheduler_alone(settings.model_copy(update={"cleanup": cleanup}), where, say) as (scheduler, ours):
+        client = ours.client
         from ray_sched.system.links import RayDepot  # noqa: PLC0415  # imports Ray, whose environment is ready now
 
         keep_audio_s = {FOR_EVER: float("inf"), WITH_THE_JOB: keep}

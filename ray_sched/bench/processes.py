@@ -1,8 +1,4 @@
-"""The processes of a benchmark's cluster: CPU and memory, and whose they are.
-
-Ray, Redis and the actors are descendants of the process that measures. Contestants share one cluster, so that they can
-alternate; what a contestant started for itself is told by its process's title and counts for nobody else.
-"""
+"""The processes of a turn: this one and everything it started, what CPU they spend and what memory they hold."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -16,29 +12,26 @@ _MB = 2**20
 _LOOK_S = 0.25
 
 
-class Processes:
-    """The process that measures, and all its descendants."""
-
-    def __init__(self, titles: Mapping[str, tuple[str, ...]]) -> None:
-        """``titles``: by owner, how the titles of the processes begin that are there for it alone, without a path."""
-        self._titles = titles
-        self._me = psutil.Process()
-
-    def of(self, owner: str) -> list[psutil.Process]:
-        """Every process but those of the other owners."""
-        others = [title for name, titles in self._titles.items() if name != owner for title in titles]
-        own = self._titles.get(owner, ())
-        return [one for one in self._all() if not _begins(one, others) or _begins(one, own)]
-
-    def _all(self) -> list[psutil.Process]:
-        return [self._me, *self._me.children(recursive=True)]
+def family() -> list[psutil.Process]:
+    """The process that asks and all its descendants: Ray, Redis, proxies and actors."""
+    me = psutil.Process()
+    return [me, *me.children(recursive=True)]
 
 
-def _begins(process: psutil.Process, titles: Iterable[str]) -> bool:
-    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        title = (" ".join(process.cmdline()).split() or [""])[0].rpartition("/")[2]
-        return any(title.startswith(beginning) for beginning in titles)
-    return False
+class CpuSpent:
+    """CPU of the family while this block ran: ``spent_s``, user and system."""
+
+    def __enter__(self) -> Self:
+        self._before = family()
+        self._then = cpu_s(self._before)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        now = cpu_s(self._before)  # before new ones are looked for, which takes CPU itself
+        now |= cpu_s(one for one in family() if one.pid not in now)
+        self.spent_s = spent_s(self._then, now)
 
 
 def cpu_s(processes: Iterable[psutil.Process]) -> dict[int, float]:

@@ -37,10 +37,11 @@ class Run(Struct, frozen=True, kw_only=True):
     p99_ms: float
     p999_ms: float
     cpu_ms_per_job: float
-    """Of the submitter, Ray, Redis, proxies and the contestant's own actors: all processes but those of the others."""
+    """Of all processes of its cluster: the submitter, Ray, Redis, proxies and actors."""
     peak_rss_mb: float
     """Resident memory of the same processes; pages of the object store count in each process that has seen them."""
     object_store_peak_mb: float
+    """Both peaks are those of the same load just before, while it warms up: looking takes CPU."""
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -61,6 +62,8 @@ class Best(Struct, frozen=True, kw_only=True):
 
     in_flight: int
     jobs_per_s: float
+    ours_is: float
+    """The scheduler's best as a multiple of this."""
 
 
 def median_of(runs: Sequence[Run]) -> Result:

@@ -5,14 +5,16 @@ import shutil
 import socket
 
 
-def serve_variables(directory: str) -> dict[str, str]:
-    """HAProxy if there is one, with its files and ports where no other Serve on this machine has them.
+def serve_variables(rival: str, directory: str) -> dict[str, str]:
+    """What this rival's documentation advises; HAProxy's files and ports where no other Serve on this machine has them.
 
     The directory's path has to be short: HAProxy takes 97 characters for a socket, of which Serve adds 70.
     """
+    if rival != "serve-http" or not has_haproxy():
+        return {}
     stats_port, metrics_port = free_ports(2)
     return {
-        "RAY_SERVE_ENABLE_HA_PROXY": str(int(has_haproxy())),
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{directory}/haproxy.cfg",
         "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{directory}/admin.sock",
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": directory,

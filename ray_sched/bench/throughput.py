@@ -1,22 +1,23 @@
 """Throughput: jobs a second with many in flight, what each costs in time and CPU, beside what users would pick instead.
 
-All contestants run on one cluster, with the same utterances and the same work, in turn.
+Everybody has the same utterances, the same work and a cluster of the same shape, one after the other.
 """
 
-import time
+import statistics
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from msgspec import Struct
 
-from ray_sched.bench.arena import ArenaPlan, arena
-from ray_sched.bench.contest import Contest, Length, Say
-from ray_sched.bench.load import Audio
+from ray_sched.bench.arena import ArenaPlan
+from ray_sched.bench.contest import Length, Say
+from ray_sched.bench.load import bytes_of
 from ray_sched.bench.ours import Ours
-from ray_sched.bench.report import Best, Result, Run, Setting, median_of, this_setting
+from ray_sched.bench.report import Best, Result, Setting, median_of, this_setting
+from ray_sched.bench.rounds import hold, notes_of, results_by_in_flight
+from ray_sched.bench.turn import TINY_BYTES, WARM_UP_S, Taken, Turn
 from ray_sched.settings import Settings
 
 _MIN_SLOTS = 4
-_TINY_SAMPLES = 160
 
 
 class ThroughputPlan(Struct, frozen=True, kw_only=True):
@@ -28,6 +29,8 @@ class ThroughputPlan(Struct, frozen=True, kw_only=True):
     runs: int = 5
     length: Length = Length()
     audio_s: float = 5.0
+    warm_up_s: float = WARM_UP_S
+    """Of each load, in each turn."""
     nodes: int = 4
     slots: int = 0
     """Of each node; 0: so many that everything in flight has one."""
@@ -38,9 +41,11 @@ class ThroughputPlan(Struct, frozen=True, kw_only=True):
 
 
 class HalfLoad(Struct, frozen=True, kw_only=True):
-    """Jobs that arrive at random, half as many as the contestant has carried."""
+    """Jobs that arrive at random, in each turn half as many as the contestant carried at most in that turn."""
 
     per_s: float
+    """The median over the turns."""
+    p99_to_p50: float
     result: Result
 
 
@@ -68,65 +73,70 @@ class ThroughputReport(Struct, frozen=True, kw_only=True):
     by_in_flight: dict[str, dict[str, Result]]
     """The same for each number in flight."""
     best: dict[str, Best]
+    """Over all the numbers in flight."""
     half_load: dict[str, HalfLoad]
     bulk: Bulk | None = None
 
 
 async def measure_throughput(settings: Settings, plan: ThroughputPlan, say: Say) -> ThroughputReport:
-    """Start the arena, measure what the plan says, and leave nothing running."""
+    """Let each have its turn in each round; nothing is left running."""
     setting = this_setting()
-    audio = Audio(plan.audio_s)
     slots = plan.slots or max(max(plan.in_flight) // plan.nodes, _MIN_SLOTS)
-    where = ArenaPlan(nodes=plan.nodes, slots=slots, rivals=plan.rivals, is_together=plan.is_together)
-    by_in_flight: dict[str, dict[str, Result]] = {}
-    half_load: dict[str, HalfLoad] = {}
-    async with arena(settings, where, say) as (_, contestants):
-        contest = Contest(contestants, audio, say)
-        for in_flight in plan.in_flight:
-            by_in_flight[str(in_flight)] = _medians(await contest.closed(in_flight, plan.runs, plan.length))
-        best = _best(by_in_flight)
-        if plan.with_half_load:
-            per_s = {name: found.jobs_per_s / 2 for name, found in best.items()}
-            runs = _medians(await contest.open_loop(per_s, plan.runs, plan.length))
-            half_load = {name: HalfLoad(per_s=per_s[name], result=result) for name, result in runs.items()}
-        ours = next(one for one in contestants if isinstance(one, Ours))
-        bulk = await _measure_bulk(ours, plan, say) if plan.bulk else None
+    arena = ArenaPlan(nodes=plan.nodes, slots=slots, is_together=plan.is_together)
+    turn = Turn(
+        in_flight=plan.in_flight,
+        length=plan.length,
+        audio_s=plan.audio_s,
+        warm_up_s=plan.warm_up_s,
+        has_half_load=plan.with_half_load,
+        bulk=plan.bulk,
+    )
+    taken = await hold(settings, plan.rivals, plan.runs, arena, turn, say)
+    by_in_flight = results_by_in_flight(taken)
     return ThroughputReport(
         setting=setting,
-        audio_bytes=audio.n_bytes,
+        audio_bytes=bytes_of(plan.audio_s),
         nodes=plan.nodes,
         slots=slots * plan.nodes,
         in_flight=plan.in_flight[0],
-        notes={one.name: one.note for one in contestants},
+        notes=notes_of(taken),
         results=by_in_flight[str(plan.in_flight[0])],
         by_in_flight=by_in_flight,
-        best=best,
-        half_load=half_load,
-        bulk=bulk,
+        best=best_of(by_in_flight),
+        half_load={name: half for name, each in taken.items() if (half := _half_load(each))},
+        bulk=_bulk(plan.bulk, taken[Ours.name]) if plan.bulk else None,
     )
 
 
-def _medians(runs: dict[str, list[Run]]) -> dict[str, Result]:
-    return {name: median_of(each) for name, each in runs.items()}
+def best_of(by_in_flight: Mapping[str, Mapping[str, Result]]) -> dict[str, Best]:
+    """By contestant the number in flight at which it does most jobs a second, and what our best is to that."""
+    most = {
+        name: max(by_in_flight, key=lambda in_flight: by_in_flight[in_flight][name].jobs_per_s)
+        for name in next(iter(by_in_flight.values()))
+    }
+    jobs_per_s = {name: by_in_flight[in_flight][name].jobs_per_s for name, in_flight in most.items()}
+    return {
+        name: Best(
+            in_flight=int(in_flight),
+            jobs_per_s=jobs_per_s[name],
+            ours_is=round(jobs_per_s[Ours.name] / jobs_per_s[name], 3),
+        )
+        for name, in_flight in most.items()
+    }
 
 
-def _best(by_in_flight: dict[str, dict[str, Result]]) -> dict[str, Best]:
-    best: dict[str, Best] = {}
-    for in_flight, results in by_in_flight.items():
-        for name, result in results.items():
-            if name not in best or result.jobs_per_s > best[name].jobs_per_s:
-                best[name] = Best(in_flight=int(in_flight), jobs_per_s=result.jobs_per_s)
-    return best
+def _half_load(taken: Sequence[Taken]) -> HalfLoad | None:
+    halves = [one.half for one in taken if one.half]
+    if not halves:
+        return None
+    result = median_of([half.run for half in halves])
+    return HalfLoad(
+        per_s=round(statistics.median(half.per_s for half in halves), 1),
+        p99_to_p50=round(result.p99_ms / result.p50_ms, 2),
+        result=result,
+    )
 
 
-async def _measure_bulk(ours: Ours, plan: ThroughputPlan, say: Say) -> Bulk:
-    tiny = np.zeros(_TINY_SAMPLES, np.int16)
-    per_s = []
-    for _ in range(plan.runs):
-        began_s = time.perf_counter()
-        handles = ours.client.submit_many([tiny] * plan.bulk, src="en", deadline_s=600)
-        for handle in handles:
-            await handle
-        per_s.append(round(plan.bulk / (time.perf_counter() - began_s), 1))
-        say(f"{plan.bulk} small jobs at once: {per_s[-1]:.0f} jobs/s")
-    return Bulk(jobs=plan.bulk, audio_bytes=tiny.nbytes, jobs_per_s=float(np.median(per_s)), runs=per_s)
+def _bulk(n_jobs: int, taken: Sequence[Taken]) -> Bulk:
+    per_s = [one.bulk_per_s for one in taken]
+    return Bulk(jobs=n_jobs, audio_bytes=TINY_BYTES, jobs_per_s=statistics.median(per_s), runs=per_s)

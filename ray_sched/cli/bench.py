@@ -11,7 +11,8 @@ from ray_sched.cli.output import add_row, table
 
 if TYPE_CHECKING:
     from ray_sched.bench.memory import MemoryReport
-    from ray_sched.bench.report import Result, Setting
+    from ray_sched.bench.report import Best, Result, Setting
+    from ray_sched.bench.throughput import HalfLoad
 
 bench = typer.Typer(help="Measure this machine: each benchmark starts a cluster of its own.", no_args_is_help=True)
 
@@ -20,7 +21,7 @@ _LAST_WORDS = "interrupted; nothing is left running"
 Compare = Annotated[
     str,
     typer.Option(
-        help="Measure these beside the scheduler, on the same cluster, in turn: serve, serve-value, serve-http, "
+        help="Measure these, too, in turn, each alone on a cluster of its own: serve, serve-value, serve-http, "
         "actorpool, tasks, raw; separated by commas."
     ),
 ]
@@ -31,16 +32,18 @@ Together = Annotated[
 AudioSeconds = Annotated[float, typer.Option(min=0.1, max=60, help="Seconds of audio in each utterance.")]
 Nodes = Annotated[int, typer.Option(min=1, max=16, help="Nodes of the local cluster.")]
 Runs = Annotated[int, typer.Option(min=1, max=100, help="Repetitions; the figures are their medians.")]
+WarmUp = Annotated[float, typer.Option("--warm-up", min=0.1, help="Seconds of each load before it is measured.")]
 Plot = Annotated[Path | None, typer.Option(metavar="FILE.png|svg", help="Draw a picture, too.", dir_okay=False)]
 
 
-async def latency(
+async def latency(  # noqa: PLR0913  # one parameter per option
     call: Call,
     *,
-    jobs: Annotated[int, typer.Option(min=2, max=100_000, help="Utterances to submit, one at a time.")] = 200,
+    jobs: Annotated[int, typer.Option(min=2, max=100_000, help="Utterances to submit, one at a time.")] = 1_000,
     audio_s: AudioSeconds = 5.0,
     nodes: Nodes = 1,
     runs: Runs = 1,
+    warm_up_s: WarmUp = 2.0,
     compare: Compare = "",
     together: Together = False,
     plot: Plot = None,
@@ -51,13 +54,22 @@ async def latency(
 
     call.last_words = _LAST_WORDS
     check_plot(plot)
-    plan = LatencyPlan(rivals=_names(compare), runs=runs, jobs=jobs, audio_s=audio_s, nodes=nodes, is_together=together)
+    plan = LatencyPlan(
+        rivals=_names(compare),
+        runs=runs,
+        jobs=jobs,
+        audio_s=audio_s,
+        warm_up_s=warm_up_s,
+        nodes=nodes,
+        is_together=together,
+    )
     with call.out.steps():
         report = await measure_latency(call.settings, plan, call.out.step)
     if plot:
         plot_contest(plot, {"1": report.results}, report.setting)
     title = f"one at a time, {report.audio_bytes} bytes each, {report.nodes} nodes"
-    call.out.show(report, _results(title, report.results), *_closing(report.setting, report.notes))
+    added = [f"what ray_sched adds (p50) is {times:.2f} x what {name} adds" for name, times in report.p50_to.items()]
+    call.out.show(report, _results(title, report.results), *added, *_closing(report.setting, report.notes))
     return 0
 
 
@@ -73,6 +85,7 @@ async def throughput(  # noqa: PLR0913  # one parameter per option
     nodes: Nodes = 4,
     slots: Annotated[int, typer.Option(min=0, help="Of each node; 0: one for each job in flight.")] = 0,
     runs: Runs = 5,
+    warm_up_s: WarmUp = 2.0,
     compare: Compare = "",
     together: Together = False,
     half_load: Annotated[
@@ -94,6 +107,7 @@ async def throughput(  # noqa: PLR0913  # one parameter per option
         runs=runs,
         length=Length(jobs=jobs, seconds=seconds),
         audio_s=audio_s,
+        warm_up_s=warm_up_s,
         nodes=nodes,
         slots=slots,
         is_together=together,
@@ -106,9 +120,10 @@ async def throughput(  # noqa: PLR0913  # one parameter per option
         plot_contest(plot, report.by_in_flight, report.setting)
     where = f"{report.audio_bytes} bytes each, {report.nodes} nodes"
     pages: list[Any] = [_results(f"{n} in flight, {where}", results) for n, results in report.by_in_flight.items()]
+    if len(report.by_in_flight) > 1:
+        pages.append(_bests(report.best))
     if report.half_load:
-        halves = {f"{name}, {half.per_s:.0f}/s": half.result for name, half in report.half_load.items()}
-        pages.append(_results("arriving at random, at half of the best throughput", halves, is_ratio_fair=False))
+        pages.append(_halves(report.half_load))
     if report.bulk:
         pages.append(f"{report.bulk.jobs} small jobs submitted at once: {report.bulk.jobs_per_s:.0f} jobs/s")
     call.out.show(report, *pages, *_closing(report.setting, report.notes))
@@ -200,8 +215,8 @@ async def scale(
     return 0
 
 
-def _results(title: str, results: "Mapping[str, Result]", *, is_ratio_fair: bool = True) -> Any:
-    """A row for each contestant; ``ray_sched is`` so many times as fast, where each was as fast as it can be."""
+def _results(title: str, results: "Mapping[str, Result]") -> Any:
+    """A row for each contestant; ``ray_sched is`` so many times as fast."""
     figures = ("jobs/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU ms/job", "peak RSS MB", "store peak MB", "ray_sched is")
     page = table("", *figures, title=title, right=figures)
     ours = next(iter(results.values()))
@@ -216,8 +231,29 @@ def _results(title: str, results: "Mapping[str, Result]", *, is_ratio_fair: bool
             f"{one.cpu_ms_per_job:.2f}",
             f"{one.peak_rss_mb:,.0f}",
             f"{one.object_store_peak_mb:.1f}",
-            "" if one is ours or not is_ratio_fair else f"{ours.jobs_per_s / one.jobs_per_s:.2f} x",
+            "" if one is ours else f"{ours.jobs_per_s / one.jobs_per_s:.2f} x",
         )
+    return page
+
+
+def _bests(best: "Mapping[str, Best]") -> Any:
+    """A row for each contestant at the number in flight that suits it best."""
+    figures = ("in flight", "jobs/s", "ray_sched is")
+    page = table("", *figures, title="best over these numbers in flight", right=figures)
+    ours = next(iter(best.values()))
+    for name, one in best.items():
+        add_row(page, name, one.in_flight, f"{one.jobs_per_s:,.0f}", "" if one is ours else f"{one.ours_is:.2f} x")
+    return page
+
+
+def _halves(halves: "Mapping[str, HalfLoad]") -> Any:
+    """A row for each contestant that can submit on time."""
+    figures = ("jobs/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU ms/job", "p99/p50")
+    page = table("", *figures, title="arriving at random, at half of the best throughput", right=figures)
+    for name, half in halves.items():
+        one = half.result
+        times = (f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}", f"{one.p999_ms:.2f}", f"{one.cpu_ms_per_job:.2f}")
+        add_row(page, name, f"{half.per_s:,.0f}", *times, f"{half.p99_to_p50:.2f}")
     return page
 
 

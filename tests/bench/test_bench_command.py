@@ -1,5 +1,6 @@
 """``ray-sched bench`` as people call it, on real clusters."""
 
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,27 +19,61 @@ def test_a_rival_nobody_knows_is_refused_before_anything_is_started(tmp_path: Pa
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
-def test_everything_is_measured_beside_the_scheduler_on_one_cluster(tmp_path: Path) -> None:
+@pytest.mark.timeout(420)
+def test_everything_is_measured_one_after_the_other_and_nothing_is_left(tmp_path: Path) -> None:
     picture = tmp_path / "throughput.svg"
-    args = f"bench throughput --runs 1 --seconds 1 --nodes 2 --in-flight 8,16 --json --plot {picture} --half-load"
-    command = Command([*args.split(), "--bulk", "200", "--compare", ",".join(RIVALS)], tmp_path)
-    ended = command.end(timeout_s=280)
+    args = "bench throughput --runs 1 --seconds 0.5 --warm-up 0.5 --nodes 2 --in-flight 8,16 --half-load --bulk 200"
+    command = Command([*args.split(), "--json", "--plot", picture, "--compare", ",".join(RIVALS)], tmp_path)
+    ended = command.end(timeout_s=400)
     assert ended.status == 0, ended.err
     assert command.left_behind() == []
     report = ended.json
-    assert set(report["results"]) == {"ray_sched", *RIVALS}
+    assert set(report["results"]) == set(report["best"]) == {"ray_sched", *RIVALS}
     assert set(report["by_in_flight"]) == {"8", "16"}
     for name, result in report["results"].items():
         assert result["jobs_per_s"] > 0, name
-        assert 0 < result["p50_ms"] <= result["p99_ms"], name
+        assert 0 < result["p50_ms"] <= result["p99_ms"] <= result["p999_ms"], name
         assert result["cpu_ms_per_job"] > 0, name
+        assert result["peak_rss_mb"] > 0, name
         assert len(result["runs"]) == 1
-    assert report["results"]["ray_sched"]["object_store_peak_mb"] > 0
+        assert report["best"][name]["jobs_per_s"] >= result["jobs_per_s"]
+    assert report["results"]["raw"]["object_store_peak_mb"] > 0
     assert set(report["half_load"]) == {"ray_sched", *RIVALS} - {"actorpool"}, "an ActorPool cannot submit on time"
     assert report["bulk"]["jobs"] == 200
     assert report["setting"]["command"].startswith("ray-sched bench throughput --runs 1")
     assert picture.stat().st_size > 5_000
+
+
+@pytest.mark.cluster
+def test_latency_beside_another_is_a_ratio(tmp_path: Path) -> None:
+    command = Command(["bench", "latency", "--compare", "raw", "--jobs", "20", "--warm-up", "0.2", "--json"], tmp_path)
+    ended = command.end(timeout_s=170)
+    assert ended.status == 0, ended.err
+    assert command.left_behind() == []
+    results = ended.json["results"]
+    assert [run["jobs"] for run in results["raw"]["runs"]] == [20]
+    assert ended.json["added_ms"]["p50"] == results["ray_sched"]["p50_ms"]
+    assert ended.json["p50_to"] == {"raw": round(results["ray_sched"]["p50_ms"] / results["raw"]["p50_ms"], 3)}
+
+
+@pytest.mark.cluster
+def test_ctrl_c_in_the_middle_of_a_turn_ends_its_cluster(tmp_path: Path) -> None:
+    command = Command(["bench", "throughput", "--nodes", "1", "--seconds", "120", "--warm-up", "0.2"], tmp_path)
+    command.wait_for_line("starting the scheduler")
+    command.signal(signal.SIGINT)
+    ended = command.end(timeout_s=90)
+    assert ended.status == 130
+    assert ended.err.splitlines()[-1] == "ray-sched: interrupted; nothing is left running"
+    assert command.left_behind() == []
+
+
+@pytest.mark.cluster
+def test_a_turn_whose_bench_was_killed_ends_by_itself(tmp_path: Path) -> None:
+    command = Command(["bench", "throughput", "--nodes", "1", "--seconds", "120", "--warm-up", "0.2"], tmp_path)
+    command.wait_for_line("starting the scheduler")
+    command.signal(signal.SIGKILL)
+    command.end()
+    assert command.left_behind(patience_s=60) == []
 
 
 @pytest.mark.cluster

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from ray_sched.bench.load import Audio, Samples, Supply, WrongEchoError, closed, open_loop
+from ray_sched.bench.load import Audio, Samples, Supply, WrongEchoError, bytes_of, closed, open_loop
 
 AUDIO = Audio(0.01)
 
@@ -16,7 +16,7 @@ async def echo(audio: Samples) -> str:
 def test_utterances_in_flight_differ_from_each_other() -> None:
     taken = {AUDIO[number].tobytes() for number in range(1_000)}
     assert len(taken) == 1_000
-    assert AUDIO.n_bytes == 320
+    assert AUDIO[0].nbytes == bytes_of(0.01) == 320
 
 
 async def test_a_closed_load_does_the_jobs_it_was_told_and_never_has_more_in_flight() -> None:

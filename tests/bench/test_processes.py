@@ -1,46 +1,36 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import psutil
 import pytest
 
-from ray_sched.bench.processes import PeakMemory, Processes, cpu_s, spent_s
+from ray_sched.bench.processes import CpuSpent, PeakMemory, cpu_s, family, spent_s
 
-CHILDREN = ("raylet", "ray::Ours.run", "ray::Theirs.run")
+BUSY = "import time, sys\nwhile time.process_time() < 0.3: pass\nprint(); sys.stdin.read()"
 
 
 @pytest.fixture
-def by_title() -> Iterator[dict[str, int]]:
-    """Three children that sleep, by their titles."""
-    with ExitStack() as stack:
-        found = {}
-        for title in CHILDREN:
-            args = [title, "-c", "import sys; sys.stdin.read()"]
-            child = subprocess.Popen(args, executable=sys.executable, stdin=subprocess.PIPE)
-            stack.enter_context(child)
-            stack.callback(child.kill)
-            found[title] = child.pid
-        yield found
+def grandchild() -> Iterator[psutil.Process]:
+    """The child of a child, as an actor is of its raylet."""
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BUSY!r}])"
+    with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        [busy] = psutil.Process(child.pid).children()
+        yield busy
 
 
-def test_what_others_started_for_themselves_does_not_count(by_title: dict[str, int]) -> None:
-    processes = Processes({"ours": ("ray::Ours",), "theirs": ("ray::Theirs",)})
-    ours = {process.pid for process in processes.of("ours")}
-    theirs = {process.pid for process in processes.of("theirs")}
-    shared = {by_title["raylet"], psutil.Process().pid}
-    mine = shared | set(by_title.values())  # the process that runs the tests may have children of other tests
-    assert ours & mine == shared | {by_title["ray::Ours.run"]}
-    assert theirs & mine == shared | {by_title["ray::Theirs.run"]}
+def test_the_family_are_all_descendants_and_not_the_parent(grandchild: psutil.Process) -> None:
+    pids = {process.pid for process in family()}
+    assert {psutil.Process().pid, grandchild.pid} <= pids
+    assert psutil.Process().ppid() not in pids
 
 
-def test_contestants_may_share_processes(by_title: dict[str, int]) -> None:
-    processes = Processes({"handle": ("ray::Theirs",), "http": ("ray::Theirs",), "ours": ("ray::Ours",)})
-    for name in ("handle", "http"):
-        pids = {process.pid for process in processes.of(name)}
-        assert by_title["ray::Theirs.run"] in pids
-        assert by_title["ray::Ours.run"] not in pids
+def test_what_descendants_spend_counts_also_of_those_that_began_later(request: pytest.FixtureRequest) -> None:
+    with CpuSpent() as cpu:
+        request.getfixturevalue("grandchild")
+    assert cpu.spent_s >= 0.3
 
 
 def test_a_new_process_has_spent_all_its_time_and_an_ended_one_is_left_out() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import ray
 from ray.util import ActorPool
 
-from ray_sched.bench.load import Samples, Supply, closed, open_loop
+from ray_sched.bench.load import Awaited, Samples, Supply
 from ray_sched.bench.rivals.places import Place, on_node
 
 
@@ -30,7 +30,6 @@ class ActorPoolRival:
     """``ray.util.ActorPool``: submits as long as fewer than ``in_flight`` are under way, takes results as they come."""
 
     name = "actorpool"
-    titles: tuple[str, ...] = ("ray::RivalEcho",)
     note = "ray.util.ActorPool, get_next_unordered; one call at a time to each actor, the others wait in the pool"
 
     def __init__(self, places: list[Place]) -> None:
@@ -74,11 +73,10 @@ def _call(actor: Any, item: tuple[int, Samples]) -> Any:
     return actor.echo.remote(item)
 
 
-class TasksRival:
+class TasksRival(Awaited):
     """A remote function; Ray finds the place."""
 
     name = "tasks"
-    titles: tuple[str, ...] = ()
     note = "ray.remote function, num_cpus=1, Ray's default placement"
 
     def __init__(self, places: list[Place]) -> None:
@@ -89,17 +87,10 @@ class TasksRival:
         """Ray starts workers when they are needed."""
         self._function = ray.remote(echo)
 
-    async def _echo(self, audio: Samples) -> str:
+    async def echo(self, audio: Samples) -> str:
+        """One awaited reference."""
         text: str = await self._function.remote(audio)
         return text
-
-    async def closed(self, supply: Supply, in_flight: int) -> None:
-        """One awaited reference per job."""
-        await closed(self._echo, supply, in_flight)
-
-    async def open_loop(self, supply: Supply, per_s: float) -> None:
-        """The same."""
-        await open_loop(self._echo, supply, per_s)
 
     async def stop(self) -> None:
         """Ray keeps its idle workers for a while."""

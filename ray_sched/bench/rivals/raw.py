@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from ray_sched.bench.load import Samples, Supply, closed, open_loop
+from ray_sched.bench.load import Awaited, Samples
 from ray_sched.bench.rivals.places import Place, on_node
 from ray_sched.bench.rivals.plain import echo
 from ray_sched.wire.outbox import Outbox
@@ -47,11 +47,10 @@ class RawAgent:
         return [echo(part) for part in np.split(audio, np.cumsum(sizes)[:-1])]
 
 
-class RawRival:
+class RawRival(Awaited):
     """See the module."""
 
     name = "raw"
-    titles: tuple[str, ...] = ("ray::RawSlots", "ray::RawAgent")
     note = "a bare batched reserve-and-push, one put per batch; no order, no ledger, no store, no recovery"
 
     def __init__(self, places: list[Place]) -> None:
@@ -74,7 +73,8 @@ class RawRival:
     def _outbox(self, agent: int) -> Outbox[Samples, str]:
         return Outbox(lambda batch: self._push(agent, batch), max_batch=_MAX_BATCH)
 
-    async def _echo(self, audio: Samples) -> str:
+    async def echo(self, audio: Samples) -> str:
+        """Batches form by themselves while a call is under way."""
         agent = await self._reserving.ask(audio)
         text = await self._pushing[agent].ask(audio)
         self._given_back[agent] += 1
@@ -89,14 +89,6 @@ class RawRival:
         audio = batch[0] if len(batch) == 1 else np.concatenate(batch)
         texts: list[str] = await self._agents[agent].push.remote([len(one) for one in batch], [ray.put(audio)])
         return texts
-
-    async def closed(self, supply: Supply, in_flight: int) -> None:
-        """Batches form by themselves while a call is under way."""
-        await closed(self._echo, supply, in_flight)
-
-    async def open_loop(self, supply: Supply, per_s: float) -> None:
-        """The same."""
-        await open_loop(self._echo, supply, per_s)
 
     async def stop(self) -> None:
         """Drop the actors."""

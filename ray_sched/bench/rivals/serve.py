@@ -14,13 +14,13 @@ import numpy as np
 from ray import serve
 from starlette.requests import Request
 
-from ray_sched.bench.load import Echo, Samples, Supply, closed, open_loop
+from ray_sched.bench.load import Awaited, Samples
 from ray_sched.bench.rivals.places import Place
 from ray_sched.bench.rivals.plain import echo
 from ray_sched.bench.serve_variables import free_ports, has_haproxy
 
 _MAX_ONGOING = 1_000
-_TITLES = ("ray::Serve", "ray::Proxy", "ray::HAProxy", "haproxy")
+_NO_ACCESS_LOG = {"enable_access_log": False}
 
 
 class ServeEcho:
@@ -39,31 +39,36 @@ class ServeHttpEcho:
         return echo(np.frombuffer(await request.body(), np.int16))
 
 
-class ServeRival:
+class ServeRival(Awaited):
     """The handle as it is: an argument of 160 KB goes through the object store."""
 
     name = "serve"
-    titles: tuple[str, ...] = _TITLES
     note = "Serve's DeploymentHandle, default options"
     deployment: ClassVar[type] = ServeEcho
     options: ClassVar[dict[str, Any]] = {}
-    port = 0
+    proxies: ClassVar[str] = "Disabled"
+    route: ClassVar[str | None] = None
 
     def __init__(self, places: list[Place]) -> None:
         self._places = places
         self._handle: Any = None
+        (self.port,) = free_ports(1)
 
     async def start(self) -> None:
-        """One replica on each place; Serve itself is started by the first of these rivals."""
-        _start_serve()
+        """Serve, and one replica on each place."""
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        serve.start(
+            proxy_location=self.proxies,
+            http_options={"host": "127.0.0.1", "port": self.port},
+            logging_config=_NO_ACCESS_LOG,
+        )
         app = serve.deployment(
             num_replicas=len(self._places),
             max_ongoing_requests=_MAX_ONGOING,
-            logging_config={"enable_access_log": False},
+            logging_config=_NO_ACCESS_LOG,
             **self._placed(),
         )(self.deployment)
-        route = f"/{self.name}" if self.deployment is ServeHttpEcho else None
-        handle = await asyncio.to_thread(serve.run, app.bind(), name=self.name, route_prefix=route)
+        handle = await asyncio.to_thread(serve.run, app.bind(), name=self.name, route_prefix=self.route)
         self._handle = handle.options(**self.options) if self.options else handle
 
     def _placed(self) -> dict[str, Any]:
@@ -72,17 +77,10 @@ class ServeRival:
             return {"ray_actor_options": options, "max_replicas_per_node": 1}
         return {"ray_actor_options": options | {"label_selector": {"ray.io/node-id": self._places[0]}}}
 
-    async def _echo(self, audio: Samples) -> str:
+    async def echo(self, audio: Samples) -> str:
+        """One awaited response."""
         text: str = await self._handle.remote(audio)
         return text
-
-    async def closed(self, supply: Supply, in_flight: int) -> None:
-        """One awaited response per job."""
-        await closed(self._echo, supply, in_flight)
-
-    async def open_loop(self, supply: Supply, per_s: float) -> None:
-        """The same."""
-        await open_loop(self._echo, supply, per_s)
 
     async def stop(self) -> None:
         """Nothing: Serve would wait half a minute for requests that may still come; it ends with the cluster."""
@@ -97,42 +95,26 @@ class ServeValueRival(ServeRival):
 
 
 class ServeHttpRival(ServeRival):
-    """HTTP: POST with the audio as the body, over connections that are kept."""
+    """HTTP: POST with the audio as the body, over connections that are kept, as many as jobs are in flight."""
 
     name = "serve-http"
     note = "Serve over HTTP behind " + ("HAProxy" if has_haproxy() else "its Python proxy, for want of a haproxy")
     deployment: ClassVar[type] = ServeHttpEcho
+    proxies: ClassVar[str] = "HeadOnly"
+    route: ClassVar[str | None] = "/echo"
 
-    async def closed(self, supply: Supply, in_flight: int) -> None:
-        """One connection for each job in flight."""
-        async with self._session() as session:
-            await closed(_post(session), supply, in_flight)
+    async def start(self) -> None:
+        """A session of HTTP, too."""
+        await super().start()
+        url, no_limit = f"http://127.0.0.1:{self.port}", aiohttp.TCPConnector(limit=0)
+        self._session = aiohttp.ClientSession(url, connector=no_limit)
 
-    async def open_loop(self, supply: Supply, per_s: float) -> None:
-        """As many connections as it takes."""
-        async with self._session() as session:
-            await open_loop(_post(session), supply, per_s)
-
-    def _session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(f"http://127.0.0.1:{ServeRival.port}", connector=aiohttp.TCPConnector(limit=0))
-
-
-def _post(session: aiohttp.ClientSession) -> Echo:
-    async def post(audio: Samples) -> str:
-        async with session.post(f"/{ServeHttpRival.name}", data=audio.tobytes()) as response:
+    async def echo(self, audio: Samples) -> str:
+        """One awaited response."""
+        async with self._session.post("/echo", data=audio.tobytes()) as response:
             response.raise_for_status()
             return await response.text()
 
-    return post
-
-
-def _start_serve() -> None:
-    if ServeRival.port:
-        return
-    (ServeRival.port,) = free_ports(1)
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    serve.start(
-        proxy_location="HeadOnly",
-        http_options={"host": "127.0.0.1", "port": ServeRival.port},
-        logging_config={"enable_access_log": False},
-    )
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._session.close()

@@ -1,0 +1,58 @@
+"""Who is compared, and in which order: in each round everybody has one turn, with the machine for itself.
+
+A turn is a cluster of its own that is gone before the next one begins (``turn_process``), so nobody pays for the idle
+processes of others. The order moves on by one from round to round, so a slow minute hits them all alike.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+from ray_sched.bench.arena import ArenaPlan, check_rivals
+from ray_sched.bench.contest import Say
+from ray_sched.bench.ours import Ours
+from ray_sched.bench.report import Result, median_of
+from ray_sched.bench.turn import Taken, Turn
+from ray_sched.bench.turn_process import in_a_process
+from ray_sched.settings import Settings
+
+T = TypeVar("T")
+
+
+async def hold(
+    settings: Settings, rivals: Sequence[str], n_rounds: int, arena: ArenaPlan, turn: Turn, say: Say
+) -> dict[str, list[Taken]]:
+    """The turns of the scheduler and its rivals, by name, the scheduler first."""
+    check_rivals(rivals)
+
+    async def take_turn(name: str, number: int) -> Taken:
+        return await in_a_process(
+            settings, name, arena, turn, lambda step: say(f"round {number} of {n_rounds}: {step}")
+        )
+
+    return await rounds([Ours.name, *rivals], n_rounds, take_turn)
+
+
+async def rounds(
+    names: Sequence[str], n_rounds: int, take_turn: Callable[[str, int], Awaitable[T]]
+) -> dict[str, list[T]]:
+    """What each one's turns gave; ``take_turn`` is told whose turn it is and the number of the round, from 1."""
+    taken: dict[str, list[T]] = {name: [] for name in names}
+    for number in range(n_rounds):
+        first = number % len(names)
+        for name in [*names[first:], *names[:first]]:
+            taken[name].append(await take_turn(name, number + 1))
+    return taken
+
+
+def results_by_in_flight(taken: Mapping[str, Sequence[Taken]]) -> dict[str, dict[str, Result]]:
+    """By number in flight and contestant, the medians over its turns."""
+    first = next(iter(taken.values()))[0]
+    return {
+        str(in_flight): {name: median_of([one.closed[in_flight] for one in each]) for name, each in taken.items()}
+        for in_flight in first.closed
+    }
+
+
+def notes_of(taken: Mapping[str, Sequence[Taken]]) -> dict[str, str]:
+    """What each contestant is."""
+    return {name: each[0].note for name, each in taken.items()}
