@@ -69,12 +69,42 @@ class SlotState(StrEnum):
     STOPPED = "stopped"
 
 
+class Roster:
+    """Which slots are in which state, so that nobody has to look at all of them; ``changed`` after each change."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        self._in: dict[SlotState, dict[Slot, None]] = {state: {} for state in SlotState}
+
+    def enter(self, slot: "Slot", state: SlotState) -> None:
+        """A new slot."""
+        self._in[state][slot] = None
+
+    def move(self, slot: "Slot", before: SlotState, after: SlotState) -> None:
+        """A slot has changed its state."""
+        del self._in[before][slot]
+        self._in[after][slot] = None
+        self.changed.set()
+
+    def count(self, *states: SlotState) -> int:
+        """How many slots are in these states."""
+        return sum(len(self._in[state]) for state in states)
+
+    def first(self, state: SlotState) -> "Slot | None":
+        """The slot that has been in this state longest, or None."""
+        return next(iter(self._in[state]), None)
+
+
 class Slot(Protocol):
     """What the host asks of a slot."""
 
-    state: SlotState
     why: str
     """Why the slot is broken, one sentence; empty otherwise."""
+
+    @property
+    def state(self) -> SlotState:
+        """What it is doing."""
+        ...
 
     async def run(self, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]) -> EngineResult:
         """Run on this idle slot."""
@@ -118,21 +148,20 @@ class ThreadSlot:
     engine comes back by itself, and what it brings is thrown away.
     """
 
-    def __init__(
-        self, engine: Engine, executor: ThreadPoolExecutor, arrivals: Arrivals, on_change: Callable[[], None]
-    ) -> None:
+    def __init__(self, engine: Engine, executor: ThreadPoolExecutor, arrivals: Arrivals, roster: Roster) -> None:
         self.state = SlotState.IDLE
         self.why = ""
+        self._roster = roster
+        roster.enter(self, self.state)
         self._engine = engine
         self._executor = executor
         self._arrivals = arrivals
-        self._on_change = on_change
         self._outcome: asyncio.Future[EngineResult] | None = None
 
     async def run(self, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]) -> EngineResult:
         """Run in a thread. Raises ModelNotAvailableError, RefusedError, EngineFailedError or CancelledError."""
         samples = as_samples(audio)
-        self.state = SlotState.BUSY
+        self._set(SlotState.BUSY)
         outcome: asyncio.Future[EngineResult] = asyncio.get_running_loop().create_future()
         self._outcome = outcome
 
@@ -154,7 +183,7 @@ class ThreadSlot:
 
     async def stop(self) -> None:
         """Give the caller back. A thread in the middle of a run ends by itself."""
-        self.state = SlotState.STOPPED
+        self._set(SlotState.STOPPED)
         self.abandon()
 
     def _end(self, outcome: "asyncio.Future[EngineResult]", done: "Future[EngineResult]") -> None:
@@ -165,18 +194,22 @@ class ThreadSlot:
         else:
             settle(outcome, done.result())
         if self.state is SlotState.BUSY:
-            self.state = SlotState.IDLE
-            self._on_change()
+            self._set(SlotState.IDLE)
+
+    def _set(self, state: SlotState) -> None:
+        before, self.state = self.state, state
+        self._roster.move(self, before, state)
 
 
 class ProcessSlot:
     """A slot with a process of its own. One task keeps it alive: start, load, listen, start again."""
 
-    def __init__(self, load: LoadEngine, on_change: Callable[[], None], backoff_s: float) -> None:
+    def __init__(self, load: LoadEngine, roster: Roster, backoff_s: float) -> None:
         self.state = SlotState.LOADING
         self.why = ""
+        self._roster = roster
+        roster.enter(self, self.state)
         self._load = load
-        self._on_change = on_change
         self._backoff_s = backoff_s
         self._failed_loads = 0
         self._is_loaded = False
@@ -198,7 +231,7 @@ class ProcessSlot:
         """Run in the process. Raises what a thread slot raises, or EngineCrashedError."""
         if self._process is None:
             raise EngineCrashedError("the engine's process is not running")
-        self.state = SlotState.BUSY
+        self._set(SlotState.BUSY)
         self._emit_partial = emit_partial
         self._outcome = asyncio.get_running_loop().create_future()
         outcome = self._outcome
@@ -214,7 +247,7 @@ class ProcessSlot:
 
     async def stop(self) -> None:
         """Kill the process and wait until it is gone."""
-        self.state = SlotState.STOPPED
+        self._set(SlotState.STOPPED)
         if self._outcome is not None:
             self._outcome.cancel()
         if self._keeper is not None:
@@ -322,8 +355,8 @@ class ProcessSlot:
 
     def _set(self, state: SlotState) -> None:
         if self.state is not SlotState.STOPPED:
-            self.state = state
-            self._on_change()
+            before, self.state = self.state, state
+            self._roster.move(self, before, state)
 
 
 def settle(outcome: "asyncio.Future[EngineResult]", value: EngineResult | BaseException) -> bool:

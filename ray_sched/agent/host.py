@@ -16,6 +16,7 @@ from ray_sched.agent.engine_slot import (
     EngineCrashedError,
     EngineFailedError,
     ProcessSlot,
+    Roster,
     Slot,
     SlotState,
     ThreadSlot,
@@ -64,8 +65,9 @@ class EngineHost:
         self._backoff_s = restart_backoff_s
         self._capability = declared
         self._slots: list[Slot] = []
+        self._roster = Roster()
         self._runs: dict[tuple[str, int], _Run] = {}
-        self._changed = asyncio.Event()
+        self._n_without_slot = 0
         self._executor: ThreadPoolExecutor | None = None
         self._why = "the engine has not been started"
 
@@ -80,7 +82,7 @@ class EngineHost:
             await self._start_threads()
         else:
             self._start_processes()
-        while any(slot.state is SlotState.LOADING for slot in self._slots):
+        while self._roster.count(SlotState.LOADING):
             await self._next_change()
 
     @property
@@ -91,13 +93,13 @@ class EngineHost:
     @property
     def why_unhealthy(self) -> str:
         """Why the host is unhealthy, one sentence; empty when it is healthy."""
-        return self._why or next((slot.why for slot in self._slots if slot.state is SlotState.BROKEN), "")
+        broken = self._roster.first(SlotState.BROKEN)
+        return self._why or (broken.why if broken else "")
 
     @property
     def free_slots(self) -> int:
         """How many more runs are taken now: idle slots, and those that are starting again, less the waiting runs."""
-        ready = sum(slot.state in (SlotState.IDLE, SlotState.LOADING) for slot in self._slots)
-        return max(0, ready - sum(run.slot is None for run in self._runs.values()))
+        return max(0, self._roster.count(SlotState.IDLE, SlotState.LOADING) - self._n_without_slot)
 
     @property
     def pids(self) -> list[int]:
@@ -128,7 +130,7 @@ class EngineHost:
             raise RefusedError(f"attempt {work.attempt} of job {work.job_id} is running here already")
         run = self._runs[key] = _Run()
         try:
-            run.slot = await self._take(run)
+            run.slot = await self._take_waiting(run)
             return await run.slot.run(work, audio, emit_partial)
         except asyncio.CancelledError:
             if run.slot is not None:
@@ -149,13 +151,13 @@ class EngineHost:
         run.is_cancelled = True
         if run.slot is not None:
             run.slot.abandon()
-        self._changed.set()
+        self._roster.changed.set()
 
     async def stop(self) -> None:
         """End all runs and processes and wait until the processes are gone. May be called again."""
         self._why = "the engine was stopped"
         await asyncio.gather(*(slot.stop() for slot in self._slots))
-        self._changed.set()
+        self._roster.changed.set()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
@@ -169,26 +171,33 @@ class EngineHost:
             logger.exception("loading engine %s failed", self._load.engine)
             self._why = f"the engine cannot be loaded: {describe_error(error)}"
         else:
-            parts = (self._engine, self._executor, Arrivals(), self._changed.set)
+            parts = (self._engine, self._executor, Arrivals(), self._roster)
             self._slots = [ThreadSlot(*parts) for _ in range(self._n_slots)]
 
     def _start_processes(self) -> None:
-        slots = [ProcessSlot(self._load, self._changed.set, self._backoff_s) for _ in range(self._n_slots)]
+        slots = [ProcessSlot(self._load, self._roster, self._backoff_s) for _ in range(self._n_slots)]
         self._slots = list(slots)
         for slot in slots:
             slot.start()
 
+    async def _take_waiting(self, run: _Run) -> Slot:
+        self._n_without_slot += 1
+        try:
+            return await self._take(run)
+        finally:
+            self._n_without_slot -= 1
+
     async def _take(self, run: _Run) -> Slot:
         """The first idle slot; waits only while there is one that is starting again."""
         while not run.is_cancelled:
-            for slot in self._slots:
-                if slot.state is SlotState.IDLE:
-                    return slot
-            if not any(slot.state is SlotState.LOADING for slot in self._slots):
+            slot = self._roster.first(SlotState.IDLE)
+            if slot:
+                return slot
+            if not self._roster.count(SlotState.LOADING):
                 raise RefusedError(self.why_unhealthy or f"all {self._n_slots} slots of the engine are taken")
             await self._next_change()
         raise asyncio.CancelledError
 
     async def _next_change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
+        self._roster.changed.clear()
+        await self._roster.changed.wait()

@@ -5,6 +5,7 @@ loop that entered it; ``BlockingClient`` is its twin for ordinary code.
 """
 
 import asyncio
+import functools
 import itertools
 import os
 import secrets
@@ -45,6 +46,7 @@ from ray_sched.core.messages import (
 from ray_sched.core.rules import INLINE_BYTES
 from ray_sched.wire.codec import encode
 from ray_sched.wire.links import Depot, Directory, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.outbox import OutboxClosedError
 
 _SPEECH_TIMEOUT_S = 10.0
 _MIN_WINDOW = 4
@@ -52,6 +54,7 @@ _MAX_WINDOW = 1_000
 _SLOTS_AHEAD = 2
 _BULK_WAIT_S = 600.0
 _AGAIN_AFTER_S = 0.5
+_CLOSED = Refused(refusal=Refusal(code=Code.CANCELLED, message="this client is closed"))
 _AWAY = frozenset({Code.SCHEDULER_DEPENDENCY_DOWN, Code.SCHEDULER_NOT_RUNNING})
 
 
@@ -97,7 +100,7 @@ class Client:
         self._pusher = Pusher(directory, depot, self.ledger, self._connection.say, push_timeout_s, inline_bytes)
         self._jobs: dict[str, _Sent] = {}
         self._unanswered: dict[str, _Sent] = {}
-        self._early: list[ClientEvent] = []
+        self._early: dict[str, list[ClientEvent]] = {}
         self._sessions: dict[str, SessionStream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -173,43 +176,69 @@ class Client:
         self.ledger.open(("source", id(sent)), state, source.held_bytes)
         if self._connection.fatal:
             self._finish(sent, refused(spec, _refusal(self._connection.fatal)))
+        elif request_id:
+            self._begin(self._submit_with_digest(sent))
         else:
-            self._begin(self._submit(sent, wants_digest=bool(request_id)))
+            self._ask(sent)
         return handle
 
     def submit_many(self, audios: Iterable[AudioSource], **options: Any) -> list[JobHandle]:
         """Submit several utterances with the same options; they go to the Dispatcher in one call."""
         return [self.submit(audio, **options) for audio in audios]
 
-    async def _submit(self, sent: _Sent, *, wants_digest: bool) -> None:
-        spec = sent.handle.spec
+    async def _submit_with_digest(self, sent: _Sent) -> None:
+        """The caller may say the same request id again: the digest tells whether it is the same utterance."""
         try:
-            if wants_digest:
-                spec = sent.handle.spec = msgspec.structs.replace(spec, digest=await sent.source.digest())
-            answer = await self._ask_to_take(sent, Submit(spec=spec))
+            digest = await sent.source.digest()
+        except SchedError as error:
+            self._take_answer(sent, Refused(refusal=_refusal(error)))
+        else:
+            sent.handle.spec = msgspec.structs.replace(sent.handle.spec, digest=digest)
+            self._ask(sent)
+
+    def _ask(self, sent: _Sent) -> None:
+        """Ask the Dispatcher to take the job. No task for each: thousands may be submitted at once."""
+        try:
+            answering = self._connection.ask(Submit(spec=sent.handle.spec))
+        except OutboxClosedError:
+            self._take_answer(sent, _CLOSED)
+        else:
+            answering.add_done_callback(lambda answered: self._hear_answer(sent, answered))
+
+    def _hear_answer(self, sent: _Sent, answered: "asyncio.Future[Answer | None]") -> None:
+        """A job that the Dispatcher had taken is not given up because it cannot be asked just now."""
+        try:
+            answer = answered.result() or NO_ANSWER
+        except OutboxClosedError:
+            answer = _CLOSED
         except SchedError as error:
             answer = Refused(refusal=_refusal(error))
-        self._unanswered.pop(spec.request_id, None)
+        is_away = isinstance(answer, Refused) and answer.refusal.code in _AWAY
+        if is_away and sent.handle.job_id and not self._connection.fatal:
+            asyncio.get_running_loop().call_later(_AGAIN_AFTER_S, self._ask, sent)
+        else:
+            self._take_answer(sent, answer)
+
+    def _take_answer(self, sent: _Sent, answer: Answer) -> None:
+        self._unanswered.pop(sent.handle.spec.request_id, None)
         match answer:
             case Refused():
-                self._finish(sent, refused(spec, answer.refusal))
+                self._finish(sent, refused(sent.handle.spec, answer.refusal))
             case Accepted():
                 self._take_accepted(sent, answer)
             case _:
                 assert_never(answer)
         if self._early:
-            early, self._early = self._early, []
-            for event in early:
-                self._hear(event)
+            self._hear_early(sent.handle.job_id)
 
-    async def _ask_to_take(self, sent: _Sent, submit: Submit) -> Answer:
-        """The Dispatcher's answer. A job that it had taken is not given up because it cannot be asked just now."""
-        while True:
-            answer = await self._connection.ask(submit) or NO_ANSWER
-            is_away = isinstance(answer, Refused) and answer.refusal.code in _AWAY
-            if not (is_away and sent.handle.job_id) or self._connection.fatal:
-                return answer
-            await asyncio.sleep(_AGAIN_AFTER_S)
+    def _hear_early(self, job_id: str) -> None:
+        """What came before the answer that tells whose it is; once all are answered, the rest is nobody's."""
+        early = self._early.pop(job_id, [])
+        if not self._unanswered:
+            early += [event for events in self._early.values() for event in events]
+            self._early.clear()
+        for event in early:
+            self._hear(event)
 
     def _submit_again(self) -> None:
         """The Dispatcher does not know this client any more: say again what is still waited for.
@@ -222,7 +251,7 @@ class Client:
             place = {"utterance_index": sent.handle.utterance_index}
             sent.handle.spec = msgspec.structs.replace(sent.handle.spec, **place)
             self._unanswered[sent.handle.spec.request_id] = sent
-            self._begin(self._submit(sent, wants_digest=False))
+            self._ask(sent)
 
     def _take_accepted(self, sent: _Sent, answer: Accepted) -> None:
         same = self._jobs.get(answer.job_id)
@@ -326,7 +355,7 @@ class Client:
         if sent:
             self._hear_about(sent, event)
         elif self._unanswered:
-            self._early.append(event)
+            self._early.setdefault(event.job_id, []).append(event)
         elif isinstance(event, Assigned):
             self._connection.say(Cancel(job_id=event.job_id))
 
@@ -383,11 +412,17 @@ class Client:
 
 def _language(tag: str) -> str:
     try:
-        return msgspec.convert(tag, Language)
-    except msgspec.ValidationError:
+        return _checked_language(tag)
+    except (msgspec.ValidationError, TypeError):  # TypeError: something that cannot even be remembered
         raise SchedError(Code.INVALID_LANGUAGE, f"{tag!r} is not a language tag; write it as en, es or pt-BR") from None
 
 
+@functools.lru_cache(1_024)
+def _checked_language(tag: str) -> str:
+    return msgspec.convert(tag, Language)
+
+
+@functools.lru_cache(1_024)
 def _services(src: str, tgt: str, *, speech: bool) -> tuple[str, ...]:
     wanted = [ASR, *([MT] if src != tgt else []), *([TTS] if speech else [])]
     return tuple(sorted(wanted))

@@ -112,7 +112,7 @@ class Connection:
         if reply.mail.refusal:
             self._end(reply.mail.refusal)
             return [Refused(refusal=reply.mail.refusal)] * len(messages)
-        loop.call_soon(self._take, reply.mail)
+        loop.call_soon(loop.call_soon, self._take, reply.mail)  # after the answers, which tell what the mail is about
         answers = iter(reply.answers)
         return [next(answers) if isinstance(m, Submit | Cancel) else None for m in messages]
 
