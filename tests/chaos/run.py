@@ -18,12 +18,12 @@ import msgspec
 import redis
 
 from ray_sched.core.rules import PoolRules
-from ray_sched.settings import Settings, default_settings
+from ray_sched.settings import ClientRules, Settings, default_settings
 from ray_sched.store.keys import Keys
 from ray_sched.system.local import LocalNode, prepare_environment
 from ray_sched.system.running import running
 from ray_sched.system.start import Scheduler
-from ray_sched.system.store_stats import object_store_stats
+from ray_sched.system.store_stats import StoreStats, object_store_stats
 from tests.chaos.faults import (
     ACTOR_FAULTS,
     NODE_FAULTS,
@@ -37,7 +37,16 @@ from tests.chaos.faults import (
 )
 from tests.chaos.network import Network
 from tests.chaos.oracle import Died, Event, Oracle
-from tests.chaos.report import FaultRow, Injury, Leftovers, Report, findings_of, machine, versions
+from tests.chaos.report import (
+    FaultRow,
+    Injury,
+    Leftovers,
+    Report,
+    audio_bytes_left,
+    findings_of,
+    machine,
+    versions,
+)
 from tests.chaos.site import Site
 from tests.chaos.speaker import Speaker
 from tests.chaos.submitter import N_IN_VAIN
@@ -192,7 +201,7 @@ class Run:
     async def _under_load(self, settings: Settings, scheduler: Scheduler, address: str) -> Report:
         asked = self._asked
         async with AsyncExitStack() as stack:
-            store_before = object_store_stats().bytes_used
+            store_before = object_store_stats()
             self._began_s = time.monotonic()
             self._watch = Watch(scheduler, self._began_s)
             per_speaker = asked.per_s / (_SPEAKERS + 1)
@@ -204,9 +213,10 @@ class Run:
             self._begin(self._count_keys(settings))
             stack.push_async_callback(submitters.stop)
             await submitters.start()
+            through_the_store = settings.model_copy(update={"client": ClientRules(inline_bytes=0)})
             self._probe = await stack.enter_async_context(self._speaker("probe", settings))
             speakers = [
-                await stack.enter_async_context(self._speaker(f"speaker-{n}", settings))
+                await stack.enter_async_context(self._speaker(f"speaker-{n}", settings if n % 2 else through_the_store))
                 for n in range(1, _SPEAKERS + 1)
             ]
             speaking = [self._begin(speaker.speak(per_speaker, self._stop)) for speaker in speakers]
@@ -337,16 +347,16 @@ class Run:
         except TimeoutError:
             self._say(f"{len(self._oracle.owed())} outcomes did not come in {_FINISH_S:.0f} s")
 
-    async def _rest(self, speakers: Sequence[Speaker], scheduler: Scheduler, store_before: int) -> Leftovers:
+    async def _rest(self, speakers: Sequence[Speaker], scheduler: Scheduler, before: StoreStats) -> Leftovers:
         """What is held once nothing moves any more."""
         give_up_s = time.monotonic() + _REST_S
         while True:
-            left = await self._leftovers(speakers, scheduler, store_before)
+            left = await self._leftovers(speakers, scheduler, before)
             if left == Leftovers() or time.monotonic() > give_up_s:
                 return left
             await asyncio.sleep(0.25)
 
-    async def _leftovers(self, speakers: Sequence[Speaker], scheduler: Scheduler, store_before: int) -> Leftovers:
+    async def _leftovers(self, speakers: Sequence[Speaker], scheduler: Scheduler, before: StoreStats) -> Leftovers:
         view, rows = await scheduler.status(), await scheduler.nodes()
         ready = [row for row in rows if row.status == "ready"]
         unoffered = max(sum(row.slots for row in ready) - view.slots, 0)
@@ -356,7 +366,7 @@ class Run:
             slots=max(view.spent_slots, sum(row.running for row in ready), sum(row.spent for row in ready)) + unoffered,
             ledger_bytes=sum(speaker.client.ledger.bytes_in() for speaker in speakers),
             agent_bytes=sum(row.audio_bytes + row.speech_bytes for row in ready),
-            store_bytes=max(stats.bytes_used - store_before, 0),
+            store_bytes=audio_bytes_left(before, stats),
         )
 
     async def _forget(self, scheduler: Scheduler, settings: Settings) -> int:

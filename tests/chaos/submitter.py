@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from ray_sched.settings import default_settings
+from ray_sched.settings import ClientRules, default_settings
 from tests.chaos.oracle import Event
 from tests.chaos.speaker import Speaker
 
@@ -29,7 +29,8 @@ async def main(name: str, address: str, seed: int, per_s: float) -> None:
         sys.stdout.buffer.flush()
 
     stop = asyncio.Event()
-    settings = default_settings(address=address, data_dir=Path(tempfile.gettempdir()))
+    through_the_store = ClientRules(inline_bytes=0)  # its objects lose their owner when it is killed
+    settings = default_settings(address=address, data_dir=Path(tempfile.gettempdir()), client=through_the_store)
     rng = random.Random(seed)  # noqa: S311  # a load that can be repeated, no secret
     speaker = Speaker(name, settings, rng, say)
     # Ray sets its own handler when it connects, which is in the line above
