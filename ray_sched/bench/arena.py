@@ -22,13 +22,16 @@ from ray_sched.system.ray_session import connect_ray, disconnect_ray
 from ray_sched.system.running import running
 from ray_sched.system.start import Scheduler
 
+_SERVE, _PLAIN, _RAW = (f"ray_sched.bench.rivals.{module}" for module in ("serve", "plain", "raw"))
 RIVALS = {
-    "serve": ("ray_sched.bench.rivals.serve", "ServeRival"),
-    "serve-value": ("ray_sched.bench.rivals.serve", "ServeValueRival"),
-    "serve-http": ("ray_sched.bench.rivals.serve", "ServeHttpRival"),
-    "actorpool": ("ray_sched.bench.rivals.plain", "ActorPoolRival"),
-    "tasks": ("ray_sched.bench.rivals.plain", "TasksRival"),
-    "raw": ("ray_sched.bench.rivals.raw", "RawRival"),
+    "serve": (_SERVE, "ServeRival"),
+    "serve-value": (_SERVE, "ServeValueRival"),
+    "serve-http": (_SERVE, "ServeHttpRival"),
+    "serve-tuned": (_SERVE, "ServeTunedRival"),
+    "serve-http-tuned": (_SERVE, "ServeHttpTunedRival"),
+    "actorpool": (_PLAIN, "ActorPoolRival"),
+    "tasks": (_PLAIN, "TasksRival"),
+    "raw": (_RAW, "RawRival"),
 }
 
 _NEVER = 101.0

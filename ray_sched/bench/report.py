@@ -5,7 +5,7 @@ import platform
 import shlex
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -27,10 +27,9 @@ class Setting(Struct, frozen=True, kw_only=True):
     """Processes that wanted a core in the minute before: of others, so the numbers are only as good as this is low."""
 
 
-class Run(Struct, frozen=True, kw_only=True):
-    """One repetition of one contestant."""
+class Figures(Struct, frozen=True, kw_only=True):
+    """What is measured of a contestant under one load."""
 
-    jobs: int
     jobs_per_s: float
     p50_ms: float
     """From submit until the result is in the caller's hands."""
@@ -44,16 +43,15 @@ class Run(Struct, frozen=True, kw_only=True):
     """Both peaks are those of the same load just before, while it warms up: looking takes CPU."""
 
 
-class Result(Struct, frozen=True, kw_only=True):
-    """The medians of a contestant's runs."""
+class Run(Figures, frozen=True, kw_only=True):
+    """One repetition."""
 
-    jobs_per_s: float
-    p50_ms: float
-    p99_ms: float
-    p999_ms: float
-    cpu_ms_per_job: float
-    peak_rss_mb: float
-    object_store_peak_mb: float
+    jobs: int
+
+
+class Result(Figures, frozen=True, kw_only=True):
+    """The median of each figure over the runs."""
+
     runs: list[Run]
 
 
@@ -68,20 +66,8 @@ class Best(Struct, frozen=True, kw_only=True):
 
 def median_of(runs: Sequence[Run]) -> Result:
     """Each figure's median over the runs."""
-
-    def median(of: Callable[[Run], float]) -> float:
-        return round(statistics.median(of(run) for run in runs), 3)
-
-    return Result(
-        jobs_per_s=median(lambda run: run.jobs_per_s),
-        p50_ms=median(lambda run: run.p50_ms),
-        p99_ms=median(lambda run: run.p99_ms),
-        p999_ms=median(lambda run: run.p999_ms),
-        cpu_ms_per_job=median(lambda run: run.cpu_ms_per_job),
-        peak_rss_mb=median(lambda run: run.peak_rss_mb),
-        object_store_peak_mb=median(lambda run: run.object_store_peak_mb),
-        runs=list(runs),
-    )
+    medians = {name: statistics.median(getattr(run, name) for run in runs) for name in Figures.__struct_fields__}
+    return Result(runs=list(runs), **{name: round(median, 3) for name, median in medians.items()})
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

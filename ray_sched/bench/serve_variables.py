@@ -4,16 +4,20 @@ import importlib.util
 import shutil
 import socket
 
+THROUGHPUT_OPTIMIZED = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+"""Serve's one switch for speed ("Performance Tuning"): one event loop, buffered logs, gRPC to replicas, by value."""
+
 
 def serve_variables(rival: str, directory: str) -> dict[str, str]:
-    """What this rival's documentation advises; HAProxy's files and ports where no other Serve on this machine has them.
+    """What this rival wants; HAProxy, if there is one, with its files and ports where no other Serve has them.
 
     The directory's path has to be short: HAProxy takes 97 characters for a socket, of which Serve adds 70.
     """
-    if rival != "serve-http" or not has_haproxy():
-        return {}
+    tuned = THROUGHPUT_OPTIMIZED if rival.endswith("-tuned") else {}
+    if not rival.startswith("serve-http") or not has_haproxy():
+        return tuned
     stats_port, metrics_port = free_ports(2)
-    return {
+    return tuned | {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{directory}/haproxy.cfg",
         "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{directory}/admin.sock",

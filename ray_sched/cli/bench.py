@@ -22,7 +22,7 @@ Compare = Annotated[
     str,
     typer.Option(
         help="Measure these, too, in turn, each alone on a cluster of its own: serve, serve-value, serve-http, "
-        "actorpool, tasks, raw; separated by commas."
+        "serve-tuned, serve-http-tuned, actorpool, tasks, raw; separated by commas."
     ),
 ]
 Together = Annotated[

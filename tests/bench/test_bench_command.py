@@ -8,7 +8,8 @@ import pytest
 
 from tests.cli.command import Command, ray_sched
 
-RIVALS = ("raw", "actorpool", "tasks") + (("serve", "serve-value", "serve-http") if find_spec("fastapi") else ())
+SERVE = ("serve", "serve-value", "serve-http-tuned") if find_spec("fastapi") else ()
+RIVALS = ("raw", "actorpool", "tasks", *SERVE)
 
 
 def test_a_rival_nobody_knows_is_refused_before_anything_is_started(tmp_path: Path) -> None:
