@@ -125,12 +125,12 @@ def main() -> None:
 
 async def _obey(order: Order, answer: Callable[[Answer], None]) -> None:
     _leave_when_stdin_ends()
-    settings = checked_settings(order.settings, "the order")
 
     def say(what: str) -> None:
         answer(Step(what))
 
     try:
+        settings = checked_settings(order.settings, "the order")
         async with contestant_alone(settings, order.arena, order.contestant, say) as one:
             taken = await take_turn(one, order.turn, say)
     except SchedError as error:
