@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from ray_sched.bench.growth import Growth
@@ -9,6 +10,7 @@ from ray_sched.bench.memory import Sample, Way
 from ray_sched.bench.report import Result, Setting, missing_extra
 from ray_sched.bench.scale import Step
 
+_LINE_LENGTH = 150
 _OURS, _OTHERS, _SECOND = "#c2410c", "#475569", "#94a3b8"
 
 
@@ -105,5 +107,6 @@ def _figure(n_rows: int, n_columns: int) -> tuple[Any, Any]:
 
 def _save(figure: Any, path: Path, setting: Setting) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in setting.versions.items())
-    figure.supxlabel(f"{setting.command}\n{setting.machine}; {versions}", fontsize=7)
+    lines = [line for told in (setting.command, f"{setting.machine}; {versions}") for line in wrap(told, _LINE_LENGTH)]
+    figure.supxlabel("\n".join(lines), fontsize=7)
     figure.savefig(path)
