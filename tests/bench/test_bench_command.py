@@ -9,7 +9,7 @@ import pytest
 from tests.cli.command import Command, ray_sched
 
 SERVE = ("serve", "serve-value", "serve-http-tuned") if find_spec("fastapi") else ()
-RIVALS = ("raw", "actorpool", "tasks", *SERVE)
+RIVALS = ("raw", "actorpool", *SERVE)
 
 
 def test_a_rival_nobody_knows_is_refused_before_anything_is_started(tmp_path: Path) -> None:
@@ -47,14 +47,16 @@ def test_everything_is_measured_one_after_the_other_and_nothing_is_left(tmp_path
 
 @pytest.mark.cluster
 def test_latency_beside_another_is_a_ratio(tmp_path: Path) -> None:
-    command = Command(["bench", "latency", "--compare", "raw", "--jobs", "20", "--warm-up", "0.2", "--json"], tmp_path)
+    command = Command(
+        ["bench", "latency", "--compare", "tasks", "--jobs", "20", "--warm-up", "0.2", "--json"], tmp_path
+    )
     ended = command.end(timeout_s=170)
     assert ended.status == 0, ended.err
     assert command.left_behind() == []
     results = ended.json["results"]
-    assert [run["jobs"] for run in results["raw"]["runs"]] == [20]
+    assert [run["jobs"] for run in results["tasks"]["runs"]] == [20]
     assert ended.json["added_ms"]["p50"] == results["ray_sched"]["p50_ms"]
-    assert ended.json["p50_to"] == {"raw": round(results["ray_sched"]["p50_ms"] / results["raw"]["p50_ms"], 3)}
+    assert ended.json["p50_to"] == {"tasks": round(results["ray_sched"]["p50_ms"] / results["tasks"]["p50_ms"], 3)}
 
 
 @pytest.mark.cluster

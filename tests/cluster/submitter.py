@@ -26,7 +26,7 @@ async def main() -> None:
             await handle.accepted()
         await asyncio.sleep(0.5)  # their audio is with their nodes
         pushes = HeldPushes(settings.namespace)
-        async with PlainClient(pushes, RayDepot()) as stuck:
+        async with PlainClient(pushes, RayDepot(), inline_bytes=0) as stuck:
             stuck.submit_many([SECOND] * N_PUSHING, src="en")
             while pushes.n_held < 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
