@@ -69,6 +69,8 @@ class ClientRules:
     """Longer audio is refused."""
     inline_bytes: Annotated[int, Ge(0), Le(8 * 2**20)] = INLINE_BYTES
     """A push of up to so much audio goes in the call itself, a larger one through the object store; 0: every one."""
+    keeps_memory: bool = True
+    """The submitter's process keeps up to 64 MiB of memory that its pushes have freed (glibc's ``mallopt``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

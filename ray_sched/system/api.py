@@ -13,6 +13,7 @@ from ray_sched.client.client import Client as PlainClient
 from ray_sched.client.results import Result
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.settings import Settings, load_settings, ray_address_variable
+from ray_sched.system.allocator import keep_memory
 from ray_sched.system.ray_session import connect_ray
 from ray_sched.system.start import Note, Scheduler
 
@@ -47,6 +48,8 @@ class Client(PlainClient):
     def __init__(self, settings: Settings | None = None, *, client_id: str | None = None, tenant: str = "") -> None:
         settings = settings or load_settings()
         _join(settings)
+        if settings.client.keeps_memory:
+            keep_memory()
         from ray_sched.system.links import RayDepot, RayDirectory  # noqa: PLC0415  # imports Ray: its environment first
 
         super().__init__(
