@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from ray_sched.actors.patience import STORE_RETRY_S, patiently
-from ray_sched.core.dispatch import DispatchBrain
+from ray_sched.actors.retry import STORE_RETRY_S, patiently
+from ray_sched.core.delivery.mailbox import Mailbox
+from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.effects import (
     AgentSpoke,
     AnswerClient,
@@ -39,7 +40,6 @@ from ray_sched.core.effects import (
 )
 from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.job import Job
-from ray_sched.core.mailbox import Mailbox
 from ray_sched.core.messages import (
     Accepted,
     AgentBatch,
@@ -62,12 +62,12 @@ from ray_sched.core.messages import (
 from ray_sched.core.ports import Change, Store, StoreDownError, StoreEmptiedError
 from ray_sched.core.records import read_jobs
 from ray_sched.core.rules import CleanupRules
-from ray_sched.core.views import ClusterView, Explanation, JobView, explain, jobs_view, status_view
+from ray_sched.core.views.jobs import ClusterView, Explanation, JobView, explain, jobs_view, status_view
+from ray_sched.wire.auth import agent_key, is_same, ticket
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.links import Directory, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
-from ray_sched.wire.seals import agent_key, is_same, ticket
+from ray_sched.wire.peers import Directory, PeerGoneError, PeerUnavailableError
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from ray_sched.actors.patience import patiently
+from ray_sched.actors.retry import patiently
 from ray_sched.core.effects import (
     ClosePool,
     Log,
@@ -19,15 +19,15 @@ from ray_sched.core.effects import (
 )
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages import Heartbeat, PoolMembers, PoolSpent
+from ray_sched.core.nodes.registry import RayNode, RegistryBrain
 from ray_sched.core.ports import Change, Store, StoreEmptiedError
 from ray_sched.core.records import read_nodes
-from ray_sched.core.registry import RayNode, RegistryBrain
-from ray_sched.core.roster import NodeRow, PoolRow
+from ray_sched.core.views.nodes import NodeRow, PoolRow
+from ray_sched.wire.auth import agent_key, is_same
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.links import Directory, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
-from ray_sched.wire.seals import agent_key, is_same
+from ray_sched.wire.peers import Directory, PeerGoneError, PeerUnavailableError
 
 log = logging.getLogger(__name__)
 

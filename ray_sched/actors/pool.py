@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages import LeaseReceipt, PoolMembers, PoolOffer
-from ray_sched.core.pool import PoolBrain
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.links import Directory
 from ray_sched.wire.outbox import Outbox
+from ray_sched.wire.peers import Directory
 
 _CALL_TIMEOUT_S = 5.0
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ray_sched.core.timers import Schedule, Tick
 from ray_sched.wire.clock import Clock
-from ray_sched.wire.links import Directory, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.peers import Directory, PeerGoneError, PeerUnavailableError
 
 log = logging.getLogger(__name__)
 

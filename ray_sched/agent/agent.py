@@ -22,7 +22,7 @@ from ray_sched.agent.engine import (
 )
 from ray_sched.agent.host import EngineCrashedError, EngineFailedError
 from ray_sched.agent.load import LoadMeter
-from ray_sched.core.agent_book import AgentBook, AttemptKey
+from ray_sched.core.agent.book import AgentBook, AttemptKey
 from ray_sched.core.capability import BadCapabilityError, Capability, checked
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages import (
@@ -45,11 +45,11 @@ from ray_sched.core.messages import (
     StopRun,
     TakeSpeech,
 )
+from ray_sched.wire.audio_batch import unpack
+from ray_sched.wire.auth import agent_key, is_same, ticket
 from ray_sched.wire.codec import decode, encode, plain
-from ray_sched.wire.links import Directory, Payload, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
-from ray_sched.wire.parcel import unpack
-from ray_sched.wire.seals import agent_key, is_same, ticket
+from ray_sched.wire.peers import Directory, Payload, PeerGoneError, PeerUnavailableError
 
 log = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ everything that passes is ours or Ray's.
 
 from msgspec import Struct
 
-from ray_sched.bench.arena import ArenaPlan
 from ray_sched.bench.contest import Length, Say
+from ray_sched.bench.environment import ArenaPlan
 from ray_sched.bench.load import bytes_of
-from ray_sched.bench.ours import Ours
+from ray_sched.bench.own_contestant import Ours
 from ray_sched.bench.report import Result, Setting, this_setting
 from ray_sched.bench.rounds import hold, notes_of, results_by_in_flight
-from ray_sched.bench.turn import WARM_UP_S, Turn
+from ray_sched.bench.trial import WARM_UP_S, Turn
 from ray_sched.settings import Settings
 
 _SLOTS = 4

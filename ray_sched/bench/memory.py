@@ -21,8 +21,8 @@ import numpy as np
 import psutil
 from msgspec import Struct
 
-from ray_sched.bench.arena import ArenaPlan, scheduler_alone
 from ray_sched.bench.contest import Say
+from ray_sched.bench.environment import ArenaPlan, scheduler_alone
 from ray_sched.bench.growth import Growth, measure_growth
 from ray_sched.bench.load import SAMPLE_RATE_HZ, Samples
 from ray_sched.bench.processes import rss_bytes
@@ -180,7 +180,7 @@ async def _measure_way(settings: Settings, plan: MemoryPlan, name: str, say: Say
     where = ArenaPlan(nodes=plan.nodes, slots=_IN_FLIGHT // plan.nodes, object_store_mb=_STORE_MB)
     async with scheduler_alone(settings.model_copy(update={"cleanup": cleanup}), where, say) as (scheduler, ours):
         client = ours.client
-        from ray_sched.system.links import RayDepot  # noqa: PLC0415  # imports Ray, whose environment is ready now
+        from ray_sched.system.ray_peers import RayDepot  # noqa: PLC0415  # imports Ray, whose environment is ready now
 
         keep_audio_s = {FOR_EVER: float("inf"), WITH_THE_JOB: keep}
         kept = Plain(client) if name == OURS else Keeper(client, RayDepot().put, keep_audio_s[name])

@@ -7,12 +7,12 @@ processes of others. The order moves on by one from round to round, so a slow mi
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
-from ray_sched.bench.arena import ArenaPlan, check_rivals
 from ray_sched.bench.contest import Say
-from ray_sched.bench.ours import Ours
+from ray_sched.bench.environment import ArenaPlan, check_rivals
+from ray_sched.bench.own_contestant import Ours
 from ray_sched.bench.report import Result, median_of
-from ray_sched.bench.turn import Taken, Turn
-from ray_sched.bench.turn_process import in_a_process
+from ray_sched.bench.trial import Taken, Turn
+from ray_sched.bench.trial_process import in_a_process
 from ray_sched.settings import Settings
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ray_sched.actors.dispatcher import Dispatcher
 from ray_sched.core.capability import ASR, Capability
-from ray_sched.core.dispatch import DispatchBrain
+from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.messages import (
     Accepted,
     AgentBatch,
@@ -34,9 +34,9 @@ from ray_sched.core.messages import (
 )
 from ray_sched.core.ports import Store
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, SelectionRules
+from ray_sched.wire.auth import agent_key
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.links import Link, PeerGoneError
-from ray_sched.wire.seals import agent_key
+from ray_sched.wire.peers import Link, PeerGoneError
 
 T = TypeVar("T")
 

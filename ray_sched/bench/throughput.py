@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from ray_sched.bench.arena import ArenaPlan
 from ray_sched.bench.contest import Length, Say
+from ray_sched.bench.environment import ArenaPlan
 from ray_sched.bench.load import bytes_of
-from ray_sched.bench.ours import Ours
+from ray_sched.bench.own_contestant import Ours
 from ray_sched.bench.report import Best, Result, Setting, median_of, this_setting
 from ray_sched.bench.rounds import hold, notes_of, results_by_in_flight
-from ray_sched.bench.turn import TINY_BYTES, WARM_UP_S, Taken, Turn
+from ray_sched.bench.trial import TINY_BYTES, WARM_UP_S, Taken, Turn
 from ray_sched.settings import Settings
 
 _MIN_SLOTS = 4

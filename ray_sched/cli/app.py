@@ -20,7 +20,7 @@ from ray_sched.cli import (
 )
 from ray_sched.cli.bench import bench
 from ray_sched.cli.call import ADDRESS, CONFIG, DATA_DIR, JSON, VERBOSE, Said, verb
-from ray_sched.cli.exits import epilog
+from ray_sched.cli.exit_codes import epilog
 
 app = typer.Typer(
     name="ray-sched",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from ray_sched.cli.exits import UNKNOWN
+from ray_sched.cli.exit_codes import UNKNOWN
 from ray_sched.cli.output import Output
 from ray_sched.cli.signals import Signals
 from ray_sched.core.errors import Code, SchedError

@@ -12,9 +12,9 @@ from msgspec import Struct
 from rich.console import RenderableType
 
 from ray_sched.cli.call import Call
-from ray_sched.cli.exits import exit_status
+from ray_sched.cli.exit_codes import exit_status
+from ray_sched.cli.language_check import demand, is_covered, not_covered
 from ray_sched.cli.rows import Row, SpeechFolder, rows_page
-from ray_sched.cli.wanted import demand, is_covered, not_covered
 from ray_sched.core.capability import TTS, Demand
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ async def _bytes_left(scheduler: "Scheduler", client: "Client") -> int:
 def _word_error_rates(rows: list[Row], src: str) -> float | None:
     """Fill in each row's rate where the transcript is known; returns the rate over all of them."""
     from ray_sched.data import samples
-    from ray_sched.observe.wer import word_error_rate
+    from ray_sched.data.word_errors import word_error_rate
 
     known = {sample.path.name: sample.transcript for sample in samples() if sample.language == src}
     pairs = []

@@ -9,7 +9,7 @@ from ray_sched.cli.call import Call
 from ray_sched.cli.output import add_row, table
 
 if TYPE_CHECKING:
-    from ray_sched.core.views import Explanation, NodeVerdict
+    from ray_sched.core.views.jobs import Explanation, NodeVerdict
 
 
 async def explain(call: Call, job: Annotated[str, typer.Argument(help="A job's id, as jobs lists it.")]) -> None:

@@ -13,7 +13,7 @@ def run() -> None:
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.stderr.write("ray-sched: interrupted\n")
-        from ray_sched.cli.exits import INTERRUPTED
+        from ray_sched.cli.exit_codes import INTERRUPTED
 
         sys.exit(INTERRUPTED)
     finally:

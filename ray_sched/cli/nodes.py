@@ -9,7 +9,7 @@ from ray_sched.cli.output import add_row, table
 
 if TYPE_CHECKING:
     from ray_sched.core.capability import Capability
-    from ray_sched.core.roster import NodeRow
+    from ray_sched.core.views.nodes import NodeRow
 
 _NUMBERS = ("slots", "running", "spent", "cpu %", "memory %", "gpu %", "silent ms")
 

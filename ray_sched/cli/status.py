@@ -8,7 +8,7 @@ from ray_sched.cli.call import Call
 from ray_sched.cli.output import add_row, table
 
 if TYPE_CHECKING:
-    from ray_sched.core.views import ClusterView
+    from ray_sched.core.views.jobs import ClusterView
 
 
 async def status(call: Call) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ray_sched.cli.call import Call
-from ray_sched.cli.exits import exit_status
+from ray_sched.cli.exit_codes import exit_status
+from ray_sched.cli.language_check import demand, is_covered
 from ray_sched.cli.rows import Row, SpeechFolder, rows_page
-from ray_sched.cli.wanted import demand, is_covered
+from ray_sched.client.durations import milliseconds
 from ray_sched.core.capability import Demand
-from ray_sched.core.durations import milliseconds
 from ray_sched.core.errors import Code, SchedError
 
 if TYPE_CHECKING:

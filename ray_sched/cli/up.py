@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ray_sched.cli.call import Call
-from ray_sched.cli.exits import INTERRUPTED
+from ray_sched.cli.exit_codes import INTERRUPTED
 from ray_sched.core.errors import Code, SchedError
 
 if TYPE_CHECKING:

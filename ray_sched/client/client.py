@@ -18,12 +18,12 @@ import msgspec
 
 from ray_sched.client.audio import AudioSource
 from ray_sched.client.connection import NO_ANSWER, Connection
+from ray_sched.client.durations import milliseconds
 from ray_sched.client.push import LedgerKey, Pusher, Shipment
 from ray_sched.client.results import JobHandle, Missing, Result, refused, result_of
 from ray_sched.client.sources import Source
 from ray_sched.client.streams import SessionStream, windowed
 from ray_sched.core.capability import ASR, MT, TTS, Language
-from ray_sched.core.durations import milliseconds
 from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.ledger import AudioState, Ledger
 from ray_sched.core.messages import (
@@ -45,8 +45,8 @@ from ray_sched.core.messages import (
 )
 from ray_sched.core.rules import INLINE_BYTES
 from ray_sched.wire.codec import encode
-from ray_sched.wire.links import Depot, Directory, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import OutboxClosedError
+from ray_sched.wire.peers import Depot, Directory, PeerGoneError, PeerUnavailableError
 
 _SPEECH_TIMEOUT_S = 10.0
 _MIN_WINDOW = 4

@@ -23,8 +23,8 @@ from ray_sched.core.messages import (
     Submit,
 )
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.links import Directory, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
+from ray_sched.wire.peers import Directory, PeerGoneError, PeerUnavailableError
 
 log = logging.getLogger(__name__)
 

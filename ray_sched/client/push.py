@@ -17,10 +17,10 @@ from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.ledger import AudioState, Ledger
 from ray_sched.core.messages import Assigned, AudioUnreadable, ClientMessage, JobSpec, Push, PushFailed, PushItem
 from ray_sched.core.rules import INLINE_BYTES
+from ray_sched.wire.audio_batch import pack
 from ray_sched.wire.codec import encode
-from ray_sched.wire.links import Depot, Directory, Payload, PeerGoneError, PeerUnavailableError
 from ray_sched.wire.outbox import Outbox
-from ray_sched.wire.parcel import pack
+from ray_sched.wire.peers import Depot, Directory, Payload, PeerGoneError, PeerUnavailableError
 
 _MAX_JOBS_PER_PUSH = 64
 _MAX_PUSH_BYTES = 16 * 2**20

@@ -6,7 +6,6 @@ one commit; then tell. What nobody has saved, nobody is told.
 
 from msgspec import Struct
 
-from ray_sched.core.cleanup import Cleaned
 from ray_sched.core.messages import (
     AgentMessage,
     AgentOrder,
@@ -143,6 +142,16 @@ class AnswerPool(Struct, frozen=True):
     """The answer to a pool's offer."""
 
     receipt: LeaseReceipt
+
+
+class Cleaned(Struct, frozen=True, kw_only=True):
+    """What a clean-up removed."""
+
+    jobs: int
+    record_bytes: int
+    """Size of the removed records."""
+    kept: int
+    """Finished jobs that are younger and stay."""
 
 
 class ReportCleanup(Struct, frozen=True):

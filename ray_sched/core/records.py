@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from ray_sched.core.job import Job, JobStatus, from_record
-from ray_sched.core.node import NodeRecord
+from ray_sched.core.nodes.node import NodeRecord
 
 RecordT = TypeVar("RecordT")
 _MAX_WHY = 200

@@ -11,8 +11,8 @@ from redis.exceptions import ResponseError
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.ports import Change, StoreDownError, StoreEmptiedError
 from ray_sched.store.commands import Command, transactions_for
+from ray_sched.store.connection import Link, PasswordRefusedError
 from ray_sched.store.keys import SCHEMA_VERSION, Keys
-from ray_sched.store.link import Link, PasswordRefusedError
 from ray_sched.store.migrations import STEPS, migrate
 
 log = logging.getLogger(__name__)

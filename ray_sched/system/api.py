@@ -50,7 +50,7 @@ class Client(PlainClient):
         _join(settings)
         if settings.client.keeps_memory:
             keep_memory()
-        from ray_sched.system.links import RayDepot, RayDirectory  # noqa: PLC0415  # imports Ray: its environment first
+        from ray_sched.system.ray_peers import RayDepot, RayDirectory  # noqa: PLC0415  # imports Ray: its environment first
 
         super().__init__(
             RayDirectory(settings.namespace),

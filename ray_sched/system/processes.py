@@ -22,20 +22,20 @@ from ray_sched.agent.agent import Host, NodeAgent
 from ray_sched.agent.failed_host import FailedHost
 from ray_sched.agent.host import EngineHost
 from ray_sched.core.capability import Capability
-from ray_sched.core.dispatch import DispatchBrain
+from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.effects import SpawnAgent
 from ray_sched.core.errors import SchedError
-from ray_sched.core.pool import PoolBrain
-from ray_sched.core.registry import RayNode, RegistryBrain
+from ray_sched.core.leases.pool import PoolBrain
+from ray_sched.core.nodes.registry import RayNode, RegistryBrain
 from ray_sched.core.timers import Tick
 from ray_sched.settings import Settings
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.system.allocator import keep_memory
-from ray_sched.system.links import RayDirectory
+from ray_sched.system.ray_peers import RayDirectory
 from ray_sched.system.table import AGENT, DISPATCHER, POOL, REGISTRY, Placement, make_actor
+from ray_sched.wire.auth import agent_key
 from ray_sched.wire.clock import Clock
-from ray_sched.wire.links import PeerUnavailableError
-from ray_sched.wire.seals import agent_key
+from ray_sched.wire.peers import PeerUnavailableError
 
 _SWEEP_MS = 100
 _STORE_MS = 1_000

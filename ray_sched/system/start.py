@@ -11,14 +11,14 @@ from typing import Any
 import psutil
 from msgspec import Struct
 
-from ray_sched.core.durations import milliseconds
+from ray_sched.client.durations import milliseconds
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.roster import NodeRow, PoolRow
-from ray_sched.core.views import ClusterView, Explanation, JobView
+from ray_sched.core.views.jobs import ClusterView, Explanation, JobView
+from ray_sched.core.views.nodes import NodeRow, PoolRow
 from ray_sched.settings import Settings
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.store.redis_store import open_store
-from ray_sched.wire.links import Link, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.peers import Link, PeerGoneError, PeerUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Scheduler:
     """The running scheduler as its administrators see it. Needs a Ray connection (``connect_ray``)."""
 
     def __init__(self, settings: Settings) -> None:
-        from ray_sched.system.links import RayDirectory  # noqa: PLC0415  # imports Ray, which reads its environment then
+        from ray_sched.system.ray_peers import RayDirectory  # noqa: PLC0415  # imports Ray, which reads its environment then
 
         self._settings = settings
         self.directory = RayDirectory(settings.namespace)

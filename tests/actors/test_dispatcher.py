@@ -7,10 +7,10 @@ import pytest
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages import AgentBatch, ClientBatch, ClientReply, Mail, Poll, Refused, RunFinished, Submit
 from ray_sched.core.messages import JobSpec as Spec
-from ray_sched.core.node import NodeStatus
+from ray_sched.core.nodes.node import NodeStatus
 from ray_sched.core.ports import ForgetJob, SaveJob
+from ray_sched.wire.auth import agent_key
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.seals import agent_key
 from tests.support.in_process import InProcess
 
 SECOND = np.zeros(16_000, np.int16)

@@ -12,15 +12,15 @@ from ray_sched.actors.pool import Pool
 from ray_sched.core.capability import Capability
 from ray_sched.core.effects import SpawnAgent
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages import BeatReply, Heartbeat, LeaseReceipt, PoolOffer
-from ray_sched.core.node import NodeRecord
-from ray_sched.core.pool import PoolBrain
+from ray_sched.core.nodes.node import NodeRecord
+from ray_sched.core.nodes.registry import RayNode, RegistryBrain
 from ray_sched.core.ports import SaveNode
-from ray_sched.core.registry import RayNode, RegistryBrain
 from ray_sched.core.rules import NodeRules, PoolRules
+from ray_sched.wire.auth import agent_key
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.links import PeerUnavailableError
-from ray_sched.wire.seals import agent_key
+from ray_sched.wire.peers import PeerUnavailableError
 from tests.support.in_process import MemoryStore, Network
 
 CAPABILITY = Capability(engine="echo", asr=("en",))

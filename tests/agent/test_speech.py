@@ -11,7 +11,7 @@ from ray_sched.agent.engines import speech
 from ray_sched.agent.engines.speech import SpeechEngine, apertium_modes, espeak_languages, speak, translate
 from ray_sched.core.capability import Capability
 from ray_sched.data import samples
-from ray_sched.observe.wer import word_error_rate
+from ray_sched.data.word_errors import word_error_rate
 
 OPEN = Capability(engine="speech")
 

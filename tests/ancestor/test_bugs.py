@@ -9,7 +9,7 @@ import pytest
 
 from ray_sched.client.audio import AudioSource
 from ray_sched.core.capability import Capability
-from ray_sched.core.counters import Counters
+from ray_sched.core.dispatch.counters import Counters
 from ray_sched.core.effects import DispatchEffect, Save
 from ray_sched.core.errors import Code
 from ray_sched.core.job import Job, to_record
@@ -24,14 +24,14 @@ from ray_sched.core.messages import (
     RunPartial,
     Submit,
 )
-from ray_sched.core.node import NodeStatus
+from ray_sched.core.nodes.node import NodeStatus
 from ray_sched.core.ports import Change, SaveJob
 from ray_sched.core.reasons import Reason
 from ray_sched.core.records import read_jobs
 from ray_sched.core.rules import CleanupRules, DispatchRules
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.wire.codec import decode, encode
-from tests.core.test_registry import Hall
+from tests.core.nodes.test_registry import Hall
 from tests.support.builders import (
     EN_ES,
     ENGLISH,

@@ -18,7 +18,7 @@ from ray_sched.core.ports import SaveJob
 from ray_sched.settings import ClientRules, StoreRules
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.system.store_stats import object_store_history
-from ray_sched.wire.links import Link, Payload
+from ray_sched.wire.peers import Link, Payload
 from tests.bench.budgets import BUDGETS, Budget
 from tests.support.cluster import RunningCluster, echo_node
 from tests.support.in_process import InProcess, MemoryDepot, Network

@@ -1,9 +1,9 @@
 import pytest
 
-from ray_sched.bench.arena import check_rivals
+from ray_sched.bench.environment import check_rivals
 from ray_sched.bench.rounds import notes_of, results_by_in_flight, rounds
 from ray_sched.bench.throughput import best_of
-from ray_sched.bench.turn import Taken
+from ray_sched.bench.trial import Taken
 from ray_sched.core.errors import Code, SchedError
 from tests.bench.figures import run_of
 

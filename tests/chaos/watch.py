@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ray_sched.core.roster import NodeRow
-from ray_sched.core.views import ClusterView
+from ray_sched.core.views.jobs import ClusterView
+from ray_sched.core.views.nodes import NodeRow
 from ray_sched.system.start import Scheduler
-from ray_sched.wire.links import PeerGoneError, PeerUnavailableError
+from ray_sched.wire.peers import PeerGoneError, PeerUnavailableError
 
 LOOK_S = 0.05
 STATUS_EVERY = 4

@@ -6,7 +6,7 @@ from typing import Any
 from ray_sched.client.connection import Connection
 from ray_sched.core.messages import ClientEvent, Mail, PartialText
 from ray_sched.wire.codec import encode
-from ray_sched.wire.links import Link
+from ray_sched.wire.peers import Link
 
 
 class Postman:

@@ -20,7 +20,7 @@ from ray_sched.core.messages import Assigned, ClientReply, Mail
 from ray_sched.core.rules import DispatchRules
 from ray_sched.system.local import prepare_environment
 from ray_sched.wire.codec import decode
-from ray_sched.wire.links import Directory, Link
+from ray_sched.wire.peers import Directory, Link
 from tests.support.cluster import RunningCluster, echo_node
 from tests.support.processes import actor
 
@@ -62,7 +62,7 @@ class _ListeningLink:
 
 async def measure(cluster: RunningCluster, n_waiting: int, times: int) -> list[float]:
     """Seconds from each kill to the next assignment."""
-    from ray_sched.system.links import RayDepot, RayDirectory  # noqa: PLC0415  # imports Ray: its environment first
+    from ray_sched.system.ray_peers import RayDepot, RayDirectory  # noqa: PLC0415  # imports Ray: its environment first
 
     listening = Listening(RayDirectory(cluster.settings.namespace))
     took: list[float] = []

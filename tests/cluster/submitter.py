@@ -10,7 +10,7 @@ import numpy as np
 from ray_sched import Client
 from ray_sched.client.client import Client as PlainClient
 from ray_sched.settings import load_settings
-from ray_sched.system.links import RayDepot
+from ray_sched.system.ray_peers import RayDepot
 from tests.support.held_pushes import HeldPushes
 
 SECOND = np.zeros(16_000, np.int16)

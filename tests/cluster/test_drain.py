@@ -16,9 +16,9 @@ from ray.core.generated import autoscaler_pb2
 
 from ray_sched import BlockingClient, Client, Result
 from ray_sched.core.errors import Code
-from ray_sched.core.roster import NodeRow
 from ray_sched.core.rules import DispatchRules, NodeRules
-from ray_sched.core.views import JobView
+from ray_sched.core.views.jobs import JobView
+from ray_sched.core.views.nodes import NodeRow
 from ray_sched.system.local import LocalNode
 from tests.support.cluster import ClusterOfOurs, RunningCluster, echo_node, wait_until
 from tests.support.processes import raylet_of

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ray_sched import Client
-from ray_sched.core.roster import NodeRow
+from ray_sched.core.views.nodes import NodeRow
 from ray_sched.store.embedded import EmbeddedRedis
 from tests.support.cluster import ClusterOfOurs, echo_node, wait_until
 from tests.support.processes import agent_of, raylet_of

@@ -11,7 +11,7 @@ from ray_sched.client.client import Client as PlainClient
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.rules import DispatchRules
 from ray_sched.settings import ClientRules
-from ray_sched.system.links import RayDepot
+from ray_sched.system.ray_peers import RayDepot
 from ray_sched.system.store_stats import object_store_stats
 from tests.support.cluster import RunningCluster, echo_node, wait_until
 from tests.support.held_pushes import HeldPushes

@@ -11,9 +11,9 @@ import pytest
 from ray_sched import Client
 from ray_sched.core.errors import SchedError
 from ray_sched.core.messages import AgentBatch, Heartbeat, Push, PushItem, PushReply, RunFinished, TakeSpeech
-from ray_sched.system.links import RayDirectory
+from ray_sched.system.ray_peers import RayDirectory
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.links import PeerUnavailableError
+from ray_sched.wire.peers import PeerUnavailableError
 from tests.benchmarks.overload import CLEANUP, MAX_WAITING, RULES, nodes, run_load
 from tests.support.cluster import RunningCluster, echo_node, wait_until
 from tests.support.processes import actor, agent_of

@@ -77,11 +77,11 @@ def test_only_the_system_calls_ray() -> None:
 
 def test_the_core_imports_nothing_that_knows_the_world() -> None:
     found = set()
-    for path in (PACKAGE / "core").glob("*.py"):
+    for path in (PACKAGE / "core").rglob("*.py"):
         for node in nodes(path):
             names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            found |= {f"{path.name}: {name}" for name in names if name.partition(".")[0] not in CORE_IMPORTS | PURE}
+            found |= {f"{room(path)}: {name}" for name in names if name.partition(".")[0] not in CORE_IMPORTS | PURE}
     assert found == set()
 
 

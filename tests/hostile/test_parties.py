@@ -19,6 +19,7 @@ from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Samples
 from ray_sched.client.client import Client
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.messages import (
     Accepted,
@@ -49,12 +50,11 @@ from ray_sched.core.messages import (
     Submit,
     TakeSpeech,
 )
-from ray_sched.core.pool import PoolBrain
+from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.ports import Change
-from ray_sched.core.registry import RegistryBrain
 from ray_sched.core.rules import DispatchRules, NodeRules, PoolRules
+from ray_sched.wire.auth import agent_key
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.seals import agent_key
 from tests.support.builders import a_beat, a_ray_node, a_spec
 from tests.support.in_process import ENGLISH, InProcess
 

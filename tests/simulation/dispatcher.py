@@ -8,7 +8,8 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ray_sched.core.dispatch import DispatchBrain
+from ray_sched.core.delivery.mailbox import Mailbox
+from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.effects import (
     AgentSpoke,
     AnswerClient,
@@ -25,7 +26,6 @@ from ray_sched.core.effects import (
     TellClient,
 )
 from ray_sched.core.job import from_record
-from ray_sched.core.mailbox import Mailbox
 from ray_sched.core.messages import Accepted, Answer, Assigned, ClientMessage, Delivered, Mail
 from ray_sched.core.ports import Change, ForgetJob, ForgetNode, SaveJob, SaveNode, SaveSpeeds
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules

@@ -19,10 +19,10 @@ from ray_sched.core.effects import (
     TellPool,
     WatchAgent,
 )
+from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages import BeatReply, Heartbeat, PoolMembers, PoolOffer
-from ray_sched.core.node import NodeRecord
-from ray_sched.core.pool import PoolBrain
-from ray_sched.core.registry import RegistryBrain
+from ray_sched.core.nodes.node import NodeRecord
+from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.rules import NodeRules, PoolRules
 from tests.simulation.agent import Agent
 from tests.simulation.network import Reply

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from ray_sched.core import poison, reports
-from ray_sched.core.fairness import Shares
+from ray_sched.core.dispatch import poison, reports
 from ray_sched.core.job import Job, JobStatus
-from ray_sched.core.selection import AttemptKey, Seat
+from ray_sched.core.placement.policy import AttemptKey, Seat
+from ray_sched.core.queue.fair_shares import Shares
 from tests.simulation.dispatcher import Dispatcher
 
 Patch = Callable[[object, str, object], None]

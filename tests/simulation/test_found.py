@@ -1,14 +1,14 @@
 """What the simulation found in the brains, each as short as it can be told, and by seed."""
 
-from ray_sched.core.agent_book import AgentBook
+from ray_sched.core.agent.book import AgentBook
 from ray_sched.core.capability import Capability
 from ray_sched.core.effects import CleanupDue, Save, StopAgent, TellPool
 from ray_sched.core.job import JobStatus
 from ray_sched.core.messages import Cancel, MissingResult, PushFailed, PushItem, StopRun
-from ray_sched.core.node import NodeRecord, NodeStatus
+from ray_sched.core.nodes.node import NodeRecord, NodeStatus
 from ray_sched.core.ports import SaveSpeeds
-from tests.core.test_registry import Hall, a_record, of
-from tests.core.test_restore import SavingDesk
+from tests.core.dispatch.test_restore import SavingDesk
+from tests.core.nodes.test_registry import Hall, a_record, of
 from tests.support.builders import a_beat, a_node, accepted, finished, orders, refused, stopped, told
 
 ENGLISH = Capability(engine="echo", asr=("en",))

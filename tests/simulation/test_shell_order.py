@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from ray_sched.core.messages import AgentBatch, ClientBatch, JobSpec, RunFinished, Submit
 from ray_sched.core.ports import Change
+from ray_sched.wire.auth import agent_key
 from ray_sched.wire.codec import encode
-from ray_sched.wire.seals import agent_key
 from tests.support.in_process import InProcess, MemoryStore
 
 

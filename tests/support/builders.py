@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.cleanup import Cleaned
-from ray_sched.core.dispatch import DispatchBrain
+from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.effects import (
     AgentSpoke,
     AnswerClient,
     AnswerPool,
+    Cleaned,
     CleanupDue,
     ClientPolled,
     ClientSpoke,
@@ -45,8 +45,8 @@ from ray_sched.core.messages import (
     RunStopped,
     Submit,
 )
+from ray_sched.core.nodes.registry import RayNode
 from ray_sched.core.reasons import Reason
-from ray_sched.core.registry import RayNode
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 
 WhatT = TypeVar("WhatT")

@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from ray_sched.system.links import RayDirectory
-from ray_sched.wire.links import Link
+from ray_sched.system.ray_peers import RayDirectory
+from ray_sched.wire.peers import Link
 
 
 class HeldPushes:

@@ -9,14 +9,14 @@ from ray_sched.agent.agent import NodeAgent
 from ray_sched.agent.host import EngineHost
 from ray_sched.client.client import Client
 from ray_sched.core.capability import Capability
-from ray_sched.core.dispatch import DispatchBrain
+from ray_sched.core.dispatch.brain import DispatchBrain
+from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages import BeatReply, Heartbeat, NodeView, PoolMembers
-from ray_sched.core.node import NodeStatus
-from ray_sched.core.pool import PoolBrain
+from ray_sched.core.nodes.node import NodeStatus
 from ray_sched.core.ports import Change, StoreDownError, StoreEmptiedError
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, PoolRules, SelectionRules
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.links import Link, Payload, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.peers import Link, Payload, PeerGoneError, PeerUnavailableError
 
 ENGLISH = Capability(engine="echo", asr=("en",))
 

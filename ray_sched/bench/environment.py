@@ -1,0 +1,127 @@
+"""Where a turn takes place: several raylets on this machine, and on them either the scheduler or one rival."""
+
+import importlib
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from ray_sched.bench.contest import Contestant, Say
+from ray_sched.bench.own_contestant import Ours
+from ray_sched.bench.report import missing_extra
+from ray_sched.bench.serve_variables import serve_variables
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.settings import Settings, StoreRules
+from ray_sched.system.local import LocalCluster, LocalNode, prepare_environment
+from ray_sched.system.ray_session import connect_ray, disconnect_ray
+from ray_sched.system.running import running
+from ray_sched.system.start import Scheduler
+
+_SERVE, _PLAIN, _RAW = (f"ray_sched.bench.rivals.{module}" for module in ("serve", "plain", "raw"))
+RIVALS = {
+    "serve": (_SERVE, "ServeRival"),
+    "serve-value": (_SERVE, "ServeValueRival"),
+    "serve-http": (_SERVE, "ServeHttpRival"),
+    "serve-tuned": (_SERVE, "ServeTunedRival"),
+    "serve-http-tuned": (_SERVE, "ServeHttpTunedRival"),
+    "actorpool": (_PLAIN, "ActorPoolRival"),
+    "tasks": (_PLAIN, "TasksRival"),
+    "raw": (_RAW, "RawRival"),
+}
+
+_NEVER = 101.0
+_MANY = 1_000_000
+_NAMESPACE = "rivals"
+
+
+class ArenaPlan(Struct, frozen=True, kw_only=True):
+    """What to start."""
+
+    nodes: int
+    slots: int
+    """Of the scheduler, on each node."""
+    is_together: bool = False
+    """A rival's actors are all on the submitter's node instead of one on each."""
+    object_store_mb: int = 512
+    """Of each node."""
+
+
+def check_rivals(names: Sequence[str]) -> None:
+    """Raise INVALID_CONFIGURATION for a name that is unknown, MISSING_PART if something is not installed."""
+    unknown = [name for name in names if name not in RIVALS]
+    if unknown:
+        told = f"there is nothing called {unknown[0]!r} to compare with; known are {', '.join(RIVALS)}"
+        raise SchedError(Code.INVALID_CONFIGURATION, told)
+    missing = [package for package in ("starlette", "fastapi") if find_spec(package) is None]
+    if missing and any(name.startswith("serve") for name in names):
+        raise missing_extra("comparing with Ray Serve", "ray[serve]")
+
+
+@asynccontextmanager
+async def contestant_alone(settings: Settings, plan: ArenaPlan, name: str, say: Say) -> AsyncIterator[Contestant]:
+    """A cluster with nothing on it but this contestant, started. Nothing is left afterwards."""
+    if name == Ours.name:
+        async with scheduler_alone(settings, plan, say) as (_, ours):
+            yield ours
+        return
+    async with AsyncExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray_sched-b-"))
+        connect_ray(_cluster(plan, stack, serve_variables(name, home), say), _NAMESPACE)
+        stack.callback(disconnect_ray)
+        rival = _rival(name, plan)
+        say(f"starting {name}: {rival.note}")
+        await rival.start()
+        stack.push_async_callback(rival.stop)
+        yield rival
+
+
+@asynccontextmanager
+async def scheduler_alone(settings: Settings, plan: ArenaPlan, say: Say) -> AsyncIterator[tuple[Scheduler, Ours]]:
+    """The same with the scheduler, and a client that has joined it."""
+    async with AsyncExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray_sched-b-"))
+        address = _cluster(plan, stack, {}, say)
+        own = own_settings(settings, Path(home))
+        scheduler = await stack.enter_async_context(running(own, address=address, drain_s=0, say=say))
+        await scheduler.wait_for_nodes(plan.nodes)
+        ours = Ours(own)
+        await ours.start()
+        stack.push_async_callback(ours.stop)
+        yield scheduler, ours
+
+
+def own_settings(settings: Settings, home: Path) -> Settings:
+    """The user's settings, but for a cluster of its own on one machine whose load says nothing of any node."""
+    return settings.model_copy(
+        update={
+            "address": "",
+            "data_dir": home,
+            "store": StoreRules(),
+            "dispatch": replace(settings.dispatch, max_waiting_jobs=_MANY, max_waiting_jobs_per_session=_MANY),
+            "pools": replace(settings.pools, cpu_threshold_percent=_NEVER, memory_threshold_percent=_NEVER),
+        }
+    )
+
+
+def _cluster(plan: ArenaPlan, stack: AsyncExitStack, variables: Mapping[str, str], say: Say) -> str:
+    """The address of a cluster that ends with the stack: the same one, and the same settings of Ray, for everybody."""
+    labels = {"engine": "echo", "asr": "en", "slots": str(plan.slots)}
+    nodes = [LocalNode(labels=labels | {"node": f"node-{n + 1}"}) for n in range(plan.nodes)]
+    prepare_environment(guests=variables)
+    cluster = LocalCluster(nodes, plan.object_store_mb, is_head_a_node=True)
+    stack.callback(cluster.stop)
+    say(f"starting a cluster of {plan.nodes} nodes")
+    return cluster.start()
+
+
+def _rival(name: str, plan: ArenaPlan) -> Any:
+    from ray_sched.bench.rivals import places  # noqa: PLC0415  # imports Ray, which reads its environment then
+
+    where = (places.together if plan.is_together else places.spread)(plan.nodes)
+    module, kind = RIVALS[name]
+    return getattr(importlib.import_module(module), kind)(where)

@@ -1,0 +1,58 @@
+"""What is asked of the nodes: languages, checked before anything is started, and whether any node can do it."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ray_sched.core.capability import ASR, MT, TTS, Demand, Language, uncovered
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.reasons import SENTENCE
+
+if TYPE_CHECKING:
+    from ray_sched.core.views.nodes import NodeRow
+
+_APERTIUM = {"ca": "apertium-eng-cat", "eo": "apertium-eo-en", "es": "apertium-eng-spa", "gl": "apertium-en-gl"}
+"""Debian's packages that translate from English, by target."""
+
+
+def language(tag: str) -> str:
+    """The tag itself. Raises SchedError INVALID_LANGUAGE."""
+    try:
+        return msgspec.convert(tag, Language)
+    except msgspec.ValidationError:
+        raise SchedError(Code.INVALID_LANGUAGE, f"{tag!r} is not a language tag; write it as en, es or pt-BR") from None
+
+
+def demand(src: str, to: str | None, *, speech: bool) -> Demand:
+    """What a job with these options needs of a node. Raises SchedError INVALID_LANGUAGE."""
+    tgt = language(to or src)
+    services = [ASR, *([MT] if tgt != src else []), *([TTS] if speech else [])]
+    return Demand(src=language(src), tgt=tgt, services=tuple(sorted(services)))
+
+
+def is_covered(wanted: Demand, rows: "list[NodeRow]") -> bool:
+    """Whether a node can do it at all."""
+    return any(uncovered(wanted, row.capability) is None for row in rows)
+
+
+def not_covered(wanted: Demand, rows: "list[NodeRow]") -> SchedError:
+    """Why no node of this machine can do it, and what to install."""
+    if MT in wanted.services and not any(row.capability.translates(wanted.src, wanted.tgt) for row in rows):
+        return SchedError(Code.NO_AVAILABLE_NODE, _translation_advice(wanted))
+    reasons = {reason for row in rows if (reason := uncovered(wanted, row.capability))}
+    told = "; ".join(SENTENCE[reason] for reason in sorted(reasons)) or "there is no node"
+    known = sorted({tag for row in rows for tag in row.capability.asr})
+    return SchedError(
+        Code.NO_AVAILABLE_NODE,
+        f"no node serves {wanted.pair}: {told}; recognised here: {', '.join(known) or 'nothing'}",
+    )
+
+
+def _translation_advice(wanted: Demand) -> str:
+    package = _APERTIUM.get(wanted.tgt) if wanted.src == "en" else None
+    if package:
+        return f"no node translates {wanted.pair}; on Debian run: apt install apertium {package} espeak-ng"
+    return (
+        f"no node translates {wanted.pair} and Debian has no Apertium package for it; from English there are"
+        f" {', '.join(_APERTIUM)}, such as --to es with: apt install apertium {_APERTIUM['es']} espeak-ng"
+    )

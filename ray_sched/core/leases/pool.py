@@ -1,0 +1,93 @@
+"""The Pool's brain: which slots of its nodes may be used, until when, and if none, why.
+
+It is the only authority on these slots. Told by the Registry how its nodes are, it answers with an offer to the
+Dispatcher: all leases, with their term. What an offer leaves out is revoked. It never sees a job; the Dispatcher's
+receipt says how many slots are spent.
+"""
+
+from ray_sched.core.capability import Capability
+from ray_sched.core.messages import LeaseReceipt, NodeOffer, NodeView, PoolMembers, PoolOffer, PoolSpent
+from ray_sched.core.nodes.node import NodeStatus
+from ray_sched.core.reasons import Reason
+from ray_sched.core.rules import PoolRules
+
+_WHY_NOT: dict[str, Reason] = {
+    NodeStatus.REGISTERING: Reason.NOT_READY,
+    NodeStatus.DEGRADED: Reason.NOT_READY,
+    NodeStatus.SUSPECT: Reason.NOT_READY,
+    NodeStatus.LOST: Reason.NOT_READY,
+    NodeStatus.GONE: Reason.NOT_READY,
+    NodeStatus.DRAINING: Reason.DRAINING,
+}
+
+
+class PoolBrain:
+    """Leases the slots of the nodes of one capability."""
+
+    def __init__(self, name: str, epoch: int, rules: PoolRules) -> None:
+        self.name = name
+        self._epoch = epoch
+        self._rules = rules
+        self._seen = (0, 0)
+        self._number = 0
+        self.capability: Capability | None = None
+        self.nodes: dict[str, NodeView] = {}
+        self.spent = PoolSpent(epoch=0, number=0, spent={})
+        """By the Dispatcher's last receipt."""
+        self._words: dict[int, tuple[int, int]] = {}
+        """Number of an offer to the word of the Registry that it followed from, until its receipt comes."""
+
+    def hear_members(self, members: PoolMembers) -> PoolOffer | None:
+        """The Registry's word on the nodes; answers with the offer that follows, None if the word is an old one."""
+        if (members.epoch, members.number) <= self._seen:
+            return None
+        self._seen = (members.epoch, members.number)
+        self.capability = members.capability
+        self.nodes = {view.node: view for view in members.nodes}
+        return self.offer(members.capability)
+
+    def hear_receipt(self, offer: PoolOffer, receipt: LeaseReceipt) -> None:
+        """The Dispatcher's word on what is spent, now that it knows this offer."""
+        epoch, number = self._words.get(offer.number, (0, 0))
+        self._words = {later: word for later, word in self._words.items() if later > offer.number}
+        if (epoch, number) > (self.spent.epoch, self.spent.number):
+            self.spent = PoolSpent(epoch=epoch, number=number, spent=receipt.spent)
+
+    def offer(self, capability: Capability) -> PoolOffer:
+        """All leases of this pool as they are now."""
+        self._number += 1
+        self._words[self._number] = self._seen
+        return PoolOffer(
+            pool=self.name,
+            epoch=self._epoch,
+            number=self._number,
+            capability=capability,
+            term_ms=self._rules.lease_term_ms,
+            nodes=tuple(self._lease(view) for view in self.nodes.values()),
+        )
+
+    def _lease(self, view: NodeView) -> NodeOffer:
+        why = self.why_not(view)
+        return NodeOffer(
+            node=view.node,
+            incarnation=view.incarnation,
+            agent=view.agent,
+            status=view.status,
+            slots=0 if why else view.slots,
+            total_slots=view.slots,
+            load=view.load,
+            why=why,
+            has_died=view.has_died,
+            because=view.why[:1_000],
+        )
+
+    def why_not(self, view: NodeView) -> Reason | None:
+        """Why a node's slots are not leased, or None."""
+        if view.status in _WHY_NOT:
+            return _WHY_NOT[view.status]
+        is_over = (
+            view.load.cpu >= self._rules.cpu_threshold_percent
+            or view.load.memory >= self._rules.memory_threshold_percent
+            or max(view.load.gpu, view.load.gpu_memory) >= self._rules.gpu_threshold_percent
+        )
+        return Reason.RESOURCE_THRESHOLD if is_over else None

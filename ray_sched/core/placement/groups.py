@@ -1,0 +1,216 @@
+"""Groups: seats of equal capability, and whose turn it is among the demands for which a slot is free.
+
+Demands that the same groups can serve share their candidates: one list of free seats, one line of those who wait. So
+an assignment costs the same with three nodes as with a thousand and with one pool as with fifty. A slot that becomes
+free, or full, is noted with each of the candidates that it belongs to: as many as there are kinds of demands that its
+group serves together with different others, mostly one or two.
+
+A job looks at free seats only. Up to ``EXACT`` of those it looks at all; among more it takes the best of ``SAMPLE``,
+picked by the job's id, of its session's own node and of its company's. With that many free seats the best of eight is
+among the best ninth of them (measured: ``tests/core/test_groups.py``); only if none of them passes, all are looked at.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from ray_sched.core.capability import Capability, Demand, uncovered
+from ray_sched.core.placement.policy import Question, Seat, best, chance, passes
+from ray_sched.core.queue.priority_queue import Line
+from ray_sched.core.queue.waiting import Turn
+
+EXACT = 16
+SAMPLE = 8
+_REMEMBERED_DEMANDS = 4_096
+
+
+class Candidates:
+    """The groups that can serve certain demands, their free seats, and which of these demands wait."""
+
+    def __init__(self, groups: "tuple[Group, ...]", turn_of: Callable[[Demand], Turn | None]) -> None:
+        self.groups = groups
+        self.free: list[Seat] = []
+        self.demands: Line[Turn, Demand] = Line(turn_of)
+        self._place: dict[str, int] = {}
+        for group in groups:
+            group.candidates.append(self)
+            for seat in group.seats.values():
+                if seat.n_free:
+                    self.add_free(seat)
+
+    def add_free(self, seat: Seat) -> None:
+        """A seat has a free slot."""
+        self._place[seat.node] = len(self.free)
+        self.free.append(seat)
+
+    def remove_free(self, seat: Seat) -> None:
+        """It has none any more."""
+        place = self._place.pop(seat.node)
+        last = self.free.pop()
+        if last is not seat:
+            self.free[place] = last
+            self._place[last.node] = place
+
+    def turn(self) -> Turn | None:
+        """The turn of the first of these demands, None as long as there is no slot for it."""
+        first = self.demands.first() if self.free else None
+        return first[0] if first else None
+
+    def seats(self) -> Iterator[Seat]:
+        """All of them, free or not."""
+        return (seat for group in self.groups for seat in group.seats.values())
+
+    def sample(self, q: Question) -> Iterator[Seat]:
+        """The session's own node, its company's and a few others, all different: a stride walks them evenly."""
+        named = {node for node in (q.affine_node, q.company_node) if node in self._place}
+        for node in named:
+            yield self.free[self._place[node]]
+        n_free = len(self.free)
+        at, stride = chance(q), n_free // SAMPLE
+        for n in range(SAMPLE):
+            seat = self.free[(at + n * stride) % n_free]
+            if seat.node not in named:
+                yield seat
+
+
+class Group:
+    """Seats of one capability."""
+
+    def __init__(self, capability: Capability) -> None:
+        self.capability = capability
+        self.seats: dict[str, Seat] = {}
+        self.candidates: list[Candidates] = []
+        """Those it is part of."""
+
+
+class Groups:
+    """All groups, and whose turn it is among the demands for which a slot is free."""
+
+    def __init__(self, turn_of: Callable[[Demand], Turn | None], demands: Callable[[], Iterable[Demand]]) -> None:
+        self._turn_of = turn_of
+        self._demands = demands
+        self.n_leased = 0
+        """Slots of all seats that may be used."""
+        self._leased: dict[str, int] = {}
+        self._has_free: set[str] = set()
+        self._groups: dict[Capability, Group] = {}
+        self._of_groups: dict[tuple[Group, ...], Candidates] = {}
+        self._of_demand: dict[Demand, Candidates] = {}
+        self._next: Line[Turn, Candidates] = Line(Candidates.turn)
+
+    def add(self, seat: Seat) -> None:
+        """A seat joins the group of its capability."""
+        group = self._groups.get(seat.capability)
+        if group is None:
+            group = self._groups[seat.capability] = Group(seat.capability)
+            self._begin_anew()
+        group.seats[seat.node] = seat
+        seat.tell(partial(self._note, group))
+        self._note(group, seat)
+
+    def remove(self, seat: Seat) -> None:
+        """A seat leaves its group; an empty group is forgotten."""
+        group = self._groups[seat.capability]
+        seat.tell(lambda _seat: None)
+        self.n_leased -= self._leased.pop(seat.node, 0)
+        self._set_free(group, seat, is_free=False)
+        del group.seats[seat.node]
+        if not group.seats:
+            del self._groups[seat.capability]
+            self._begin_anew()
+
+    def _note(self, group: Group, seat: Seat) -> None:
+        """The leases of a seat may have changed."""
+        n_leased = seat.n_leased
+        self.n_leased += n_leased - self._leased.get(seat.node, 0)
+        self._leased[seat.node] = n_leased
+        self._set_free(group, seat, is_free=seat.n_free > 0)
+
+    def _set_free(self, group: Group, seat: Seat, *, is_free: bool) -> None:
+        if is_free == (seat.node in self._has_free):
+            return
+        if is_free:
+            self._has_free.add(seat.node)
+            for candidates in group.candidates:
+                candidates.add_free(seat)
+                self._next.put(candidates)
+        else:
+            self._has_free.remove(seat.node)
+            for candidates in group.candidates:
+                candidates.remove_free(seat)
+
+    def _begin_anew(self) -> None:
+        """A group has come or gone: other groups serve the demands now."""
+        self._next.clear()
+        self._of_groups.clear()
+        self._of_demand.clear()
+        for group in self._groups.values():
+            group.candidates.clear()
+        for demand in self._demands():
+            self.want(demand)
+
+    def candidates(self, demand: Demand) -> Candidates:
+        """The groups that could do such a job at all; remembered until a group comes or goes."""
+        found = self._of_demand.get(demand)
+        if found is None:
+            if len(self._of_demand) >= _REMEMBERED_DEMANDS:
+                self._forget_idle()
+            found = self._of_demand[demand] = self._find(demand)
+        return found
+
+    def _find(self, demand: Demand) -> Candidates:
+        groups = tuple(group for group in self._groups.values() if uncovered(demand, group.capability) is None)
+        found = self._of_groups.get(groups)
+        if found is None:
+            found = self._of_groups[groups] = Candidates(groups, self._turn_of)
+        return found
+
+    def _forget_idle(self) -> None:
+        """Candidates for whom nobody waits are found again when somebody does."""
+        self._of_demand.clear()
+        self._next.clear()
+        for groups, candidates in list(self._of_groups.items()):
+            if candidates.demands.first():
+                self._next.put(candidates)
+            else:
+                del self._of_groups[groups]
+                for group in groups:
+                    group.candidates.remove(candidates)
+
+    def want(self, demand: Demand) -> None:
+        """Somebody stands in the queue of this demand, perhaps with an earlier turn than those before."""
+        candidates = self.candidates(demand)
+        if candidates.groups and candidates.demands.put(demand):
+            self._next.put(candidates)
+
+    def set_aside(self, demand: Demand) -> None:
+        """None of the free slots is for this demand's next jobs, for the moment."""
+        self.candidates(demand).demands.drop(demand)
+
+    def next_demand(self) -> Demand | None:
+        """The demand whose turn it is, among those for which a slot is free."""
+        found = self._next.first()
+        return found[1].demands.front() if found else None
+
+    def is_served(self, demand: Demand) -> bool:
+        """Whether any node could do such a job at all."""
+        return bool(self.candidates(demand).groups)
+
+    def has_others(self, demand: Demand, node: str) -> bool:
+        """Whether another node than this one could do such a job at all."""
+        return any(len(group.seats) > (node in group.seats) for group in self.candidates(demand).groups)
+
+    def pick(self, q: Question) -> Seat | None:
+        """The seat for this job, or None."""
+        candidates = self.candidates(q.demand)
+        if q.runs_alone:
+            return best((seat for seat in candidates.free if passes(seat, q) and not seat.n_spent), q)
+        if len(candidates.free) > EXACT:
+            found = best((seat for seat in candidates.sample(q) if passes(seat, q)), q)
+            if found:
+                return found
+        return best((seat for seat in candidates.free if passes(seat, q)), q)
+
+    def least_busy(self, q: Question) -> Seat | None:
+        """The seat that will be empty first, for a job that has to run alone."""
+        seats = self.candidates(q.demand).seats()
+        return best((seat for seat in seats if passes(seat, q) and not seat.kept_empty_for), q)

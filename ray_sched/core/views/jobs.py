@@ -1,0 +1,203 @@
+"""What people ask the Dispatcher: the whole in numbers, lists of jobs, and why a job is where it is."""
+
+from msgspec import Struct
+
+from ray_sched.core.dispatch.brain import DispatchBrain
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.job import Job, JobStatus
+from ray_sched.core.placement.policy import SCORES, Seat, blocker, score
+from ray_sched.core.reasons import SENTENCE, Reason, reasons_text
+
+
+class ClusterView(Struct, frozen=True, kw_only=True):
+    """The scheduler in numbers, at one moment."""
+
+    jobs: dict[str, int]
+    """Jobs known by status; finished ones until clean-up."""
+    waiting: int
+    ended_per_s: float
+    slots: int
+    free_slots: int
+    spent_slots: int
+    sessions: int
+    held_bytes: int
+    """Ledger: audio in the memory of submitters, by their last word."""
+    stored_bytes: int
+    """Ledger: audio in the object store, by the submitters' last word."""
+    counters: dict[str, int]
+    no_node: dict[str, int]
+    """Jobs that found no node in time: how often each reason was given."""
+    rejected: dict[str, int]
+    is_draining: bool
+    store_error: str
+
+
+class JobView(Struct, frozen=True, kw_only=True):
+    """One job in a list."""
+
+    job_id: str
+    name: str
+    status: str
+    pair: str
+    services: tuple[str, ...]
+    session: str
+    utterance_index: int | None
+    node: str
+    attempt: int
+    priority: int
+    age_ms: int
+    """Since submission; the whole life of a job that has ended."""
+    audio_ms: int
+    error: str
+
+
+class NodeVerdict(Struct, frozen=True, kw_only=True):
+    """What selection says of one node for one job."""
+
+    node: str
+    reason: str = ""
+    """Empty: nothing speaks against the node."""
+    sentence: str = ""
+    score: float | None = None
+    """Product of the scores; smaller is better."""
+    parts: dict[str, float] = {}
+    """Each score by name: expected completion in seconds, affinity factor."""
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Why a job is where it is."""
+
+    job: JobView
+    summary: str
+    """One sentence."""
+    ahead: int | None
+    """For a waiting job: jobs of the same demand that will be served before it, if nobody else comes."""
+    nodes: tuple[NodeVerdict, ...]
+    """What selection would say now: for a waiting job the answer, for others a dry run."""
+    story: tuple[tuple[int, int, str], ...]
+    """Milliseconds since submission, attempt, what happened."""
+
+
+def status_view(
+    brain: DispatchBrain, now_ms: int, *, held_bytes: int, stored_bytes: int, store_error: str
+) -> ClusterView:
+    """The scheduler in numbers."""
+    jobs = dict.fromkeys((str(status) for status in JobStatus), 0)
+    for job in brain.jobs.values():
+        jobs[job.status] += 1
+    count = brain.counters
+    seats = [seat for seat in brain.seats.values() if now_ms < seat.term_ends_at_ms]
+    return ClusterView(
+        jobs=jobs,
+        waiting=len(brain.waiting),
+        ended_per_s=round(brain.ended_per_s, 2),
+        slots=sum(seat.n_leased for seat in seats),
+        free_slots=sum(seat.n_free for seat in seats),
+        spent_slots=sum(seat.n_spent for seat in brain.seats.values()),
+        sessions=len(brain.sessions),
+        held_bytes=held_bytes,
+        stored_bytes=stored_bytes,
+        counters={
+            "submitted": count.submitted,
+            "duplicates": count.duplicates,
+            "assigned": count.assigned,
+            "requeued": count.requeued,
+            "refused": count.refused,
+            "late_messages": count.late_messages,
+            "gaps": count.gaps,
+            "late_results": count.late_results,
+            "cleaned": count.cleaned,
+            **{f"ended_{status}": n for status, n in sorted(count.ended.items())},
+        },
+        no_node={str(reason): n for reason, n in sorted(count.no_node.items())},
+        rejected={str(code): n for code, n in sorted(count.rejected.items())},
+        is_draining=brain.is_draining,
+        store_error=store_error,
+    )
+
+
+def job_view(job: Job, now_ms: int) -> JobView:
+    """One job as a row."""
+    error = job.outcome.error if job.outcome else None
+    return JobView(
+        job_id=job.job_id,
+        name=job.spec.name,
+        status=str(job.status),
+        pair=job.demand.pair,
+        services=job.spec.services,
+        session=job.spec.session,
+        utterance_index=job.utterance_index,
+        node=job.node,
+        attempt=job.attempt,
+        priority=job.spec.priority,
+        age_ms=(job.ended_at_ms or now_ms) - job.created_at_ms,
+        audio_ms=job.audio_ms,
+        error=f"{error.code}: {error.message}" if error else "",
+    )
+
+
+def jobs_view(brain: DispatchBrain, now_ms: int, statuses: tuple[str, ...], limit: int) -> list[JobView]:
+    """The newest jobs first, at most ``limit``, of these statuses if any are named."""
+    views = []
+    for job in reversed(brain.jobs.values()):
+        if not statuses or job.status in statuses:
+            views.append(job_view(job, now_ms))
+            if len(views) >= limit:
+                break
+    return views
+
+
+def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:
+    """Why a job is where it is. Raises SchedError UNKNOWN_JOB for one that is not known (any more)."""
+    job = brain.jobs.get(job_id)
+    if job is None:
+        raise SchedError(
+            Code.UNKNOWN_JOB, f"there is no job {job_id[:80]!r}; finished jobs are forgotten after the clean-up age"
+        )
+    verdicts = tuple(_verdict(brain, job, seat) for seat in brain.seats.values())
+    ahead = _ahead(brain, job) if job.status is JobStatus.PENDING else None
+    return Explanation(
+        job=job_view(job, now_ms),
+        summary=_summary(job, verdicts, ahead, now_ms),
+        ahead=ahead,
+        nodes=tuple(sorted(verdicts, key=lambda v: (v.score is None, v.score or 0.0, v.node))),
+        story=tuple((line.at_ms - job.created_at_ms, line.attempt, line.what) for line in job.story),
+    )
+
+
+def _verdict(brain: DispatchBrain, job: Job, seat: Seat) -> NodeVerdict:
+    question = brain.question(job)
+    reason = blocker(seat, question)
+    if reason:
+        return NodeVerdict(node=seat.node, reason=reason, sentence=SENTENCE[reason])
+    parts = {part.__name__: round(part(seat, question), 4) for part in SCORES}
+    return NodeVerdict(node=seat.node, score=round(score(seat, question), 4), parts=parts)
+
+
+def _ahead(brain: DispatchBrain, job: Job) -> int:
+    """Jobs of the same demand that would be served before it if nobody else came."""
+    for ahead, other in enumerate(brain.waiting.in_turn(job.demand)):
+        if other.job_id == job.job_id:
+            return ahead
+    return 0
+
+
+def _summary(job: Job, verdicts: tuple[NodeVerdict, ...], ahead: int | None, now_ms: int) -> str:
+    if job.status is JobStatus.PENDING:
+        left_ms = max(job.deadline_at_ms - now_ms, 0)
+        if not verdicts:
+            return f"waits for a node: there is none; gives up in {left_ms} ms"
+        reasons = {verdict.node: Reason(verdict.reason) for verdict in verdicts if verdict.reason}
+        told = reasons_text(reasons) if len(reasons) == len(verdicts) else "others come first"
+        line = f"; {ahead} others of its kind come first" if ahead else ""
+        return f"waits for a node: {told}{line}; gives up in {left_ms} ms"
+    if job.status is JobStatus.ASSIGNED:
+        return f"assigned to {job.node} {now_ms - job.assigned_at_ms} ms ago; the submitter brings the audio"
+    if job.status is JobStatus.PROCESSING:
+        doing = "its speech waits to be fetched" if job.speech else "it runs there"
+        return f"accepted by {job.node} {now_ms - job.accepted_at_ms} ms ago; {doing}"
+    told = "" if job.is_delivered else "; its result waits for earlier ones of its session"
+    error = job.outcome.error if job.outcome else None
+    return f"{job.status} {now_ms - job.ended_at_ms} ms ago on {job.node or 'no node'}" + (
+        f": {error.message}" if error else told
+    )

@@ -1,0 +1,75 @@
+"""Nodes and pools as people see them."""
+
+from msgspec import Struct
+
+from ray_sched.core.capability import Capability
+from ray_sched.core.messages import Load
+from ray_sched.core.nodes.node import Node
+from ray_sched.core.nodes.registry import Pool
+
+
+class NodeRow(Struct, frozen=True, kw_only=True):
+    """One node in a list."""
+
+    node: str
+    status: str
+    why: str
+    pool: str
+    incarnation: int
+    slots: int
+    running: int
+    """Jobs that hold a slot, by the agent's own count."""
+    spent: int
+    """Slots spent, by the Dispatcher's count."""
+    most_running: int
+    accepted: int
+    load: Load
+    capability: Capability
+    audio_bytes: int
+    speech_bytes: int
+    silent_ms: int
+    """Since the last heartbeat; -1 before the first."""
+
+    @classmethod
+    def of(cls, node: Node, spent: int, now_ms: int) -> "NodeRow":
+        """The row of a node."""
+        beat = node.beat
+        return cls(
+            node=node.declaration.node,
+            status=str(node.status),
+            why=node.why,
+            pool=node.pool,
+            incarnation=node.incarnation,
+            slots=node.declaration.slots,
+            running=node.running,
+            spent=spent,
+            most_running=beat.most_running if beat else 0,
+            accepted=beat.accepted if beat else 0,
+            load=beat.load if beat else Load(),
+            capability=node.capability or node.declaration.capability,
+            audio_bytes=beat.audio_bytes if beat else 0,
+            speech_bytes=beat.speech_bytes if beat else 0,
+            silent_ms=now_ms - node.last_beat_at_ms if node.last_beat_at_ms else -1,
+        )
+
+
+class PoolRow(Struct, frozen=True, kw_only=True):
+    """One pool in a list."""
+
+    pool: str
+    capability: Capability
+    nodes: tuple[str, ...]
+    slots: int
+    running: int
+
+    @classmethod
+    def of(cls, pool: Pool, nodes: dict[str, Node]) -> "PoolRow":
+        """The row of a pool."""
+        members = [nodes[name] for name in sorted(pool.nodes)]
+        return cls(
+            pool=pool.name,
+            capability=pool.capability,
+            nodes=tuple(sorted(pool.nodes)),
+            slots=sum(node.declaration.slots for node in members),
+            running=sum(node.running for node in members),
+        )

@@ -1,1 +1,0 @@
-"""What people see: explain texts, word error rate, metrics."""

@@ -1,0 +1,106 @@
+"""Ray behind the Protocols of ``wire.links``: calls by actor name, and the object store."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from ray_sched.core.errors import SchedError
+from ray_sched.wire.peers import Link, Payload, PeerGoneError, PeerUnavailableError
+
+
+class RayLink:
+    """A link to one named actor. The handle is looked up once, and again after the actor has died.
+
+    A call that finds its actor dead goes to the one that has taken its name, if there is one.
+    """
+
+    def __init__(self, actor: str, namespace: str) -> None:
+        self._actor = actor
+        self._namespace = namespace
+        self._handle: Any = None
+        self._looking_up: asyncio.Task[Any] | None = None
+
+    async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
+        """See ``Link.call``."""
+        try:
+            # not wait_for: in Python 3.11 it forgets a cancellation that comes in the moment of the answer
+            async with asyncio.timeout(timeout_s):
+                return await self._call(method, args)
+        except ray.exceptions.ActorUnavailableError as error:
+            raise PeerUnavailableError(f"{self._actor} is being restarted") from error
+        except ray.exceptions.RayActorError as error:
+            raise PeerGoneError(f"{self._actor} has ended") from error
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, SchedError):
+                raise error.cause from None
+            raise
+        except TimeoutError:
+            raise PeerUnavailableError(f"{self._actor} did not answer {method} in {timeout_s} s") from None
+        except ray.exceptions.RayError as error:
+            raise PeerUnavailableError(f"{self._actor}: {type(error).__name__}") from error
+
+    async def _call(self, method: str, args: tuple[Any, ...]) -> Any:
+        handle = self._handle or await self._find()
+        try:
+            return await getattr(handle, method).remote(*args)
+        except ray.exceptions.ActorUnavailableError:
+            raise
+        except ray.exceptions.RayActorError:
+            self._handle = None
+            successor = await self._find()
+            if successor._actor_id == handle._actor_id:  # noqa: SLF001  # Ray has not taken its name away yet
+                self._handle = None
+                raise
+        return await getattr(successor, method).remote(*args)
+
+    async def _find(self) -> Any:
+        """The handle, from one question to Ray's head however many ask: it may be away, and then answers none."""
+        if self._looking_up is None:
+            self._looking_up = asyncio.create_task(asyncio.to_thread(self._look_up))
+            self._looking_up.add_done_callback(self._found)
+        self._handle = await asyncio.shield(self._looking_up)
+        return self._handle
+
+    def _found(self, looking_up: "asyncio.Task[Any]") -> None:
+        self._looking_up = None
+        if not looking_up.cancelled():
+            looking_up.exception()  # known to those who wait, and perhaps nobody does any more
+
+    def _look_up(self) -> Any:
+        try:
+            return ray.get_actor(self._actor, namespace=self._namespace)
+        except ValueError:
+            raise PeerGoneError(f"there is no actor {self._actor!r}") from None
+
+
+class RayDirectory:
+    """Links by actor name, one per name and process."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._links: dict[str, RayLink] = {}
+
+    def link(self, actor: str) -> Link:
+        """See ``Directory.link``."""
+        if actor not in self._links:
+            self._links[actor] = RayLink(actor, self._namespace)
+        return self._links[actor]
+
+
+class RayDepot:
+    """The object store of this process's node."""
+
+    def put(self, payloads: Sequence[Payload]) -> Any:
+        """The only reference. As a top-level argument Ray brings the object to the callee before it calls.
+
+        Measured across two raylets, 160 KB each (CPU of all processes per payload): a list as top-level argument 5.9
+        / 1.7 / 0.56 / 0.38 ms for 1 / 4 / 16 / 32 in one object; joined into one array and nested, so that the callee
+        fetches it, 6.4 / 1.7 / 0.79 / 0.61 ms.
+        """
+        try:
+            return ray.put(list(payloads))
+        except ray.exceptions.RayError as error:
+            raise PeerUnavailableError(f"the object store took nothing: {type(error).__name__}") from error

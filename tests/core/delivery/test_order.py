@@ -1,0 +1,106 @@
+"""Delivery: in order, gaps announced, late ones marked, nothing dropped, however large the indexes are."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ray_sched.core.delivery.order import (
+    DELIVERY_TABLE,
+    Deliver,
+    Delivery,
+    DeliveryError,
+    Gap,
+    IndexEvent,
+    IndexState,
+)
+
+
+def in_state(state: IndexState) -> tuple[Delivery[str], int]:
+    """A delivery with index 1 in this state."""
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    if state is IndexState.DELIVERED:
+        delivery.ready(0, "a", 0)
+    if state in {IndexState.HELD, IndexState.DELIVERED}:
+        delivery.ready(1, "b", 0)
+    if state is IndexState.MISSING:
+        delivery.ready(2, "c", 0)
+        delivery.announce(5_000)
+    return delivery, 1
+
+
+@pytest.mark.parametrize("state", IndexState)
+def test_an_index_becomes_ready_by_the_table_or_changes_nothing(state: IndexState) -> None:
+    delivery, index = in_state(state)
+    assert delivery.state(index) is state
+    row = DELIVERY_TABLE[state]
+    if IndexEvent.READY_EARLY in row or IndexEvent.READY_IN_TURN in row:
+        delivery.ready(index, "x", 9_000)
+        assert delivery.state(index) in row.values()
+    else:
+        before = (delivery.next_index, delivery.n_held, delivery.due_at_ms)
+        with pytest.raises(DeliveryError):
+            delivery.ready(index, "x", 9_000)
+        assert delivery.state(index) is state
+        assert (delivery.next_index, delivery.n_held, delivery.due_at_ms) == before
+
+
+def test_a_result_that_is_ready_too_early_waits_for_the_one_before_it() -> None:
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    assert delivery.ready(1, "b", 0) == []
+    assert delivery.ready(0, "a", 10) == [Deliver("a", is_late=False), Deliver("b", is_late=False)]
+    assert delivery.due_at_ms is None
+
+
+def test_a_gap_is_announced_when_something_was_held_long_enough_and_not_before() -> None:
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    delivery.ready(3, "d", 1_000)
+    delivery.ready(4, "e", 2_000)
+    assert delivery.due_at_ms == 6_000
+    assert delivery.announce(5_999) == []
+    assert delivery.announce(6_000) == [Gap(0, 2), Deliver("d", is_late=False), Deliver("e", is_late=False)]
+
+
+def test_what_comes_after_its_gap_was_announced_is_late_and_the_others_stay_missing() -> None:
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    delivery.ready(3, "d", 0)
+    delivery.announce(5_000)
+    assert delivery.ready(1, "b", 6_000) == [Deliver("b", is_late=True)]
+    assert [delivery.state(index) for index in range(4)] == [
+        IndexState.MISSING,
+        IndexState.DELIVERED,
+        IndexState.MISSING,
+        IndexState.DELIVERED,
+    ]
+
+
+def test_the_wait_for_a_second_gap_starts_when_the_first_has_been_announced() -> None:
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    delivery.ready(1, "b", 0)
+    delivery.ready(3, "d", 4_000)
+    assert delivery.announce(5_000) == [Gap(0, 0), Deliver("b", is_late=False)]
+    assert delivery.due_at_ms == 10_000
+
+
+def test_an_absurd_index_costs_nothing() -> None:
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    delivery.ready(2**53, "far", 0)
+    assert delivery.announce(5_000) == [Gap(0, 2**53 - 1), Deliver("far", is_late=False)]
+    assert delivery.ready(7, "late", 6_000) == [Deliver("late", is_late=True)]
+
+
+@given(st.permutations(range(6)), st.lists(st.integers(0, 3_000), min_size=6, max_size=6))
+@settings(max_examples=150, deadline=None)
+def test_whatever_the_order_every_result_is_delivered_once_and_those_not_late_in_order(
+    order: list[int], pauses: list[int]
+) -> None:
+    delivery: Delivery[int] = Delivery(gap_wait_ms=5_000)
+    now_ms, released = 0, []
+    for index, pause_ms in zip(order, pauses, strict=True):
+        now_ms += pause_ms
+        released += delivery.announce(now_ms)
+        released += delivery.ready(index, index, now_ms)
+    released += delivery.announce(now_ms + 5_000)
+    in_turn = [what.item for what in released if isinstance(what, Deliver) and not what.is_late]
+    assert sorted(what.item for what in released if isinstance(what, Deliver)) == list(range(6))
+    assert in_turn == sorted(in_turn)
+    assert delivery.n_held == 0

@@ -1,0 +1,219 @@
+"""Poison: the job that kills agents is failed, and nobody that ran beside it."""
+
+from ray_sched.core.effects import DispatchEffect, TellPool
+from ray_sched.core.errors import EXIT_STATUS, Code, Refusal
+from ray_sched.core.leases.pool import PoolBrain
+from ray_sched.core.messages import Delivered, NodeOffer
+from ray_sched.core.rules import PoolRules
+from ray_sched.core.views.jobs import explain
+from tests.core.dispatch.test_restore import SavingDesk
+from tests.core.nodes.test_registry import Hall, of
+from tests.support.builders import Desk, a_beat, a_node, accepted, failed, finished, only, stopped, told
+
+
+def a_dead_node(node: str, why: str = "its agent died: signal 11", *, has_died: bool = True) -> NodeOffer:
+    return a_node(node, slots=0, total_slots=2, status="lost", has_died=has_died, because=why)
+
+
+class Ward(SavingDesk):
+    """A desk with nodes that can be killed; each has a pool of its own, and comes back at once."""
+
+    def __init__(self, n_nodes: int, slots: int = 2) -> None:
+        super().__init__()
+        self.slots = slots
+        self.incarnation = {f"node-{n}": 1 for n in range(n_nodes)}
+        for node in self.incarnation:
+            self.ready(node)
+
+    def ready(self, node: str) -> list[DispatchEffect]:
+        return self.offer(a_node(node, slots=self.slots, incarnation=self.incarnation[node]), pool=node)
+
+    def accept(self, job: str) -> str:
+        """The current attempt runs; its node."""
+        its = self.job(job)
+        self.report(accepted(job, its.attempt), node=its.node, incarnation=its.incarnation)
+        return its.node
+
+    def finish(self, job: str) -> None:
+        its = self.job(job)
+        self.report(finished(job, its.attempt), node=its.node, incarnation=its.incarnation)
+
+    def kill(self, node: str, *, has_died: bool = True) -> list[DispatchEffect]:
+        """The agent of a node dies, and a new one is there at once."""
+        gone = a_node(
+            node,
+            slots=0,
+            total_slots=self.slots,
+            incarnation=self.incarnation[node],
+            status="lost",
+            has_died=has_died,
+            because="its agent died" if has_died else "silent for 3000 ms",
+        )
+        effects = self.offer(gone, pool=node)
+        self.incarnation[node] += 1
+        return effects + self.ready(node)
+
+
+def error_of(effects: list[DispatchEffect]) -> Refusal:
+    error = only(told(effects, Delivered)).outcome.error
+    assert error is not None
+    return error
+
+
+def test_a_job_that_kills_two_agents_is_poison_and_its_failure_tells_both() -> None:
+    ward = Ward(3)
+    job = ward.submit("r1")
+    first = ward.accept(job)
+    ward.kill(first)
+    second = ward.accept(job)
+    error = error_of(ward.kill(second))
+    assert (error.code, EXIT_STATUS[error.code]) == (Code.POISON_JOB, 17)
+    assert error.message == (
+        "agents die of this job, it is not run again: "
+        f"attempt 1 on {first}: NODE_LOST: the node is lost: its agent died; "
+        f"attempt 2 on {second}: NODE_LOST: the node is lost: its agent died"
+    )
+
+
+def test_a_job_that_crashes_its_engine_twice_is_poison() -> None:
+    ward = Ward(2)
+    job = ward.submit("r1")
+    for attempt in (1, 2):
+        node = ward.accept(job)
+        effects = ward.report(failed(job, attempt, Code.ENGINE_CRASHED), node=node)
+    assert error_of(effects).code is Code.POISON_JOB
+
+
+def test_an_engine_that_crashed_once_and_failed_once_is_told_apart() -> None:
+    ward = Ward(3)
+    job = ward.submit("r1")
+    for attempt, code in enumerate((Code.ENGINE_CRASHED, Code.ENGINE_FAILED, Code.ENGINE_FAILED), start=1):
+        effects = ward.report(failed(job, attempt, code), node=ward.accept(job))
+    error = error_of(effects)
+    assert error.code is Code.ENGINE_FAILED
+    assert "attempt 1 on" in error.message
+    assert "ENGINE_CRASHED: it broke" in error.message
+
+
+def test_silence_accuses_nobody() -> None:
+    ward = Ward(3)
+    job = ward.submit("r1")
+    for _ in range(3):
+        ward.kill(ward.accept(job), has_died=False)
+    assert (ward.job(job).kills, ward.job(job).suspicions, ward.status(job)) == (0, 0, "assigned")
+
+
+def test_a_job_that_was_only_assigned_there_is_no_suspect() -> None:
+    ward = Ward(2)
+    job = ward.submit("r1")
+    ward.kill(ward.job(job).node)
+    assert (ward.job(job).kills, ward.job(job).suspicions, ward.job(job).attempt) == (0, 0, 2)
+
+
+def test_those_who_had_bad_company_once_go_on_as_if_nothing_had_happened() -> None:
+    ward = Ward(1)
+    jobs = [ward.submit(f"r{n}") for n in range(2)]
+    for job in jobs:
+        ward.accept(job)
+    ward.kill("node-0")
+    assert [(ward.job(job).suspicions, ward.job(job).runs_alone) for job in jobs] == [(1, False)] * 2
+    assert [ward.job(job).node for job in jobs] == ["node-0"] * 2
+
+
+def suspect(ward: Ward) -> tuple[str, str]:
+    """A poison and an innocent that ran beside it at two deaths."""
+    poison, innocent = ward.submit("poison"), ward.submit("innocent")
+    for _ in range(2):
+        ward.accept(poison)
+        ward.accept(innocent)
+        ward.kill("node-0")
+    assert [ward.job(job).suspicions for job in (poison, innocent)] == [2, 2]
+    return poison, innocent
+
+
+def test_who_had_bad_company_twice_runs_alone_and_is_innocent() -> None:
+    ward = Ward(1)
+    poison, innocent = suspect(ward)
+    assert [ward.status(job) for job in (poison, innocent)] == ["assigned", "pending"]
+    assert explain(ward.brain, innocent, ward.now_ms).nodes[0].reason == "KEPT_EMPTY"
+    other = ward.submit("other")
+    assert ward.status(other) == "pending"
+    ward.accept(poison)
+    assert error_of(ward.kill("node-0")).code is Code.POISON_JOB
+    assert ward.status(innocent) == "assigned"
+    ward.accept(innocent)
+    ward.finish(innocent)
+    assert [ward.status(job) for job in (innocent, other)] == ["completed", "assigned"]
+
+
+def test_the_node_that_has_least_to_do_becomes_empty_while_others_pass() -> None:
+    ward = Ward(2)
+    busy = [ward.submit(f"busy-{n}", audio_ms=1_000 * n + 1_000) for n in range(4)]
+    for job in busy:
+        ward.accept(job)
+    alone = ward.submit("alone", priority=1)
+    ward.job(alone).runs_alone = True
+    passing = [ward.submit(f"passing-{n}") for n in range(2)]
+    ward.finish(busy[0])
+    kept = next(seat for seat in ward.brain.seats.values() if seat.kept_empty_for == alone)
+    assert [ward.status(job) for job in (alone, *passing)] == ["pending", "pending", "pending"]
+    others = [job for job in busy[1:] if ward.job(job).node != kept.node]
+    for job in others:
+        ward.finish(job)
+    assert [ward.status(job) for job in (alone, *passing)] == ["pending", "assigned", "assigned"]
+    for job in busy[1:]:
+        if job not in others:
+            ward.finish(job)
+    assert (ward.job(alone).node, kept.n_spent) == (kept.node, 1)
+    late = ward.submit("late")
+    assert ward.status(late) == "pending"
+    ward.accept(alone)
+    ward.finish(alone)
+    assert ward.job(late).node == kept.node
+
+
+def test_a_node_is_kept_empty_no_longer_than_somebody_waits_for_it() -> None:
+    ward = Ward(1)
+    poison, innocent = suspect(ward)
+    ward.accept(poison)
+    ward.finish(poison)
+    assert ward.brain.seats["node-0"].kept_empty_for == innocent
+    ward.cancel(innocent)
+    ward.report(stopped(innocent, 3), incarnation=ward.incarnation["node-0"], node="node-0")
+    assert ward.brain.seats["node-0"].kept_empty_for == ""
+
+
+def test_evidence_outlives_the_dispatcher() -> None:
+    ward = Ward(2)
+    job = ward.submit("r1")
+    ward.kill(ward.accept(job))
+    ward.crash()
+    for node in ward.incarnation:
+        ward.ready(node)
+    assert (ward.job(job).kills, ward.brain.seats[ward.job(job).node].kept_empty_for) == (1, job)
+    ward.poll()
+    assert error_of(ward.kill(ward.accept(job))).code is Code.POISON_JOB
+
+
+def test_the_dispatcher_is_told_why_a_node_is_lost_and_whether_its_agent_died() -> None:
+    hall = Hall()
+    hall.join()
+    pool = PoolBrain("echo/asr=en", 1, PoolRules())
+    died = of(hall.brain.agent_died("node-a", 1, "its agent died: x", hall.now_ms), TellPool)[0]
+    hall.wait(1_000)
+    hall.beat(a_beat(incarnation=2))
+    silent = of(hall.wait(7_000), TellPool)[-1]
+    offers = [pool.hear_members(effect.members) for effect in (died, silent)]
+    nodes = [offer.nodes[0] for offer in offers if offer]
+    assert [(node.status, node.has_died, node.because) for node in nodes] == [
+        ("lost", True, "its agent died: x"),
+        ("lost", False, "silent for 3000 ms"),
+    ]
+
+
+def test_why_a_node_is_lost_is_told_in_the_attempt() -> None:
+    desk = Desk()
+    desk.offer(a_node("node-a"), a_node("node-b"))
+    job = desk.submit("r1")
+    desk.offer(a_dead_node(desk.job(job).node, "silent for 3000 ms", has_died=False), a_node("node-c"))
+    assert desk.job(job).attempts[0].why.endswith("the node is lost: silent for 3000 ms")
