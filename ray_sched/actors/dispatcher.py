@@ -40,25 +40,22 @@ from ray_sched.core.effects import (
 )
 from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.job import Job
-from ray_sched.core.messages import (
+from ray_sched.core.messages.agent_dispatcher import AgentBatch, AgentOrder, AgentOrders
+from ray_sched.core.messages.client_dispatcher import (
     Accepted,
-    AgentBatch,
-    AgentOrder,
-    AgentOrders,
     Answer,
     Assigned,
     Cancel,
     ClientBatch,
     ClientEvent,
     ClientReply,
-    LeaseReceipt,
     Mail,
     Poll,
-    PoolOffer,
     Refused,
     SpeechReady,
     Submit,
 )
+from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
 from ray_sched.core.ports import Change, Store, StoreDownError, StoreEmptiedError
 from ray_sched.core.records import read_jobs
 from ray_sched.core.rules import CleanupRules

@@ -18,7 +18,8 @@ from ray_sched.core.effects import (
     WatchAgent,
 )
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.messages import Heartbeat, PoolMembers, PoolSpent
+from ray_sched.core.messages.agent_registry import Heartbeat
+from ray_sched.core.messages.registry_pool import PoolMembers, PoolSpent
 from ray_sched.core.nodes.registry import RayNode, RegistryBrain
 from ray_sched.core.ports import Change, Store, StoreEmptiedError
 from ray_sched.core.records import read_nodes

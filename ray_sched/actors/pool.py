@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from ray_sched.core.leases.pool import PoolBrain
-from ray_sched.core.messages import LeaseReceipt, PoolMembers, PoolOffer
+from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
+from ray_sched.core.messages.registry_pool import PoolMembers
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.outbox import Outbox
 from ray_sched.wire.peers import Directory

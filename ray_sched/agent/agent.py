@@ -12,30 +12,17 @@ from typing import Any, Protocol
 import numpy as np
 from msgspec import structs
 
-from ray_sched.agent.engine import (
-    SAMPLE_RATE_HZ,
-    EngineResult,
-    ModelNotAvailableError,
-    RefusedError,
-    Samples,
-    Work,
-)
+from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Work
 from ray_sched.agent.host import EngineCrashedError, EngineFailedError
 from ray_sched.agent.load import LoadMeter
-from ray_sched.core.agent.book import AgentBook, AttemptKey
+from ray_sched.core.agent.book import AgentBook
 from ray_sched.core.capability import BadCapabilityError, Capability, checked
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.messages import (
+from ray_sched.core.messages.agent_dispatcher import (
     AgentBatch,
     AgentMessage,
     AgentOrders,
-    BeatReply,
     DropSpeech,
-    Heartbeat,
-    Load,
-    Push,
-    PushItem,
-    PushReply,
     RunAccepted,
     RunFailed,
     RunFinished,
@@ -43,19 +30,21 @@ from ray_sched.core.messages import (
     RunRefused,
     RunStopped,
     StopRun,
-    TakeSpeech,
 )
+from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
+from ray_sched.core.messages.client_agent import Push, PushItem, PushReply, TakeSpeech
+from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.wire.audio_batch import unpack
 from ray_sched.wire.auth import agent_key, is_same, ticket
 from ray_sched.wire.codec import decode, encode, plain
 from ray_sched.wire.outbox import Outbox
 from ray_sched.wire.peers import Directory, Payload, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.samples import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Samples
 
 log = logging.getLogger(__name__)
 
 _CALL_TIMEOUT_S = 5.0
 _REPEAT_AFTER_S = 0.2
-_BYTES_PER_SAMPLE = 2
 _MAX_TEXT = 100_000
 """Letters of a partial text; it is cut."""
 _COMPANY_S = 0.001
@@ -165,7 +154,7 @@ class NodeAgent:
                 self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=plain(why)))
                 return why
             self._start(key, item, work, payload)
-        audio_ms = item.n_bytes // _BYTES_PER_SAMPLE * 1000 // SAMPLE_RATE_HZ
+        audio_ms = item.n_bytes // BYTES_PER_SAMPLE * 1000 // SAMPLE_RATE_HZ
         self._reports.put_lazily(
             RunAccepted(job_id=item.job_id, attempt=item.attempt, audio_ms=audio_ms, audio_bytes=item.n_bytes)
         )
@@ -180,7 +169,7 @@ class NodeAgent:
     def _why_refused(self, item: PushItem, work: Work) -> str | None:
         if not self._is_loaded:
             return "the engine is still loading"
-        if not item.n_bytes or item.n_bytes % _BYTES_PER_SAMPLE:
+        if not item.n_bytes or item.n_bytes % BYTES_PER_SAMPLE:
             return "the push does not hold whole samples of audio"
         return self._book.why_refused(item) or self._host.admit(work)
 

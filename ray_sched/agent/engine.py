@@ -7,16 +7,10 @@ that a stuck or crashing model never silences a heartbeat.
 from collections.abc import Callable
 from typing import ClassVar, Literal, Protocol
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from ray_sched.core.capability import Capability
-
-SAMPLE_RATE_HZ = 16_000
-"""Rate of every audio an engine is given: one channel of signed 16-bit samples."""
-
-Samples = NDArray[np.int16]
+from ray_sched.wire.samples import Samples
 
 
 class Work(Struct, frozen=True, kw_only=True):

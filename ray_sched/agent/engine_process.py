@@ -68,13 +68,13 @@ class Heard(Struct, frozen=True, tag=True):
     text: str
 
 
-class RunFinished(Struct, frozen=True, tag=True):
+class EngineFinished(Struct, frozen=True, tag=True):
     """Process to agent: the work is done."""
 
     result: EngineResult
 
 
-class RunFailed(Struct, frozen=True, tag=True):
+class EngineFailed(Struct, frozen=True, tag=True):
     """Process to agent: the work ended with an error; the engine lives on."""
 
     message: str
@@ -84,7 +84,7 @@ class RunFailed(Struct, frozen=True, tag=True):
 
 
 ToProcess = LoadEngine | RunWork
-FromProcess = EngineLoaded | LoadFailed | Heard | RunFinished | RunFailed
+FromProcess = EngineLoaded | LoadFailed | Heard | EngineFinished | EngineFailed
 
 _encoder = msgspec.msgpack.Encoder()
 _to_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)
@@ -197,23 +197,23 @@ def _load(message: LoadEngine, reply: Callable[[FromProcess], None]) -> Engine:
     return engine
 
 
-def _run(engine: Engine, message: RunWork, emit_partial: Callable[[str], None]) -> RunFinished | RunFailed:
+def _run(engine: Engine, message: RunWork, emit_partial: Callable[[str], None]) -> EngineFinished | EngineFailed:
     try:
         return _passable(engine.run(message.work, np.frombuffer(message.audio, dtype="<i2"), emit_partial))
     except ModelNotAvailableError as error:
-        return RunFailed(error.message, missing_service=error.service)
+        return EngineFailed(error.message, missing_service=error.service)
     except RefusedError as error:
-        return RunFailed(str(error), is_refusal=True)
+        return EngineFailed(str(error), is_refusal=True)
     except BrokenPipeError:
         raise
     except Exception as error:
         logger.exception("job %s attempt %d failed", message.work.job_id, message.work.attempt)
-        return RunFailed(describe_error(error))
+        return EngineFailed(describe_error(error))
 
 
-def _passable(result: EngineResult) -> RunFinished:
+def _passable(result: EngineResult) -> EngineFinished:
     """The reply, read once as the agent will read it: a result of wrong types fails its run and nothing else."""
-    finished = RunFinished(result)
+    finished = EngineFinished(result)
     decode_from_process(_encoder.encode(finished))
     return finished
 

@@ -19,17 +19,17 @@ from typing import Protocol, assert_never
 import numpy as np
 import psutil
 
-from ray_sched.agent.engine import Engine, EngineResult, ModelNotAvailableError, RefusedError, Samples, Work
+from ray_sched.agent.engine import Engine, EngineResult, ModelNotAvailableError, RefusedError, Work
 from ray_sched.agent.engine_process import (
     LENGTH_BYTES,
     BadFrameError,
+    EngineFailed,
+    EngineFinished,
     EngineLoaded,
     FromProcess,
     Heard,
     LoadEngine,
     LoadFailed,
-    RunFailed,
-    RunFinished,
     RunWork,
     ToProcess,
     decode_from_process,
@@ -37,6 +37,7 @@ from ray_sched.agent.engine_process import (
     encode_frame,
     reply_length,
 )
+from ray_sched.wire.samples import Samples
 
 logger = logging.getLogger(__name__)
 
@@ -315,9 +316,9 @@ class ProcessSlot:
             case Heard():
                 if self._emit_partial and self._outcome and not self._outcome.done():
                     self._emit_partial(message.text)
-            case RunFinished():
+            case EngineFinished():
                 self._end(message.result)
-            case RunFailed():
+            case EngineFailed():
                 self._end(_as_error(message))
             case _:
                 assert_never(message)
@@ -390,7 +391,7 @@ def as_bytes(audio: bytes | Samples) -> bytes:
     return audio if isinstance(audio, bytes) else audio.astype("<i2", copy=False).tobytes()
 
 
-def _as_error(message: RunFailed) -> Exception:
+def _as_error(message: EngineFailed) -> Exception:
     if message.missing_service:
         return ModelNotAvailableError(message.missing_service, message.message)
     return RefusedError(message.message) if message.is_refusal else EngineFailedError(message.message)

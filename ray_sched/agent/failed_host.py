@@ -6,9 +6,10 @@ The node joins all the same, never ready, and every heartbeat says what is wrong
 from collections.abc import Callable
 from typing import NoReturn
 
-from ray_sched.agent.engine import EngineResult, Samples, Work
+from ray_sched.agent.engine import EngineResult, Work
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import SchedError
+from ray_sched.wire.samples import Samples
 
 
 class FailedHost:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from ray_sched.agent.engine import Engine, EngineResult, RefusedError, Samples, Work
+from ray_sched.agent.engine import Engine, EngineResult, RefusedError, Work
 from ray_sched.agent.engine_process import LoadEngine, describe_error
 from ray_sched.agent.engine_slot import (
     Arrivals,
@@ -24,6 +24,7 @@ from ray_sched.agent.engine_slot import (
 from ray_sched.agent.engines import find_engine
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import SchedError
+from ray_sched.wire.samples import Samples
 
 __all__ = ["EngineCrashedError", "EngineFailedError", "EngineHost"]
 

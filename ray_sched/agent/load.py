@@ -6,7 +6,7 @@ import time
 
 import psutil
 
-from ray_sched.core.messages import Load
+from ray_sched.core.messages.agent_registry import Load
 
 _GPU_EVERY_S = 2.0
 _GPU_TIMEOUT_S = 2.0

@@ -11,11 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-SAMPLE_RATE_HZ = 16_000
+from ray_sched.wire.samples import SAMPLE_RATE_HZ, Samples
 
-Samples = NDArray[np.int16]
 Echo = Callable[[Samples], Awaitable[str]]
 """One job: the audio is copied where the work is done, and a short text comes back."""
 

@@ -1,7 +1,8 @@
 """The scheduler as a contestant: the client that users import, everything on."""
 
-from ray_sched.bench.load import Awaited, Samples
+from ray_sched.bench.load import Awaited
 from ray_sched.settings import Settings
+from ray_sched.wire.samples import Samples
 
 
 class Ours(Awaited):

@@ -15,23 +15,20 @@ from msgspec import Struct
 from ray_sched.actors.dispatcher import Dispatcher
 from ray_sched.core.capability import ASR, Capability
 from ray_sched.core.dispatch.brain import DispatchBrain
-from ray_sched.core.messages import (
+from ray_sched.core.messages.agent_dispatcher import AgentBatch, RunAccepted, RunFinished
+from ray_sched.core.messages.agent_registry import Load
+from ray_sched.core.messages.client_dispatcher import (
     Accepted,
-    AgentBatch,
     Assigned,
     ClientBatch,
     ClientReply,
     Delivered,
     JobSpec,
-    Load,
     Mail,
-    NodeOffer,
     Poll,
-    PoolOffer,
-    RunAccepted,
-    RunFinished,
     Submit,
 )
+from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
 from ray_sched.core.ports import Store
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, SelectionRules
 from ray_sched.wire.auth import agent_key

@@ -7,7 +7,7 @@ import typer
 
 from ray_sched.cli.call import Call
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.nodes.node import NodeStatus
+from ray_sched.core.node_status import NodeStatus
 
 if TYPE_CHECKING:
     from ray_sched.system.start import Scheduler

@@ -20,9 +20,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from ray_sched.core.errors import Code, SchedError
-
-SAMPLE_RATE_HZ = 16_000
-"""Rate of all audio on its way to a node: one channel of signed 16-bit samples."""
+from ray_sched.wire.samples import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Samples
 
 MAX_DURATION_S = 600.0
 """Longest audio that is taken unless the caller says otherwise."""
@@ -32,7 +30,6 @@ MAX_BYTES = 512 * 2**20
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 
-Samples = NDArray[np.int16]
 
 AudioSource = Union[
     bytes,
@@ -46,7 +43,6 @@ AudioSource = Union[
 ]
 """Bytes of a file or of raw samples, an array, a path, an open binary file, or a function that gives one of these."""
 
-_BYTES_PER_SAMPLE = 2
 _BLOCK_S = 30
 _MAX_CHANNELS = 64
 _LOUDEST_FLOAT = 4.0
@@ -137,7 +133,7 @@ def _info(n_frames: int, rate_hz: int, name: str, max_duration_s: float) -> Audi
     _check_duration(n_frames, rate_hz, name, max_duration_s)
     return AudioInfo(
         duration_ms=max(1, round(n_frames * 1000 / rate_hz)),
-        n_bytes_16k=round(n_frames * SAMPLE_RATE_HZ / rate_hz) * _BYTES_PER_SAMPLE,
+        n_bytes_16k=round(n_frames * SAMPLE_RATE_HZ / rate_hz) * BYTES_PER_SAMPLE,
     )
 
 
@@ -375,7 +371,7 @@ def _raw_samples(data: bytes, rate_hz: int | None, name: str) -> NDArray[Any]:
         raise _not_raw(data, name)
     if not data:
         raise _invalid(f"{name} is empty; give at least one sample")
-    if len(data) % _BYTES_PER_SAMPLE:
+    if len(data) % BYTES_PER_SAMPLE:
         raise _invalid(f"{name} has {len(data)} bytes, an odd number; raw samples have 16 bits each")
     return np.frombuffer(data, dtype="<i2")
 

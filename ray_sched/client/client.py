@@ -26,7 +26,8 @@ from ray_sched.client.streams import SessionStream, windowed
 from ray_sched.core.capability import ASR, MT, TTS, Language
 from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.ledger import AudioState, Ledger
-from ray_sched.core.messages import (
+from ray_sched.core.messages.client_agent import TakeSpeech
+from ray_sched.core.messages.client_dispatcher import (
     Accepted,
     Answer,
     Assigned,
@@ -41,7 +42,6 @@ from ray_sched.core.messages import (
     SpeechReady,
     SpeechTaken,
     Submit,
-    TakeSpeech,
 )
 from ray_sched.core.rules import INLINE_BYTES
 from ray_sched.wire.codec import encode

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ray_sched.core.errors import Code, Refusal, SchedError
-from ray_sched.core.messages import (
+from ray_sched.core.messages.client_dispatcher import (
     Answer,
     Cancel,
     ClientBatch,

@@ -15,7 +15,8 @@ from msgspec import Struct
 from ray_sched.client.sources import Source
 from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.ledger import AudioState, Ledger
-from ray_sched.core.messages import Assigned, AudioUnreadable, ClientMessage, JobSpec, Push, PushFailed, PushItem
+from ray_sched.core.messages.client_agent import Push, PushItem
+from ray_sched.core.messages.client_dispatcher import Assigned, AudioUnreadable, ClientMessage, JobSpec, PushFailed
 from ray_sched.core.rules import INLINE_BYTES
 from ray_sched.wire.audio_batch import pack
 from ray_sched.wire.codec import encode

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from ray_sched.core.errors import Refusal, SchedError
-from ray_sched.core.messages import AttemptNote, Delivered, JobSpec
+from ray_sched.core.messages.client_dispatcher import AttemptNote, Delivered, JobSpec
 
 
 class Result(Struct, frozen=True, kw_only=True):

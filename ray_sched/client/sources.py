@@ -5,7 +5,8 @@ import hashlib
 
 import numpy as np
 
-from ray_sched.client.audio import SAMPLE_RATE_HZ, AudioSource, Samples, describe, read
+from ray_sched.client.audio import AudioSource, describe, read
+from ray_sched.wire.samples import SAMPLE_RATE_HZ, Samples
 
 
 class Source:

@@ -6,16 +6,10 @@ one commit; then tell. What nobody has saved, nobody is told.
 
 from msgspec import Struct
 
-from ray_sched.core.messages import (
-    AgentMessage,
-    AgentOrder,
-    Answer,
-    ClientEvent,
-    ClientMessage,
-    LeaseReceipt,
-    PoolMembers,
-    PoolOffer,
-)
+from ray_sched.core.messages.agent_dispatcher import AgentMessage, AgentOrder
+from ray_sched.core.messages.client_dispatcher import Answer, ClientEvent, ClientMessage
+from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
+from ray_sched.core.messages.registry_pool import PoolMembers
 from ray_sched.core.ports import Change
 
 # --- told to the dispatcher's brain --------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from ray_sched.core.capability import Demand
-from ray_sched.core.messages import Attempt, AttemptNote, Count, Index, JobSpec, Number, Outcome
+from ray_sched.core.messages.client_dispatcher import AttemptNote, JobSpec, Outcome
+from ray_sched.core.messages.fields import Attempt, Count, Index, Number
 from ray_sched.core.ports import SaveJob
 
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.messages import AgentBatch, ClientBatch, ClientReply, Mail, Poll, Refused, RunFinished, Submit
-from ray_sched.core.messages import JobSpec as Spec
-from ray_sched.core.nodes.node import NodeStatus
+from ray_sched.core.messages.agent_dispatcher import AgentBatch, RunFinished
+from ray_sched.core.messages.client_dispatcher import ClientBatch, ClientReply, Mail, Poll, Refused, Submit
+from ray_sched.core.messages.client_dispatcher import JobSpec as Spec
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import ForgetJob, SaveJob
 from ray_sched.wire.auth import agent_key
 from ray_sched.wire.codec import decode, encode

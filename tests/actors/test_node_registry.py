@@ -13,7 +13,8 @@ from ray_sched.core.capability import Capability
 from ray_sched.core.effects import SpawnAgent
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.leases.pool import PoolBrain
-from ray_sched.core.messages import BeatReply, Heartbeat, LeaseReceipt, PoolOffer
+from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
+from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
 from ray_sched.core.nodes.node import NodeRecord
 from ray_sched.core.nodes.registry import RayNode, RegistryBrain
 from ray_sched.core.ports import SaveNode

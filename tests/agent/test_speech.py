@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from ray_sched.agent.engine import ModelNotAvailableError, Samples, Work
+from ray_sched.agent.engine import ModelNotAvailableError, Work
 from ray_sched.agent.engines import speech
 from ray_sched.agent.engines.speech import SpeechEngine, apertium_modes, espeak_languages, speak, translate
 from ray_sched.core.capability import Capability
 from ray_sched.data import samples
 from ray_sched.data.word_errors import word_error_rate
+from ray_sched.wire.samples import Samples
 
 OPEN = Capability(engine="speech")
 

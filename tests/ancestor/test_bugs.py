@@ -14,17 +14,10 @@ from ray_sched.core.effects import DispatchEffect, Save
 from ray_sched.core.errors import Code
 from ray_sched.core.job import Job, to_record
 from ray_sched.core.ledger import AudioState
-from ray_sched.core.messages import (
-    Accepted,
-    Assigned,
-    ClientBatch,
-    ClientReply,
-    Delivered,
-    Load,
-    RunPartial,
-    Submit,
-)
-from ray_sched.core.nodes.node import NodeStatus
+from ray_sched.core.messages.agent_dispatcher import RunPartial
+from ray_sched.core.messages.agent_registry import Load
+from ray_sched.core.messages.client_dispatcher import Accepted, Assigned, ClientBatch, ClientReply, Delivered, Submit
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import Change, SaveJob
 from ray_sched.core.reasons import Reason
 from ray_sched.core.records import read_jobs

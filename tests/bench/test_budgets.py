@@ -11,7 +11,7 @@ import pytest
 import redis
 
 import ray_sched
-from ray_sched.agent.engine import EngineResult, Samples, Work
+from ray_sched.agent.engine import EngineResult, Work
 from ray_sched.client.client import Client
 from ray_sched.core.capability import Capability
 from ray_sched.core.ports import SaveJob
@@ -19,6 +19,7 @@ from ray_sched.settings import ClientRules, StoreRules
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.system.store_stats import object_store_history
 from ray_sched.wire.peers import Link, Payload
+from ray_sched.wire.samples import Samples
 from tests.bench.budgets import BUDGETS, Budget
 from tests.support.cluster import RunningCluster, echo_node
 from tests.support.in_process import InProcess, MemoryDepot, Network

@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from ray_sched.bench.load import Audio, Samples, Supply, WrongEchoError, bytes_of, closed, open_loop
+from ray_sched.bench.load import Audio, Supply, WrongEchoError, bytes_of, closed, open_loop
+from ray_sched.wire.samples import Samples
 
 AUDIO = Audio(0.01)
 

@@ -1,8 +1,9 @@
 import asyncio
 
 from ray_sched.bench.contest import Length
-from ray_sched.bench.load import Awaited, Samples, Supply
+from ray_sched.bench.load import Awaited, Supply
 from ray_sched.bench.trial import Turn, take_turn
+from ray_sched.wire.samples import Samples
 
 
 class Fake(Awaited):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ray_sched.core.messages import Load
+from ray_sched.core.messages.agent_registry import Load
 from ray_sched.core.views.nodes import NodeRow
 from tests.chaos.watch import FalseAlarms
 from tests.support.builders import ENGLISH

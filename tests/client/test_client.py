@@ -11,7 +11,7 @@ from ray_sched.client.results import Missing, Result
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.ledger import AudioState
-from ray_sched.core.nodes.node import NodeStatus
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.rules import DeliveryRules, DispatchRules
 from ray_sched.wire.peers import Payload
 from tests.support.in_process import InProcess, MemoryDepot

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from ray_sched.client.connection import Connection
-from ray_sched.core.messages import ClientEvent, Mail, PartialText
+from ray_sched.core.messages.client_dispatcher import ClientEvent, Mail, PartialText
 from ray_sched.wire.codec import encode
 from ray_sched.wire.peers import Link
 

@@ -7,7 +7,7 @@ import numpy as np
 from ray_sched.client.push import LedgerKey, Pusher, Shipment
 from ray_sched.client.sources import Source
 from ray_sched.core.ledger import Ledger
-from ray_sched.core.messages import Assigned, ClientMessage, JobSpec
+from ray_sched.core.messages.client_dispatcher import Assigned, ClientMessage, JobSpec
 from tests.support.in_process import MemoryDepot, Network
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ray_sched.client.client import Client as PlainClient
-from ray_sched.core.messages import Assigned, ClientReply, Mail
+from ray_sched.core.messages.client_dispatcher import Assigned, ClientReply, Mail
 from ray_sched.core.rules import DispatchRules
 from ray_sched.system.local import prepare_environment
 from ray_sched.wire.codec import decode

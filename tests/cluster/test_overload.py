@@ -10,7 +10,9 @@ import pytest
 
 from ray_sched import Client
 from ray_sched.core.errors import SchedError
-from ray_sched.core.messages import AgentBatch, Heartbeat, Push, PushItem, PushReply, RunFinished, TakeSpeech
+from ray_sched.core.messages.agent_dispatcher import AgentBatch, RunFinished
+from ray_sched.core.messages.agent_registry import Heartbeat
+from ray_sched.core.messages.client_agent import Push, PushItem, PushReply, TakeSpeech
 from ray_sched.system.ray_peers import RayDirectory
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.peers import PeerUnavailableError

@@ -10,7 +10,7 @@ from ray_sched.core.delivery.order import DELIVERY_TABLE, IndexState
 from ray_sched.core.job import JOB_TABLE, TERMINAL, JobEvent, JobStatus
 from ray_sched.core.leases.lease import LEASE_TABLE, LeaseState
 from ray_sched.core.ledger import LEDGER_TABLE, AudioState
-from ray_sched.core.nodes.node import NODE_TABLE, NodeStatus
+from ray_sched.core.node_status import NODE_TABLE, NodeStatus
 
 Graph = Mapping[Any, Any]
 

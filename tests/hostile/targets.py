@@ -20,28 +20,65 @@ from ray_sched.agent.engine import EngineResult
 from ray_sched.agent.engine_process import (
     LENGTH_BYTES,
     BadFrameError,
+    EngineFailed,
+    EngineFinished,
     EngineLoaded,
     FromProcess,
     Heard,
-    RunFailed,
-    RunFinished,
     decode_from_process,
     encode_frame,
     reply_length,
 )
 from ray_sched.client import audio
-from ray_sched.core import messages as wire
 from ray_sched.core.capability import MAX_NAME, BadCapabilityError, Capability, checked
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.effects import CleanupDue, ClientPolled, PoolOffered, Swept
 from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.job import Job, to_record
-from ray_sched.core.messages import Heartbeat, Message
+from ray_sched.core.messages.agent_dispatcher import (
+    AgentBatch,
+    AgentOrders,
+    DropSpeech,
+    RunAccepted,
+    RunFailed,
+    RunFinished,
+    RunPartial,
+    RunRefused,
+    RunStopped,
+    StopRun,
+)
+from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
+from ray_sched.core.messages.client_agent import Push, PushItem, PushReply, TakeSpeech
+from ray_sched.core.messages.client_dispatcher import (
+    Accepted,
+    Assigned,
+    AttemptNote,
+    AudioUnreadable,
+    Cancel,
+    ClientBatch,
+    ClientReply,
+    Delivered,
+    Mail,
+    MissingResult,
+    Outcome,
+    PartialText,
+    Poll,
+    PushFailed,
+    Refused,
+    SpeechLost,
+    SpeechReady,
+    SpeechTaken,
+    Submit,
+)
+from ray_sched.core.messages.fields import MAX_SLOTS, Message
+from ray_sched.core.messages.pool_dispatcher import LeaseReceipt
+from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, PoolSpent
 from ray_sched.core.nodes.registry import BadLabelError, RayNode, RegistryBrain, declare
 from ray_sched.core.records import read_jobs, read_nodes
 from ray_sched.core.rules import DeliveryRules, DispatchRules, NodeRules, PoolRules, SelectionRules
 from ray_sched.settings import PREFIX, Settings, checked_settings, parse_yaml
 from ray_sched.wire.codec import decode, encode
+from ray_sched.wire.samples import SAMPLE_RATE_HZ
 from tests.support.builders import ENGLISH, a_beat, a_node, a_ray_node, a_spec, an_offer
 
 KINDS: tuple[type[Message], ...] = tuple(sorted(Message.__subclasses__(), key=lambda kind: kind.__name__))
@@ -70,7 +107,7 @@ def _check_refusal(error: SchedError, code: Code) -> None:
 
 def messages(data: bytes) -> None:
     """The first byte chooses the kind of message; the others are the message, and say how to twist a good one."""
-    kind = KINDS[data[0] % len(KINDS)] if data else wire.Poll
+    kind = KINDS[data[0] % len(KINDS)] if data else Poll
     _decode(data[1:], kind)
     _decode(msgspec.msgpack.encode(twisted(msgspec.to_builtins(GOOD[kind]), bytearray(data[:0:-1]))), kind)
 
@@ -131,7 +168,7 @@ def labels(data: bytes) -> None:
     except BadLabelError:
         return
     if declaration is not None:
-        assert 1 <= declaration.slots <= wire.MAX_SLOTS
+        assert 1 <= declaration.slots <= MAX_SLOTS
         _check_name(declaration.node)
         assert checked(declaration.capability) == declaration.capability
         _check_pool_name(declaration.capability)
@@ -181,7 +218,7 @@ def _join(beat: Heartbeat) -> None:
     for effect in registry.tick(2):
         members = getattr(effect, "members", None)
         if members is not None:
-            decode(encode(members), wire.PoolMembers)
+            decode(encode(members), PoolMembers)
 
 
 def configuration(data: bytes) -> None:
@@ -215,7 +252,7 @@ def audio_files(data: bytes) -> None:
         samples = audio.read(data, max_duration_s=_A_MINUTE_S)
         assert samples.dtype == "int16"
         assert samples.ndim == 1
-        assert 0 < len(samples) <= _A_MINUTE_S * audio.SAMPLE_RATE_HZ + 2
+        assert 0 < len(samples) <= _A_MINUTE_S * SAMPLE_RATE_HZ + 2
 
 
 def records(data: bytes) -> None:
@@ -246,7 +283,7 @@ def _take_up(jobs: list[bytes], nodes: list[bytes]) -> None:
     for effect in [*registry.tick(1), *registry.tick(_LATER_MS)]:
         members = getattr(effect, "members", None)
         if members is not None:
-            decode(encode(members), wire.PoolMembers)
+            decode(encode(members), PoolMembers)
 
 
 def _live(jobs: list[Job]) -> None:
@@ -314,9 +351,9 @@ def _message_seeds() -> list[bytes]:
 
 def sample_messages() -> list[Message]:
     """One good message of every kind."""
-    outcome = wire.Outcome(status="completed", text="hello", attempts=(wire.AttemptNote(attempt=1, node="a", why="x"),))
+    outcome = Outcome(status="completed", text="hello", attempts=(AttemptNote(attempt=1, node="a", why="x"),))
     refusal = Refusal(code=Code.OVERLOADED, message="later", retry_after_ms=50)
-    item = wire.PushItem(
+    item = PushItem(
         job_id="boot-1",
         attempt=1,
         src="en",
@@ -325,49 +362,49 @@ def sample_messages() -> list[Message]:
         wants_partials=True,
         n_bytes=2,
     )
-    view = wire.NodeView(node="a", incarnation=1, agent="agent:a", status="ready", slots=4)
-    submit = wire.Submit(spec=a_spec("r", session="s", utterance_index=3, deadline_ms=5, priority=-1))
-    cancel = wire.Cancel(job_id="boot-1")
-    assigned = wire.Assigned(job_id="boot-1", attempt=1, node="a", incarnation=1, agent="agent:a")
-    mail = wire.Mail(boot="boot/1", last=1, events=(assigned,), slots=4)
-    finished = wire.RunFinished(job_id="boot-1", attempt=1, text="hello", run_ms=5)
+    view = NodeView(node="a", incarnation=1, agent="agent:a", status="ready", slots=4)
+    submit = Submit(spec=a_spec("r", session="s", utterance_index=3, deadline_ms=5, priority=-1))
+    cancel = Cancel(job_id="boot-1")
+    assigned = Assigned(job_id="boot-1", attempt=1, node="a", incarnation=1, agent="agent:a")
+    mail = Mail(boot="boot/1", last=1, events=(assigned,), slots=4)
+    finished = RunFinished(job_id="boot-1", attempt=1, text="hello", run_ms=5)
     return [
         submit,
         cancel,
-        wire.PushFailed(job_id="boot-1", attempt=1, why="no"),
-        wire.AudioUnreadable(job_id="boot-1", attempt=1, refusal=refusal),
-        wire.SpeechTaken(job_id="boot-1", attempt=1),
-        wire.SpeechLost(job_id="boot-1", attempt=1, why="no"),
-        wire.ClientBatch(client_id="c", poller=1, messages=(submit, cancel)),
-        wire.Poll(client_id="c", poller=1, acked=0),
-        wire.Accepted(job_id="boot-1", utterance_index=3),
-        wire.Refused(refusal=refusal),
+        PushFailed(job_id="boot-1", attempt=1, why="no"),
+        AudioUnreadable(job_id="boot-1", attempt=1, refusal=refusal),
+        SpeechTaken(job_id="boot-1", attempt=1),
+        SpeechLost(job_id="boot-1", attempt=1, why="no"),
+        ClientBatch(client_id="c", poller=1, messages=(submit, cancel)),
+        Poll(client_id="c", poller=1, acked=0),
+        Accepted(job_id="boot-1", utterance_index=3),
+        Refused(refusal=refusal),
         assigned,
-        wire.PartialText(job_id="boot-1", attempt=1, text="hel"),
-        wire.SpeechReady(job_id="boot-1", attempt=1, agent="agent:a", n_bytes=2, rate_hz=16_000),
-        wire.Delivered(job_id="boot-1", session="s", utterance_index=3, outcome=outcome),
-        wire.MissingResult(session="s", first_index=0, last_index=2, why="late"),
+        PartialText(job_id="boot-1", attempt=1, text="hel"),
+        SpeechReady(job_id="boot-1", attempt=1, agent="agent:a", n_bytes=2, rate_hz=16_000),
+        Delivered(job_id="boot-1", session="s", utterance_index=3, outcome=outcome),
+        MissingResult(session="s", first_index=0, last_index=2, why="late"),
         mail,
-        wire.ClientReply(answers=(wire.Accepted(job_id="boot-1"),), mail=mail),
-        wire.Push(incarnation=1, items=(item,)),
-        wire.PushReply(refused={"boot-1": "full"}),
-        wire.TakeSpeech(job_id="boot-1", attempt=1),
-        wire.RunAccepted(job_id="boot-1", attempt=1, audio_ms=1_000, audio_bytes=32_000),
-        wire.RunRefused(job_id="boot-1", attempt=1, why="full"),
-        wire.RunPartial(job_id="boot-1", attempt=1, text="hel"),
+        ClientReply(answers=(Accepted(job_id="boot-1"),), mail=mail),
+        Push(incarnation=1, items=(item,)),
+        PushReply(refused={"boot-1": "full"}),
+        TakeSpeech(job_id="boot-1", attempt=1),
+        RunAccepted(job_id="boot-1", attempt=1, audio_ms=1_000, audio_bytes=32_000),
+        RunRefused(job_id="boot-1", attempt=1, why="full"),
+        RunPartial(job_id="boot-1", attempt=1, text="hel"),
         finished,
-        wire.RunFailed(job_id="boot-1", attempt=1, code=Code.ENGINE_FAILED, why="broke"),
-        wire.RunStopped(job_id="boot-1", attempt=1),
-        wire.AgentBatch(node="a", incarnation=1, messages=(finished,)),
-        wire.StopRun(job_id="boot-1", attempt=1),
-        wire.DropSpeech(job_id="boot-1", attempt=1),
-        wire.AgentOrders(incarnation=1, orders=(wire.StopRun(job_id="boot-1", attempt=1),)),
-        a_beat(load=wire.Load(cpu=1.5)),
-        wire.BeatReply(is_current=True),
-        wire.PoolMembers(pool="p", epoch=1, number=1, capability=ENGLISH, nodes=(view,)),
+        RunFailed(job_id="boot-1", attempt=1, code=Code.ENGINE_FAILED, why="broke"),
+        RunStopped(job_id="boot-1", attempt=1),
+        AgentBatch(node="a", incarnation=1, messages=(finished,)),
+        StopRun(job_id="boot-1", attempt=1),
+        DropSpeech(job_id="boot-1", attempt=1),
+        AgentOrders(incarnation=1, orders=(StopRun(job_id="boot-1", attempt=1),)),
+        a_beat(load=Load(cpu=1.5)),
+        BeatReply(is_current=True),
+        PoolMembers(pool="p", epoch=1, number=1, capability=ENGLISH, nodes=(view,)),
         an_offer(a_node(), number=1),
-        wire.LeaseReceipt(spent={"a": 1}),
-        wire.PoolSpent(epoch=1, number=1, spent={"a": 1}),
+        LeaseReceipt(spent={"a": 1}),
+        PoolSpent(epoch=1, number=1, spent={"a": 1}),
     ]
 
 
@@ -424,7 +461,7 @@ def sample_node_records() -> list[bytes]:
 
 def sample_jobs() -> list[Job]:
     """A job that waits, one that is on its way, one that runs and one that has ended."""
-    outcome = wire.Outcome(status="completed", text="hello", node="node-a", attempt=1)
+    outcome = Outcome(status="completed", text="hello", node="node-a", attempt=1)
     facts: list[dict[str, object]] = [
         {},
         {"status": "assigned", "node": "node-a", "agent": "agent:node-a", "incarnation": 1, "assigned_at_ms": 20},
@@ -452,8 +489,8 @@ def _frame_seeds() -> list[bytes]:
     said: list[FromProcess] = [
         EngineLoaded(),
         Heard("hel"),
-        RunFinished(EngineResult(text="hello", speech=b"\0\0", speech_rate_hz=16_000)),
-        RunFailed("broke"),
+        EngineFinished(EngineResult(text="hello", speech=b"\0\0", speech_rate_hz=16_000)),
+        EngineFailed("broke"),
     ]
     return [b"".join(map(encode_frame, said)), b"\xff\xff\xff\xff\x00", b"Loading the model ...\n"]
 

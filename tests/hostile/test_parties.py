@@ -15,46 +15,46 @@ import pytest
 
 from ray_sched.actors.pool import Pool
 from ray_sched.agent.agent import NodeAgent
-from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Samples, Work
+from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
 from ray_sched.client.client import Client
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.ledger import AudioState
-from ray_sched.core.messages import (
-    Accepted,
+from ray_sched.core.messages.agent_dispatcher import (
     AgentBatch,
     AgentMessage,
     AgentOrders,
+    RunAccepted,
+    RunFailed,
+    RunFinished,
+    RunRefused,
+    RunStopped,
+    StopRun,
+)
+from ray_sched.core.messages.agent_registry import Heartbeat
+from ray_sched.core.messages.client_agent import Push, PushItem, PushReply, TakeSpeech
+from ray_sched.core.messages.client_dispatcher import (
+    Accepted,
     Assigned,
     Cancel,
     ClientBatch,
     ClientMessage,
     ClientReply,
     Delivered,
-    Heartbeat,
     Mail,
     Poll,
-    Push,
     PushFailed,
-    PushItem,
-    PushReply,
     Refused,
-    RunAccepted,
-    RunFailed,
-    RunFinished,
-    RunRefused,
-    RunStopped,
     SpeechTaken,
-    StopRun,
     Submit,
-    TakeSpeech,
 )
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.ports import Change
 from ray_sched.core.rules import DispatchRules, NodeRules, PoolRules
 from ray_sched.wire.auth import agent_key
 from ray_sched.wire.codec import decode, encode
+from ray_sched.wire.samples import Samples
 from tests.support.builders import a_beat, a_ray_node, a_spec
 from tests.support.in_process import ENGLISH, InProcess
 

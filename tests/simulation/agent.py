@@ -12,13 +12,10 @@ from ray_sched.core.capability import Capability
 from ray_sched.core.effects import AgentSpoke, DispatchEffect, SpawnAgent
 from ray_sched.core.errors import Code
 from ray_sched.core.ledger import AudioState, Ledger
-from ray_sched.core.messages import (
+from ray_sched.core.messages.agent_dispatcher import (
     AgentMessage,
     AgentOrder,
-    BeatReply,
     DropSpeech,
-    Heartbeat,
-    JobSpec,
     RunAccepted,
     RunFailed,
     RunFinished,
@@ -26,6 +23,8 @@ from ray_sched.core.messages import (
     RunRefused,
     RunStopped,
 )
+from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
+from ray_sched.core.messages.client_dispatcher import JobSpec
 from tests.simulation.network import AnswerT, Reply
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ray_sched.core.ledger import AudioState, Ledger
-from ray_sched.core.messages import (
+from ray_sched.core.messages.client_dispatcher import (
     Accepted,
     Answer,
     Assigned,

@@ -26,7 +26,7 @@ from ray_sched.core.effects import (
     TellClient,
 )
 from ray_sched.core.job import from_record
-from ray_sched.core.messages import Accepted, Answer, Assigned, ClientMessage, Delivered, Mail
+from ray_sched.core.messages.client_dispatcher import Accepted, Answer, Assigned, ClientMessage, Delivered, Mail
 from ray_sched.core.ports import Change, ForgetJob, ForgetNode, SaveJob, SaveNode, SaveSpeeds
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 from tests.simulation.network import Reply

@@ -20,7 +20,9 @@ from ray_sched.core.effects import (
     WatchAgent,
 )
 from ray_sched.core.leases.pool import PoolBrain
-from ray_sched.core.messages import BeatReply, Heartbeat, PoolMembers, PoolOffer
+from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
+from ray_sched.core.messages.pool_dispatcher import PoolOffer
+from ray_sched.core.messages.registry_pool import PoolMembers
 from ray_sched.core.nodes.node import NodeRecord
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.rules import NodeRules, PoolRules

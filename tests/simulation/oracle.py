@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ray_sched.core.errors import Code
 from ray_sched.core.job import Job, JobStatus, from_record
 from ray_sched.core.ledger import AudioState
-from ray_sched.core.nodes.node import NodeStatus
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.queue.fair_shares import QUANTUM_MS
 from tests.simulation.agent import POISON
 

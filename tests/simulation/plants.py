@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from ray_sched.core.dispatch import poison, reports
 from ray_sched.core.job import Job, JobStatus
-from ray_sched.core.placement.policy import AttemptKey, Seat
+from ray_sched.core.messages.fields import AttemptKey
+from ray_sched.core.placement.node_state import Seat
 from ray_sched.core.queue.fair_shares import Shares
 from tests.simulation.dispatcher import Dispatcher
 

@@ -4,8 +4,11 @@ from ray_sched.core.agent.book import AgentBook
 from ray_sched.core.capability import Capability
 from ray_sched.core.effects import CleanupDue, Save, StopAgent, TellPool
 from ray_sched.core.job import JobStatus
-from ray_sched.core.messages import Cancel, MissingResult, PushFailed, PushItem, StopRun
-from ray_sched.core.nodes.node import NodeRecord, NodeStatus
+from ray_sched.core.messages.agent_dispatcher import StopRun
+from ray_sched.core.messages.client_agent import PushItem
+from ray_sched.core.messages.client_dispatcher import Cancel, MissingResult, PushFailed
+from ray_sched.core.node_status import NodeStatus
+from ray_sched.core.nodes.node import NodeRecord
 from ray_sched.core.ports import SaveSpeeds
 from tests.core.dispatch.test_restore import SavingDesk
 from tests.core.nodes.test_registry import Hall, a_record, of

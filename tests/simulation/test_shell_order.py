@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from ray_sched.core.messages import AgentBatch, ClientBatch, JobSpec, RunFinished, Submit
+from ray_sched.core.messages.agent_dispatcher import AgentBatch, RunFinished
+from ray_sched.core.messages.client_dispatcher import ClientBatch, JobSpec, Submit
 from ray_sched.core.ports import Change
 from ray_sched.wire.auth import agent_key
 from ray_sched.wire.codec import encode

@@ -23,28 +23,28 @@ from ray_sched.core.effects import (
 )
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Job
-from ray_sched.core.messages import (
-    Accepted,
+from ray_sched.core.messages.agent_dispatcher import (
     AgentMessage,
     AgentOrder,
-    Answer,
-    Assigned,
-    Cancel,
-    ClientEvent,
-    ClientMessage,
-    Heartbeat,
-    JobSpec,
-    Load,
-    NodeOffer,
-    PoolOffer,
-    Refused,
     RunAccepted,
     RunFailed,
     RunFinished,
     RunRefused,
     RunStopped,
+)
+from ray_sched.core.messages.agent_registry import Heartbeat, Load
+from ray_sched.core.messages.client_dispatcher import (
+    Accepted,
+    Answer,
+    Assigned,
+    Cancel,
+    ClientEvent,
+    ClientMessage,
+    JobSpec,
+    Refused,
     Submit,
 )
+from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
 from ray_sched.core.nodes.registry import RayNode
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import ClassVar, Literal
 
-from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Samples, Work
+from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Work
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.wire.samples import Samples
 
 
 class PlainEngine:

@@ -11,8 +11,9 @@ from ray_sched.client.client import Client
 from ray_sched.core.capability import Capability
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.leases.pool import PoolBrain
-from ray_sched.core.messages import BeatReply, Heartbeat, NodeView, PoolMembers
-from ray_sched.core.nodes.node import NodeStatus
+from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
+from ray_sched.core.messages.registry_pool import NodeView, PoolMembers
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import Change, StoreDownError, StoreEmptiedError
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, PoolRules, SelectionRules
 from ray_sched.wire.codec import decode, encode

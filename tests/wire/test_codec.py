@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.messages import ClientBatch, JobSpec, Submit
+from ray_sched.core.messages.client_dispatcher import ClientBatch, JobSpec, Submit
 from ray_sched.wire.codec import decode, encode
 
 

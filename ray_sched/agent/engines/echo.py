@@ -12,9 +12,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from ray_sched.agent.engine import SAMPLE_RATE_HZ, EngineResult, Samples, Work
+from ray_sched.agent.engine import EngineResult, Work
 from ray_sched.core.capability import MT, TTS, Capability
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.wire.samples import SAMPLE_RATE_HZ, Samples
 
 _BYTES_PER_SAMPLE = 2
 

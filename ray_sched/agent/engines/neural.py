@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from msgspec.structs import replace
 
-from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Samples, Work
+from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
 from ray_sched.core.capability import ANY, ASR, MT, TTS, Capability
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.wire.samples import Samples
 
 MODEL_DIR = "/opt/ray_sched/models"
 """Where models are unless option ``model-dir`` says otherwise (label values cannot hold a slash)."""

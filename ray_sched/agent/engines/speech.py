@@ -19,9 +19,10 @@ import numpy as np
 import soundfile
 from msgspec.structs import replace
 
-from ray_sched.agent.engine import SAMPLE_RATE_HZ, EngineResult, ModelNotAvailableError, Samples, Work
+from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
 from ray_sched.core.capability import ASR, MT, TTS, Capability
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.wire.samples import SAMPLE_RATE_HZ, Samples
 
 ASR_LANGUAGE = "en"
 """The one language of PocketSphinx' packaged model (US English)."""

@@ -8,8 +8,9 @@ import numpy as np
 import ray
 from ray.util import ActorPool
 
-from ray_sched.bench.load import Awaited, Samples, Supply
+from ray_sched.bench.load import Awaited, Supply
 from ray_sched.bench.rivals.places import Place, on_node
+from ray_sched.wire.samples import Samples
 
 
 def echo(audio: Samples) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import ray
 
-from ray_sched.bench.load import Awaited, Samples
+from ray_sched.bench.load import Awaited
 from ray_sched.bench.rivals.places import Place, on_node
 from ray_sched.bench.rivals.plain import echo
 from ray_sched.wire.outbox import Outbox
+from ray_sched.wire.samples import Samples
 
 _MAX_BATCH = 64
 _QUIET = {"num_cpus": 0, "enable_task_events": False}

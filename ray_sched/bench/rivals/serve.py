@@ -15,10 +15,11 @@ import numpy as np
 from ray import serve
 from starlette.requests import Request
 
-from ray_sched.bench.load import Awaited, Samples
+from ray_sched.bench.load import Awaited
 from ray_sched.bench.rivals.places import Place
 from ray_sched.bench.rivals.plain import echo
 from ray_sched.bench.serve_variables import free_ports, has_haproxy
+from ray_sched.wire.samples import Samples
 
 _MAX_ONGOING = 1_000
 _NO_ACCESS_LOG = {"enable_access_log": False}

@@ -7,9 +7,9 @@ attempts it was told to stop, so that a push that comes after the order is refus
 from collections import OrderedDict
 
 from ray_sched.core.ledger import AudioState, Ledger
-from ray_sched.core.messages import PushItem
+from ray_sched.core.messages.client_agent import PushItem
+from ray_sched.core.messages.fields import AttemptKey
 
-AttemptKey = tuple[str, int]
 _REMEMBER = 10_000
 
 

@@ -7,7 +7,7 @@ gets; after a failed call it asks for a resync and is handed out again what it h
 import itertools
 from collections import deque
 
-from ray_sched.core.messages import ClientEvent, PartialText
+from ray_sched.core.messages.client_dispatcher import ClientEvent, PartialText
 
 MAX_EVENTS = 256
 """Events to a mail: it stays under the 100 KB that Ray sends inline."""

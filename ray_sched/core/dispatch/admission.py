@@ -3,11 +3,10 @@
 from ray_sched.core.capability import ASR, MT, SERVICES
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Job
-from ray_sched.core.messages import JobSpec
+from ray_sched.core.messages.client_dispatcher import JobSpec
+from ray_sched.core.messages.fields import MAX_AUDIO_MS
 from ray_sched.core.rules import DispatchRules
 
-MAX_AUDIO_MS = 24 * 3_600_000
-"""No audio is longer than a day, whoever says so."""
 _MIN_RETRY_MS = 50
 _MAX_RETRY_MS = 10_000
 

@@ -8,7 +8,8 @@ from ray_sched.core.dispatch.client_events import assigned
 from ray_sched.core.dispatch.delivering import Delivering
 from ray_sched.core.dispatch.state import Board
 from ray_sched.core.job import Job, JobEvent
-from ray_sched.core.placement.policy import Question, Seat, passes, select
+from ray_sched.core.placement.node_state import Seat
+from ray_sched.core.placement.policy import Question, passes, select
 from ray_sched.core.queue.waiting import cost_ms
 from ray_sched.core.reasons import Reason, reasons_text
 

@@ -11,13 +11,10 @@ from ray_sched.core.effects import (
 )
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Fenced, Job, JobEvent, JobStatus
-from ray_sched.core.messages import (
-    AttemptNote,
-    DropSpeech,
-    Outcome,
-    StopRun,
-)
-from ray_sched.core.placement.policy import AttemptKey, Seat
+from ray_sched.core.messages.agent_dispatcher import DropSpeech, StopRun
+from ray_sched.core.messages.client_dispatcher import AttemptNote, Outcome
+from ray_sched.core.messages.fields import AttemptKey
+from ray_sched.core.placement.node_state import Seat
 
 _REPEAT_STOP_MS = 1_000
 _MAX_WHY = 500

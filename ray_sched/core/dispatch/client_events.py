@@ -1,7 +1,7 @@
 """What a client is told of its job, made of the job's record."""
 
 from ray_sched.core.job import Job
-from ray_sched.core.messages import Assigned, Delivered, Outcome, SpeechReady
+from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, Outcome, SpeechReady
 
 
 def assigned(job: Job) -> Assigned:

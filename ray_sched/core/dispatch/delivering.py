@@ -11,10 +11,7 @@ from ray_sched.core.delivery.sessions import Release, Session, SessionKey
 from ray_sched.core.dispatch.client_events import delivered
 from ray_sched.core.dispatch.state import Board
 from ray_sched.core.job import Job
-from ray_sched.core.messages import (
-    JobSpec,
-    MissingResult,
-)
+from ray_sched.core.messages.client_dispatcher import JobSpec, MissingResult
 from ray_sched.core.rules import DeliveryRules
 
 _LOOK_FOR_IDLE = 16

@@ -11,12 +11,9 @@ from ray_sched.core.effects import (
 )
 from ray_sched.core.errors import Code
 from ray_sched.core.job import Job, JobStatus
-from ray_sched.core.messages import (
-    LeaseReceipt,
-    PoolOffer,
-)
+from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
+from ray_sched.core.placement.node_state import Seat
 from ray_sched.core.placement.node_table import Lost
-from ray_sched.core.placement.policy import Seat
 
 
 class Offers:

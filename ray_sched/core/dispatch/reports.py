@@ -3,7 +3,6 @@
 from typing import assert_never
 
 from ray_sched.core.capability import SERVICES
-from ray_sched.core.dispatch.admission import MAX_AUDIO_MS
 from ray_sched.core.dispatch.attempts import Attempts
 from ray_sched.core.dispatch.client_events import speech_ready
 from ray_sched.core.dispatch.state import Board
@@ -13,10 +12,9 @@ from ray_sched.core.effects import (
 )
 from ray_sched.core.errors import Code
 from ray_sched.core.job import Job, JobEvent, JobStatus, is_current
-from ray_sched.core.messages import (
+from ray_sched.core.messages.agent_dispatcher import (
     AgentMessage,
     DropSpeech,
-    PartialText,
     RunAccepted,
     RunFailed,
     RunFinished,
@@ -24,6 +22,8 @@ from ray_sched.core.messages import (
     RunRefused,
     RunStopped,
 )
+from ray_sched.core.messages.client_dispatcher import PartialText
+from ray_sched.core.messages.fields import MAX_AUDIO_MS
 from ray_sched.core.queue.waiting import cost_ms
 
 _CODES_OF_ENGINES = frozenset({Code.ENGINE_FAILED, Code.ENGINE_CRASHED, Code.MODEL_NOT_AVAILABLE, Code.INVALID_AUDIO})

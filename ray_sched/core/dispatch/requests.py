@@ -17,13 +17,13 @@ from ray_sched.core.effects import (
 )
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Job, JobEvent, JobStatus
-from ray_sched.core.messages import (
+from ray_sched.core.messages.agent_dispatcher import DropSpeech
+from ray_sched.core.messages.client_dispatcher import (
     Accepted,
     Answer,
     AudioUnreadable,
     Cancel,
     ClientMessage,
-    DropSpeech,
     JobSpec,
     PushFailed,
     Refused,

@@ -13,17 +13,10 @@ from ray_sched.core.effects import (
     TellClient,
 )
 from ray_sched.core.job import Fenced, Job
-from ray_sched.core.messages import (
-    Assigned,
-    ClientEvent,
-    Delivered,
-    DropSpeech,
-    PartialText,
-    SpeechReady,
-    StopRun,
-)
+from ray_sched.core.messages.agent_dispatcher import DropSpeech, StopRun
+from ray_sched.core.messages.client_dispatcher import Assigned, ClientEvent, Delivered, PartialText, SpeechReady
 from ray_sched.core.placement.node_table import Seats
-from ray_sched.core.placement.policy import SpeedBook
+from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.queue.waiting import Waiting
 from ray_sched.core.rules import DispatchRules, SelectionRules
 from ray_sched.core.timers import DueQueue

@@ -6,8 +6,9 @@ receipt says how many slots are spent.
 """
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.messages import LeaseReceipt, NodeOffer, NodeView, PoolMembers, PoolOffer, PoolSpent
-from ray_sched.core.nodes.node import NodeStatus
+from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, NodeOffer, PoolOffer
+from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, PoolSpent
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import PoolRules
 

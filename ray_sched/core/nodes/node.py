@@ -6,84 +6,19 @@ a state of its own; messages of an old incarnation are ignored.
 """
 
 from collections import deque
-from enum import StrEnum, auto
 
 from msgspec import Struct
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.messages import Count, Heartbeat, Slots, Text
+from ray_sched.core.messages.agent_registry import Heartbeat
+from ray_sched.core.messages.fields import Count, Slots, Text
+from ray_sched.core.node_status import NODE_TABLE, NodeEvent, NodeStatus
 
 _BAD_IN_A_ROW = 3
 _BAD_OF_LAST_5 = 3
 _BEATS_TO_BE_EMPTY = 2
 _MAX_CAPABILITIES = 4
 """So often an incarnation may change what it offers: each time may open a pool, which is a process."""
-
-
-class NodeStatus(StrEnum):
-    """How a node is."""
-
-    REGISTERING = auto()
-    READY = auto()
-    DEGRADED = auto()
-    SUSPECT = auto()
-    DRAINING = auto()
-    LOST = auto()
-    GONE = auto()
-
-
-class NodeEvent(StrEnum):
-    """What happens to a node."""
-
-    GOOD_BEAT = auto()
-    TOO_MANY_BAD_BEATS = auto()
-    SILENT = auto()
-    TOO_LONG_SILENT = auto()
-    DIED = auto()
-    DRAIN = auto()
-    EMPTY = auto()
-
-
-_DEATH = {NodeEvent.TOO_LONG_SILENT: NodeStatus.LOST, NodeEvent.DIED: NodeStatus.LOST}
-
-NODE_TABLE: dict[NodeStatus, dict[NodeEvent, NodeStatus]] = {
-    NodeStatus.REGISTERING: {
-        NodeEvent.GOOD_BEAT: NodeStatus.READY,
-        NodeEvent.TOO_MANY_BAD_BEATS: NodeStatus.DEGRADED,
-        NodeEvent.DRAIN: NodeStatus.DRAINING,
-        **_DEATH,
-    },
-    NodeStatus.READY: {
-        NodeEvent.GOOD_BEAT: NodeStatus.READY,
-        NodeEvent.TOO_MANY_BAD_BEATS: NodeStatus.DEGRADED,
-        NodeEvent.SILENT: NodeStatus.SUSPECT,
-        NodeEvent.DRAIN: NodeStatus.DRAINING,
-        **_DEATH,
-    },
-    NodeStatus.DEGRADED: {
-        NodeEvent.GOOD_BEAT: NodeStatus.READY,
-        NodeEvent.TOO_MANY_BAD_BEATS: NodeStatus.DEGRADED,
-        NodeEvent.SILENT: NodeStatus.SUSPECT,
-        NodeEvent.DRAIN: NodeStatus.DRAINING,
-        **_DEATH,
-    },
-    NodeStatus.SUSPECT: {
-        NodeEvent.GOOD_BEAT: NodeStatus.READY,
-        NodeEvent.TOO_MANY_BAD_BEATS: NodeStatus.DEGRADED,
-        NodeEvent.DRAIN: NodeStatus.DRAINING,
-        **_DEATH,
-    },
-    NodeStatus.DRAINING: {
-        NodeEvent.GOOD_BEAT: NodeStatus.DRAINING,
-        NodeEvent.TOO_MANY_BAD_BEATS: NodeStatus.DRAINING,
-        NodeEvent.SILENT: NodeStatus.DRAINING,
-        NodeEvent.DRAIN: NodeStatus.DRAINING,
-        NodeEvent.EMPTY: NodeStatus.GONE,
-        **_DEATH,
-    },
-    NodeStatus.LOST: {},
-    NodeStatus.GONE: {},
-}
 
 
 class Declaration(Struct, frozen=True, kw_only=True):

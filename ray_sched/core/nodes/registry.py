@@ -22,8 +22,11 @@ from ray_sched.core.effects import (
     TellPool,
     WatchAgent,
 )
-from ray_sched.core.messages import MAX_SLOTS, BeatReply, Heartbeat, NodeView, PoolMembers, PoolSpent
-from ray_sched.core.nodes.node import Declaration, Node, NodeEvent, NodeRecord, NodeStatus
+from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
+from ray_sched.core.messages.fields import MAX_SLOTS
+from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, PoolSpent
+from ray_sched.core.node_status import NodeEvent, NodeStatus
+from ray_sched.core.nodes.node import Declaration, Node, NodeRecord
 from ray_sched.core.ports import ForgetNode, SaveNode
 from ray_sched.core.rules import NodeRules, PoolRules
 

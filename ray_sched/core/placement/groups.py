@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from ray_sched.core.capability import Capability, Demand, uncovered
-from ray_sched.core.placement.policy import Question, Seat, best, chance, passes
+from ray_sched.core.placement.node_state import Seat
+from ray_sched.core.placement.policy import Question, best, chance, passes
 from ray_sched.core.queue.priority_queue import Line
 from ray_sched.core.queue.waiting import Turn
 

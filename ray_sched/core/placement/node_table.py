@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ray_sched.core.capability import Demand
-from ray_sched.core.messages import NodeOffer, PoolOffer
+from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
 from ray_sched.core.placement.groups import Groups
-from ray_sched.core.placement.policy import Seat
+from ray_sched.core.placement.node_state import Seat
 from ray_sched.core.queue.waiting import Turn
 
 _GONE = frozenset({"lost", "gone"})

@@ -5,7 +5,8 @@ from msgspec import Struct
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job, JobStatus
-from ray_sched.core.placement.policy import SCORES, Seat, blocker, score
+from ray_sched.core.placement.node_state import Seat
+from ray_sched.core.placement.policy import SCORES, blocker, score
 from ray_sched.core.reasons import SENTENCE, Reason, reasons_text
 
 

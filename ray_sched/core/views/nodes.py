@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.messages import Load
+from ray_sched.core.messages.agent_registry import Load
 from ray_sched.core.nodes.node import Node
 from ray_sched.core.nodes.registry import Pool
 

@@ -1,7 +1,7 @@
 """Mailboxes: numbered without holes, kept until acknowledged, handed out again after a failed call."""
 
 from ray_sched.core.delivery.mailbox import Mailbox
-from ray_sched.core.messages import MissingResult, PartialText
+from ray_sched.core.messages.client_dispatcher import MissingResult, PartialText
 
 
 def an_event(number: int) -> MissingResult:

@@ -7,7 +7,8 @@ import pytest
 
 from ray_sched.core.effects import CleanupDue, DrainBegan, DropClient, Save, Swept, TellClient
 from ray_sched.core.errors import Code
-from ray_sched.core.messages import Accepted, Assigned, Delivered, MissingResult, StopRun, Submit
+from ray_sched.core.messages.agent_dispatcher import StopRun
+from ray_sched.core.messages.client_dispatcher import Accepted, Assigned, Delivered, MissingResult, Submit
 from ray_sched.core.ports import ForgetJob, SaveSpeeds
 from ray_sched.core.rules import DispatchRules
 from tests.support.builders import (

@@ -4,19 +4,17 @@ import pytest
 
 from ray_sched.core.effects import OrderAgent, PoolClosed, PoolOffered, Save, Swept
 from ray_sched.core.errors import Code, Refusal
-from ray_sched.core.messages import (
+from ray_sched.core.messages.agent_dispatcher import DropSpeech, RunPartial, StopRun
+from ray_sched.core.messages.client_dispatcher import (
     Accepted,
     Assigned,
     AudioUnreadable,
     Delivered,
-    DropSpeech,
     PartialText,
     PushFailed,
-    RunPartial,
     SpeechLost,
     SpeechReady,
     SpeechTaken,
-    StopRun,
     Submit,
 )
 from ray_sched.core.reasons import Reason

@@ -5,18 +5,16 @@ import pytest
 from ray_sched.core.effects import Save
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import JobStatus
-from ray_sched.core.messages import (
+from ray_sched.core.messages.agent_dispatcher import RunAccepted, RunFailed, StopRun
+from ray_sched.core.messages.client_dispatcher import (
     AudioUnreadable,
     Delivered,
     MissingResult,
     PushFailed,
-    RunAccepted,
-    RunFailed,
     SpeechLost,
     SpeechTaken,
-    StopRun,
 )
-from ray_sched.core.nodes.node import NodeStatus
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import ForgetNode, SaveNode
 from ray_sched.core.rules import DispatchRules
 from tests.core.nodes.test_registry import Hall, of

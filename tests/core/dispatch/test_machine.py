@@ -8,7 +8,8 @@ from ray_sched.core.effects import CleanupDue, DispatchEffect, OrderAgent, TellC
 from ray_sched.core.errors import Code
 from ray_sched.core.job import JobStatus
 from ray_sched.core.ledger import AudioState, Ledger
-from ray_sched.core.messages import AgentMessage, Assigned, Delivered, MissingResult, PushFailed, StopRun, Submit
+from ray_sched.core.messages.agent_dispatcher import AgentMessage, StopRun
+from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, MissingResult, PushFailed, Submit
 from ray_sched.core.rules import DispatchRules
 from tests.support.builders import (
     Desk,

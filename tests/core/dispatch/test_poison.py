@@ -3,7 +3,8 @@
 from ray_sched.core.effects import DispatchEffect, TellPool
 from ray_sched.core.errors import EXIT_STATUS, Code, Refusal
 from ray_sched.core.leases.pool import PoolBrain
-from ray_sched.core.messages import Delivered, NodeOffer
+from ray_sched.core.messages.client_dispatcher import Delivered
+from ray_sched.core.messages.pool_dispatcher import NodeOffer
 from ray_sched.core.rules import PoolRules
 from ray_sched.core.views.jobs import explain
 from tests.core.dispatch.test_restore import SavingDesk

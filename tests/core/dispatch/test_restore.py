@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ray_sched.core.effects import CleanupDue, DispatchEffect, Save, StoreWasEmptied, SubmitsTakenBack
 from ray_sched.core.job import Job, JobStatus, from_record
-from ray_sched.core.messages import Assigned, Delivered, MissingResult, SpeechReady, Submit
+from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, MissingResult, SpeechReady, Submit
 from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
 from tests.support.builders import Desk, a_node, a_spec, accepted, finished, only, stopped, told
 

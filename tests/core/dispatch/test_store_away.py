@@ -1,7 +1,8 @@
 """The Dispatcher's brain while nothing can be saved: nobody is told, so nothing may run out of time for it."""
 
 from ray_sched.core.effects import Save, StoreCameBack, StoreWentAway, SubmitsTakenBack
-from ray_sched.core.messages import Accepted, StopRun
+from ray_sched.core.messages.agent_dispatcher import StopRun
+from ray_sched.core.messages.client_dispatcher import Accepted
 from ray_sched.core.ports import ForgetJob
 from tests.support.builders import Desk, a_node, orders, stopped, where
 

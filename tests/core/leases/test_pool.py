@@ -3,7 +3,9 @@
 import pytest
 
 from ray_sched.core.leases.pool import PoolBrain
-from ray_sched.core.messages import LeaseReceipt, Load, NodeView, PoolMembers, PoolOffer, PoolSpent
+from ray_sched.core.messages.agent_registry import Load
+from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
+from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, PoolSpent
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import PoolRules
 from tests.support.builders import ENGLISH, only

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ray_sched.core.nodes.node import NODE_TABLE, Declaration, Node, NodeEvent, NodeStatus
+from ray_sched.core.node_status import NODE_TABLE, NodeEvent, NodeStatus
+from ray_sched.core.nodes.node import Declaration, Node
 from tests.support.builders import ENGLISH, a_beat
 
 

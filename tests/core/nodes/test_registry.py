@@ -18,8 +18,10 @@ from ray_sched.core.effects import (
     TellPool,
     WatchAgent,
 )
-from ray_sched.core.messages import BeatReply, Heartbeat, PoolMembers, PoolSpent
-from ray_sched.core.nodes.node import NodeRecord, NodeStatus
+from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
+from ray_sched.core.messages.registry_pool import PoolMembers, PoolSpent
+from ray_sched.core.node_status import NodeStatus
+from ray_sched.core.nodes.node import NodeRecord
 from ray_sched.core.nodes.registry import BadLabelError, RayNode, RegistryBrain, declare
 from ray_sched.core.ports import SaveNode
 from ray_sched.core.rules import NodeRules, PoolRules

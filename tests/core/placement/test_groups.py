@@ -6,9 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from ray_sched.core.capability import Capability, Demand
-from ray_sched.core.messages import Assigned
+from ray_sched.core.messages.client_dispatcher import Assigned
 from ray_sched.core.placement.groups import EXACT, SAMPLE, Groups
-from ray_sched.core.placement.policy import Question, Seat, SpeedBook, score
+from ray_sched.core.placement.node_state import Seat
+from ray_sched.core.placement.policy import Question, score
+from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.queue.waiting import Turn
 from ray_sched.core.rules import SelectionRules
 from tests.support.builders import ENGLISH, Desk, a_node, told

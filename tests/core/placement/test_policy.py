@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from ray_sched.core.capability import Capability, Demand, uncovered
 from ray_sched.core.leases.lease import LeaseError
-from ray_sched.core.placement.policy import Question, Seat, SpeedBook, select
+from ray_sched.core.placement.node_state import Seat
+from ray_sched.core.placement.policy import Question, select
+from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.reasons import SENTENCE, Reason
 from ray_sched.core.rules import SelectionRules
 from tests.support.builders import EN_ES, ENGLISH

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_sched.core.errors import Code
-from ray_sched.core.messages import Assigned, Refused, Submit
+from ray_sched.core.messages.client_dispatcher import Assigned, Refused, Submit
 from ray_sched.core.queue.fair_shares import MAX_LAG_MS, MAX_REMEMBERED, QUANTUM_MS, Shares
 from ray_sched.core.rules import DispatchRules
 from ray_sched.core.views.jobs import explain

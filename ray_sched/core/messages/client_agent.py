@@ -1,0 +1,44 @@
+"""Client and NodeAgent: pushes of audio, and fetching of synthesised speech."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from ray_sched.core.capability import Language
+from ray_sched.core.messages.fields import Attempt, Count, Message, Services, Text
+
+
+class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One job of a push; its audio has its place in the parcel, as 16 kHz mono signed 16-bit samples."""
+
+    job_id: Text
+    attempt: Attempt
+    src: Language
+    tgt: Language
+    services: Services
+    wants_partials: bool
+    n_bytes: Count
+    ticket: Text = ""
+    """As it came with Assigned."""
+
+
+class Push(Message, frozen=True, kw_only=True):
+    """A client brings jobs to an agent, with one object that holds the audio of each, in the order of ``items``."""
+
+    incarnation: Count
+    items: Annotated[tuple[PushItem, ...], Meta(max_length=4096)]
+
+
+class PushReply(Message, frozen=True, kw_only=True):
+    """The agent has copied the audio of the accepted jobs; the client may drop it. Refusals by job id."""
+
+    refused: dict[str, str]
+
+
+class TakeSpeech(Message, frozen=True, kw_only=True):
+    """A client fetches synthesised speech from an agent; the return value is the samples."""
+
+    job_id: Text
+    attempt: Attempt
+    ticket: Text = ""
+    """As it came with SpeechReady."""

@@ -1,0 +1,39 @@
+"""What messages are made of: the base of all of them, and the types, lengths and ranges of their fields.
+
+All messages travel as MessagePack, decoded with every type, length and range checked (see ``wire/codec.py``); one that
+does not fit is answered INVALID_MESSAGE and changes nothing. Every message about a job names its attempt. Times are
+durations in milliseconds where they cross machines, since clocks differ. What is kept by the hundred thousand is hidden
+from the garbage collector (``gc=False``): nothing here can refer to itself.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Text = Annotated[str, Meta(max_length=256)]
+"""Ids and names that others chose."""
+Key = Annotated[bytes, Meta(max_length=64)]
+"""Of one incarnation of an agent, see ``wire/seals.py``; empty where nobody checks it."""
+LongText = Annotated[str, Meta(max_length=100_000)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+"""A time or a difference of times: a clock may have been set back."""
+MAX_INDEX = 2**53
+Index = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
+MAX_AUDIO_MS = 24 * 3600 * 1000
+AudioMs = Annotated[int, Meta(ge=0, le=MAX_AUDIO_MS)]
+"""Time-outs grow with it, so nobody may claim more than a day."""
+MAX_SLOTS = 1024
+Slots = Annotated[int, Meta(ge=0, le=MAX_SLOTS)]
+MAX_NODES = 10_000
+"""Of one pool; ``max_nodes_per_pool`` is the rule, this is the border."""
+Services = Annotated[tuple[Text, ...], Meta(max_length=8)]
+Attempt = Annotated[int, Meta(ge=1, le=100_000)]
+
+
+class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Base of everything on the wire: immutable, unknown fields refused, the class name is its tag."""
+
+
+AttemptKey = tuple[str, int]
+"""Job id and attempt: names one attempt everywhere."""

@@ -1,0 +1,48 @@
+"""Pool and Dispatcher: leases, and what has become of them."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from ray_sched.core.capability import Capability
+from ray_sched.core.messages.agent_registry import Load
+from ray_sched.core.messages.fields import MAX_NODES, Count, Message, Slots, Text
+from ray_sched.core.reasons import Reason
+
+
+class NodeOffer(Struct, frozen=True, kw_only=True):
+    """A Pool's word on one node: which slots the Dispatcher may use until the term ends, and if none, why."""
+
+    node: Text
+    incarnation: Count
+    agent: Text
+    status: Text
+    slots: Slots
+    """Slots leased: numbers 0 to ``slots`` - 1. 0 when ``why`` is given."""
+    total_slots: Slots
+    load: Load
+    why: Reason | None = None
+    has_died: bool = False
+    """It is lost because the process of its agent ended."""
+    because: Annotated[str, Meta(max_length=1_000)] = ""
+    """What the Registry says of a node that is not well."""
+
+
+class PoolOffer(Message, frozen=True, kw_only=True):
+    """A Pool leases its nodes' slots to the Dispatcher: everything, at every change and four times a second.
+
+    A node or slot that an offer leaves out is revoked; what is spent ends with its job. Answered by LeaseReceipt.
+    """
+
+    pool: Text
+    epoch: Count
+    number: Count
+    capability: Capability
+    term_ms: Count
+    nodes: Annotated[tuple[NodeOffer, ...], Meta(max_length=MAX_NODES)]
+
+
+class LeaseReceipt(Message, frozen=True, kw_only=True):
+    """The Dispatcher answers an offer: how many slots of each node have a job on them."""
+
+    spent: dict[str, int]

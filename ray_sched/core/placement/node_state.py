@@ -1,0 +1,176 @@
+"""A node in the Dispatcher's eyes: its leases, what is in flight there, and how it did lately."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from ray_sched.core.capability import Capability
+from ray_sched.core.leases.lease import LeaseEvent, LeaseState, next_lease_state
+from ray_sched.core.messages.agent_registry import Load
+from ray_sched.core.messages.fields import AttemptKey
+from ray_sched.core.reasons import Reason
+from ray_sched.core.rules import SelectionRules
+
+_RECENT = 5
+
+
+_MAX_DOUBLINGS = 5
+
+
+def _nobody_cares(_seat: "Seat") -> None:
+    """A seat that is in no group."""
+
+
+class Seat:
+    """A node in the Dispatcher's eyes: its leases, what is in flight there and how it did lately.
+
+    Never oversold: a slot is in ``_free`` or on exactly one attempt, and every change goes through the lease table.
+    """
+
+    def __init__(self, node: str, incarnation: int, capability: Capability) -> None:
+        self.node = node
+        self.incarnation = incarnation
+        self.capability = capability
+        self.agent = ""
+        self.pool = ""
+        self.status = ""
+        self.total_slots = 0
+        self.load = Load()
+        self.why: Reason | None = Reason.NOT_READY
+        self.term_ends_at_ms = 0
+        self.in_flight_ms = 0
+        self.quarantined_until_ms = 0
+        self.resting_until_ms = 0
+        self.kept_empty_for = ""
+        """The one job that may be assigned here: it has to run alone."""
+        self.unavailable_until_ms: dict[str, int] = {}
+        self._recent: deque[bool] = deque(maxlen=_RECENT)
+        self._failures_in_a_row = 0
+        self._refusals_in_a_row = 0
+        self._leases: dict[int, LeaseState] = {}
+        self._free: list[int] = []
+        self._spent: dict[AttemptKey, tuple[int, int]] = {}
+        self._notice: Callable[[Seat], None] = _nobody_cares
+
+    def tell(self, notice: "Callable[[Seat], None]") -> None:
+        """Call this whenever the number of leases or of free ones may have changed."""
+        self._notice = notice
+
+    def lease(self, slots: int, term_ends_at_ms: int) -> None:
+        """Take a pool's offer: slots 0 to ``slots`` - 1 until the term ends; the others are revoked."""
+        self.term_ends_at_ms = term_ends_at_ms
+        for slot in range(slots):
+            state = self._leases.get(slot)
+            if state is None:
+                self._leases[slot] = LeaseState.OFFERED
+                self._free.append(slot)
+            else:
+                self._leases[slot] = next_lease_state(state, LeaseEvent.RENEW)
+        if len(self._leases) > slots:
+            self._end([slot for slot in self._leases if slot >= slots], LeaseEvent.REVOKE)
+        self._notice(self)
+
+    def expire(self, now_ms: int) -> None:
+        """End the leases if their term is over."""
+        if now_ms >= self.term_ends_at_ms:
+            self._end(list(self._leases), LeaseEvent.EXPIRE)
+            self._notice(self)
+
+    def spend(self, attempt: AttemptKey, audio_ms: int) -> None:
+        """Put an attempt on a free slot. Raises IndexError if there is none."""
+        slot = self._free.pop()
+        self._leases[slot] = next_lease_state(self._leases[slot], LeaseEvent.SPEND)
+        self._spent[attempt] = (slot, audio_ms)
+        self.in_flight_ms += audio_ms
+        self._notice(self)
+
+    def reclaim(self, attempt: AttemptKey, audio_ms: int) -> bool:
+        """Put an attempt that is on the node already on a slot, leased or not. False if all slots are taken."""
+        if not self._free:
+            if self.n_spent >= self.total_slots:
+                return False
+            slot = next(slot for slot in range(self.total_slots) if slot not in self._leases)
+            self._leases[slot] = LeaseState.ENDING
+            self._spent[attempt] = (slot, audio_ms)
+            self.in_flight_ms += audio_ms
+            self._notice(self)
+            return True
+        self.spend(attempt, audio_ms)
+        return True
+
+    def give_back(self, attempt: AttemptKey) -> bool:
+        """The attempt has left its slot. False if it held none."""
+        if attempt not in self._spent:
+            return False
+        slot, audio_ms = self._spent.pop(attempt)
+        if self.kept_empty_for == attempt[0]:
+            self.kept_empty_for = ""
+        self.in_flight_ms -= audio_ms
+        state = next_lease_state(self._leases[slot], LeaseEvent.RETURN)
+        if state is LeaseState.OFFERED:
+            self._leases[slot] = state
+            self._free.append(slot)
+        else:
+            del self._leases[slot]
+        self._notice(self)
+        return True
+
+    def _end(self, slots: Iterable[int], event: LeaseEvent) -> None:
+        for slot in slots:
+            state = next_lease_state(self._leases[slot], event)
+            if state is LeaseState.ENDING:
+                self._leases[slot] = state
+            else:
+                del self._leases[slot]
+                self._free.remove(slot)
+
+    @property
+    def n_free(self) -> int:
+        """Leases that can be spent now."""
+        return len(self._free)
+
+    @property
+    def n_spent(self) -> int:
+        """Slots with an attempt on them, also those whose lease is ending."""
+        return len(self._spent)
+
+    @property
+    def n_leased(self) -> int:
+        """Leases of any living state."""
+        return len(self._leases)
+
+    def holds(self, attempt: AttemptKey) -> bool:
+        """Whether the attempt has a slot here."""
+        return attempt in self._spent
+
+    def attempts(self) -> list[AttemptKey]:
+        """The attempts that hold a slot."""
+        return list(self._spent)
+
+    def keep_empty_for(self, job_id: str) -> None:
+        """Nobody but this job gets a slot here until it has left its own; empty: anybody may."""
+        self.kept_empty_for = job_id
+        self._notice(self)
+
+    def remember(self, *, is_success: bool, now_ms: int, rules: SelectionRules) -> bool:
+        """Note how an attempt ended on this node. True if that put the node in quarantine."""
+        self._recent.append(is_success)
+        self._failures_in_a_row = 0 if is_success else self._failures_in_a_row + 1
+        failures = sum(not ok for ok in self._recent)
+        if is_success or (
+            self._failures_in_a_row < rules.quarantine_failures_in_a_row
+            and failures < rules.quarantine_failures_of_last_5
+        ):
+            return False
+        self.quarantined_until_ms = now_ms + rules.quarantine_ms
+        self._recent.clear()
+        self._failures_in_a_row = 0
+        return True
+
+    def rest_after_refusal(self, now_ms: int, rules: SelectionRules) -> None:
+        """Leave the node alone for a while, longer with each refusal in a row."""
+        self.resting_until_ms = now_ms + rules.refusal_rest_ms * 2 ** min(self._refusals_in_a_row, _MAX_DOUBLINGS)
+        self._refusals_in_a_row += 1
+
+    def has_accepted(self) -> None:
+        """The node took a job: refusals are forgotten."""
+        self._refusals_in_a_row = 0

@@ -1,0 +1,10 @@
+"""Audio as it travels and runs: 16 kHz mono signed 16-bit samples."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE_HZ = 16_000
+BYTES_PER_SAMPLE = 2
+
+Samples = NDArray[np.int16]
+"""Of shape (samples,)."""
