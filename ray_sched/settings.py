@@ -63,7 +63,7 @@ class ClientRules:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    patience_ms: Milliseconds = 10_000
+    retry_for_ms: Milliseconds = 10_000
     """A submit is repeated this long while the scheduler does not answer."""
     max_audio_s: Annotated[float, Gt(0), Le(86_400)] = 600.0
     """Longer audio is refused."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from ray_sched.actors.retry import STORE_RETRY_S, patiently
+from ray_sched.actors.retry import STORE_RETRY_S, retry_until_answered
 from ray_sched.core.delivery.mailbox import Mailbox
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.effects import (
@@ -26,6 +26,7 @@ from ray_sched.core.effects import (
     DrainBegan,
     DropClient,
     Log,
+    NotifyClient,
     OrderAgent,
     PoolClosed,
     PoolOffered,
@@ -36,7 +37,6 @@ from ray_sched.core.effects import (
     StoreWentAway,
     SubmitsTakenBack,
     Swept,
-    TellClient,
 )
 from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.job import Job
@@ -60,7 +60,7 @@ from ray_sched.core.ports import Change, Store, StoreDownError, StoreEmptiedErro
 from ray_sched.core.records import read_jobs
 from ray_sched.core.rules import CleanupRules
 from ray_sched.core.views.jobs import ClusterView, Explanation, JobView, explain, jobs_view, status_view
-from ray_sched.wire.auth import agent_key, is_same, ticket
+from ray_sched.wire.auth import agent_key, attempt_token, is_same
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.outbox import Outbox
@@ -75,10 +75,10 @@ _ORDER_TIMEOUT_S = 2.0
 class _Client:
     """A client as the shell sees it: its mailbox, and which of its processes is the current one."""
 
-    def __init__(self, box_name: str) -> None:
-        self.box_name = box_name
+    def __init__(self, epoch: str) -> None:
+        self.epoch = epoch
         self.mailbox = Mailbox()
-        self.poller = 0
+        self.generation = 0
         self.held_bytes = 0
         self.stored_bytes = 0
         self.has_mail = asyncio.Event()
@@ -107,7 +107,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        boot: str,
+        epoch: str,
         brain: DispatchBrain,
         store: Store,
         directory: Directory,
@@ -116,7 +116,7 @@ class Dispatcher:
         secret: bytes = b"",
     ) -> None:
         """``secret``: the scheduler's, see ``wire.seals``."""
-        self._boot = boot
+        self._epoch = epoch
         self._brain = brain
         self._store = store
         self._directory = directory
@@ -125,7 +125,7 @@ class Dispatcher:
         self._secret = secret
         self._clock = Clock()
         self._clients: dict[str, _Client] = {}
-        self._n_boxes = 0
+        self._n_epochs = 0
         self._commits: Outbox[Sequence[Change], None] = Outbox(self._commit)
         self._orders: dict[str, Outbox[tuple[int, AgentOrder], None]] = {}
         self._store_error = ""
@@ -141,9 +141,9 @@ class Dispatcher:
 
         Waits for the store as long as it takes: without it nothing can be promised to anybody.
         """
-        await patiently(self._store.vouch)
-        jobs = await patiently(self._load_jobs)
-        self._brain.speeds.load(await patiently(self._store.load_speeds))
+        await retry_until_answered(self._store.vouch)
+        jobs = await retry_until_answered(self._load_jobs)
+        self._brain.speeds.load(await retry_until_answered(self._store.load_speeds))
         effects = self._brain.restore(jobs, self._clock.now_ms())
         changes = [effect.change for effect in effects if isinstance(effect, Save)]
         if changes:
@@ -163,8 +163,8 @@ class Dispatcher:
     async def client(self, raw: bytes) -> bytes:
         """Take a client's batch; answer with one Answer for each Submit and Cancel, and with its mail."""
         batch = decode(raw, ClientBatch)
-        client = self._client(batch.client_id, batch.poller)
-        refusal = self._refuse_poller(client, batch.poller)
+        client = self._client(batch.client_id, batch.generation)
+        refusal = self._refuse_generation(client, batch.generation)
         if refusal:
             return encode(ClientReply(answers=(), mail=self._mail(client, refusal)))
         if self._store_error and any(isinstance(message, Submit) for message in batch.messages):
@@ -196,12 +196,12 @@ class Dispatcher:
     async def poll(self, raw: bytes) -> bytes:
         """Wait for a client's mail, about two seconds at most."""
         poll = decode(raw, Poll)
-        client = self._client(poll.client_id, poll.poller)
-        refusal = self._refuse_poller(client, poll.poller)
+        client = self._client(poll.client_id, poll.generation)
+        refusal = self._refuse_generation(client, poll.generation)
         if refusal:
             return encode(self._mail(client, refusal))
         client.held_bytes, client.stored_bytes = poll.held_bytes, poll.stored_bytes
-        if poll.boot == client.box_name:
+        if poll.epoch == client.epoch:
             client.mailbox.acknowledge(poll.acked)
         if poll.is_resync:
             client.mailbox.resync()
@@ -213,21 +213,21 @@ class Dispatcher:
                     await client.has_mail.wait()
         return encode(self._mail(client))
 
-    def _client(self, client_id: str, poller: int = 0) -> _Client:
+    def _client(self, client_id: str, generation: int = 0) -> _Client:
         """The client of this id. A newer process of it begins with an empty mailbox and asks for what it wants."""
         client = self._clients.get(client_id)
-        if client is None or poller > client.poller > 0:
-            self._n_boxes += 1
-            replaced, client = client, _Client(f"{self._boot}/{self._n_boxes}")
+        if client is None or generation > client.generation > 0:
+            self._n_epochs += 1
+            replaced, client = client, _Client(f"{self._epoch}/{self._n_epochs}")
             self._clients[client_id] = client
             if replaced:
                 replaced.has_mail.set()
-        client.poller = max(client.poller, poller)
+        client.generation = max(client.generation, generation)
         return client
 
-    def _refuse_poller(self, client: _Client, poller: int) -> Refusal | None:
+    def _refuse_generation(self, client: _Client, generation: int) -> Refusal | None:
         """The newest process of a client id is the client; the others are told so."""
-        if poller < client.poller:
+        if generation < client.generation:
             return Refusal(code=Code.CLIENT_REPLACED, message="a newer process has taken over this client id")
         return None
 
@@ -238,7 +238,7 @@ class Dispatcher:
 
     def _mail(self, client: _Client, refusal: Refusal | None = None) -> Mail:
         last, events = client.mailbox.take() if refusal is None else (0, ())
-        return Mail(boot=client.box_name, last=last, events=events, slots=self._brain.n_leased, refusal=refusal)
+        return Mail(epoch=client.epoch, last=last, events=events, slots=self._brain.n_leased, refusal=refusal)
 
     # --- agents, pools, timer --------------------------------------------------------------------------------------
 
@@ -339,7 +339,7 @@ class Dispatcher:
 
     def _perform(self, effect: DispatchEffect) -> None:
         match effect:
-            case TellClient():
+            case NotifyClient():
                 self._client(effect.client_id).put(self._sealed(effect.event))
             case DropClient():
                 self._clients.pop(effect.client_id, None)
@@ -358,7 +358,7 @@ class Dispatcher:
         if job is None or job.attempt != event.attempt:  # what has become of it meanwhile, the client will hear
             return event
         key = agent_key(self._secret, job.node, job.incarnation)
-        return msgspec.structs.replace(event, ticket=ticket(key, event.job_id, event.attempt))
+        return msgspec.structs.replace(event, token=attempt_token(key, event.job_id, event.attempt))
 
     async def _commit(self, turns: list[Sequence[Change]]) -> list[None]:
         """Commit the changes of all these turns in one round trip; repeat until the store has them."""
@@ -393,7 +393,7 @@ class Dispatcher:
     async def _vouch_after(self, saved: asyncio.Future[None] | None) -> None:
         if saved is not None:
             await saved
-        await patiently(self._store.vouch)
+        await retry_until_answered(self._store.vouch)
         self._saving_all = None
 
     def _order(self, effect: OrderAgent) -> None:
@@ -405,12 +405,12 @@ class Dispatcher:
         self._orders[effect.agent].put((effect.incarnation, effect.order))
 
     async def _send_orders(self, agent: str, orders: list[tuple[int, AgentOrder]]) -> list[None]:
-        link = self._directory.link(agent)
+        peer = self._directory.peer(agent)
         for incarnation in sorted({incarnation for incarnation, _ in orders}):
             mine = tuple(order for n, order in orders if n == incarnation)
             key = agent_key(self._secret, agent.removeprefix("agent:"), incarnation)
             raw = encode(AgentOrders(incarnation=incarnation, key=key, orders=mine))
-            await link.call("order", raw, timeout_s=_ORDER_TIMEOUT_S)
+            await peer.call("order", raw, timeout_s=_ORDER_TIMEOUT_S)
         return [None] * len(orders)
 
     def _orders_lost(self, agent: str, orders: list[tuple[int, AgentOrder]], error: Exception) -> None:

@@ -5,21 +5,21 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from ray_sched.actors.retry import patiently
+from ray_sched.actors.retry import retry_until_answered
 from ray_sched.core.effects import (
     ClosePool,
     Log,
+    NotifyPool,
     OpenPool,
     RegistryEffect,
     Save,
     SpawnAgent,
     StopAgent,
-    TellPool,
     WatchAgent,
 )
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.agent_registry import Heartbeat
-from ray_sched.core.messages.registry_pool import PoolMembers, PoolSpent
+from ray_sched.core.messages.registry_pool import PoolMembers, SlotsAcquired
 from ray_sched.core.nodes.registry import RayNode, RegistryBrain
 from ray_sched.core.ports import Change, Store, StoreEmptiedError
 from ray_sched.core.records import read_nodes
@@ -83,8 +83,8 @@ class NodeRegistry:
 
     async def restore(self) -> None:
         """Take up the nodes that an earlier life knew, before anything else; their agents go on meanwhile."""
-        await patiently(self._store.vouch)
-        records = await patiently(self._store.load_nodes)
+        await retry_until_answered(self._store.vouch)
+        records = await retry_until_answered(self._store.load_nodes)
         read = read_nodes(records.values())
         if read.n_left_out:
             log.error(read.sentence("nodes"))
@@ -95,7 +95,7 @@ class NodeRegistry:
         beat = decode(raw, Heartbeat)
         if not is_same(beat.key, agent_key(self._secret, beat.node, beat.incarnation)):
             raise SchedError(Code.UNAUTHENTICATED, f"this heartbeat is not from the agent of {beat.node!r}")
-        reply, effects = self._brain.hear_beat(beat, self._clock.now_ms())
+        reply, effects = self._brain.handle_heartbeat(beat, self._clock.now_ms())
         if effects:
             self._begin(self._perform(effects))
         return encode(reply)
@@ -126,7 +126,7 @@ class NodeRegistry:
             return
         finally:
             self._is_asking_ray = False
-        self._begin(self._perform(self._brain.see_ray_nodes(ray_nodes, self._clock.now_ms())))
+        self._begin(self._perform(self._brain.handle_ray_nodes(ray_nodes, self._clock.now_ms())))
 
     async def drain(self, node: str, deadline_ms: int | None) -> None:
         """Let a node finish what it has and leave. Raises SchedError UNKNOWN_NODE."""
@@ -170,8 +170,8 @@ class NodeRegistry:
                 self._opening[effect.pool] = self._begin(self._cluster.open_pool(f"pool:{effect.pool}"))
             case ClosePool():
                 self._begin(self._close_pool(effect.pool))
-            case TellPool():
-                self._tell_pool(effect.members)
+            case NotifyPool():
+                self._notify_pool(effect.members)
             case Log():
                 log.info(effect.text)
             case Save():
@@ -202,7 +202,7 @@ class NodeRegistry:
     async def _watch_agent(self, node: str, incarnation: int, agent: str) -> None:
         """Wait for the end of an agent: a dead process is noticed at once, not by missing heartbeats."""
         try:
-            await self._directory.link(agent).call("wait_until_over", timeout_s=_FOR_EVER_S)
+            await self._directory.peer(agent).call("wait_until_over", timeout_s=_FOR_EVER_S)
             why = "its agent has ended"
         except (PeerGoneError, PeerUnavailableError) as error:
             why = f"its agent died: {error}"
@@ -211,7 +211,7 @@ class NodeRegistry:
     async def _agent_died(self, node: str, incarnation: int, why: str) -> None:
         await self._perform(self._brain.agent_died(node, incarnation, why, self._clock.now_ms()))
 
-    def _tell_pool(self, members: PoolMembers) -> None:
+    def _notify_pool(self, members: PoolMembers) -> None:
         name = members.pool
         if name not in self._pools:
             self._pools[name] = Outbox(self._sender(name), on_lost=lambda _members, _error: None)
@@ -222,10 +222,10 @@ class NodeRegistry:
             """Send the newest word, which says everything."""
             if pool in self._opening:
                 await self._opening.pop(pool)
-            link = self._directory.link(f"pool:{pool}")
-            raw = await link.call("members", encode(members[-1]), timeout_s=_CALL_TIMEOUT_S)
-            told = decode(raw, PoolSpent)
-            self._brain.hear_spent(told)
+            peer = self._directory.peer(f"pool:{pool}")
+            raw = await peer.call("members", encode(members[-1]), timeout_s=_CALL_TIMEOUT_S)
+            told = decode(raw, SlotsAcquired)
+            self._brain.handle_acquired(told)
             self._spent |= told.spent
             self._spent = {node: n for node, n in self._spent.items() if node in self._brain.nodes}
             return [None] * len(members)
@@ -237,13 +237,13 @@ class NodeRegistry:
         if outbox:
             await outbox.close()
         await self._cluster.end_actor(f"pool:{pool}")
-        await self._directory.link("dispatcher").call("pool_closed", pool, timeout_s=_CALL_TIMEOUT_S)
+        await self._directory.peer("dispatcher").call("pool_closed", pool, timeout_s=_CALL_TIMEOUT_S)
 
     async def _commit(self, turns: list[Sequence[Change]]) -> list[None]:
         """Write node records; repeat until the store has them."""
         changes = [change for turn in turns for change in turn]
         try:
-            await patiently(lambda: self._store.commit(changes))
+            await retry_until_answered(lambda: self._store.commit(changes))
         except StoreEmptiedError as error:
             self._save_all(error)
         return [None] * len(turns)
@@ -256,5 +256,5 @@ class NodeRegistry:
 
     async def _vouch_after(self, saved: Awaitable[None]) -> None:
         await saved
-        await patiently(self._store.vouch)
+        await retry_until_answered(self._store.vouch)
         self._saving_all = None

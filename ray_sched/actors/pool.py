@@ -17,7 +17,7 @@ class Pool:
 
     def __init__(self, brain: PoolBrain, directory: Directory) -> None:
         self._brain = brain
-        self._dispatcher = directory.link("dispatcher")
+        self._dispatcher = directory.peer("dispatcher")
         self._offers: Outbox[PoolOffer, None] = Outbox(self._send, on_lost=lambda _offers, _error: None)
 
     def __repr__(self) -> str:
@@ -26,7 +26,7 @@ class Pool:
 
     async def members(self, raw: bytes) -> bytes:
         """The Registry's word on the nodes; answers with the slots spent on each, by the Dispatcher's last receipt."""
-        offer = self._brain.hear_members(decode(raw, PoolMembers))
+        offer = self._brain.handle_members(decode(raw, PoolMembers))
         if offer:
             self._offers.put(offer)
         return encode(self._brain.spent)
@@ -34,5 +34,5 @@ class Pool:
     async def _send(self, offers: Sequence[PoolOffer]) -> list[None]:
         """Send the newest offer, which says everything; one that is lost is followed by another within a second."""
         raw = await self._dispatcher.call("offer", encode(offers[-1]), timeout_s=_CALL_TIMEOUT_S)
-        self._brain.hear_receipt(offers[-1], decode(raw, LeaseReceipt))
+        self._brain.handle_receipt(offers[-1], decode(raw, LeaseReceipt))
         return [None] * len(offers)

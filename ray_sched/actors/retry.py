@@ -15,7 +15,7 @@ STORE_RETRY_S = 0.5
 """Pause before a store that did not answer is asked again."""
 
 
-async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+async def retry_until_answered(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask the store until it answers, as long as that takes."""
     while True:
         try:

@@ -40,7 +40,7 @@ class Timer:
 
     async def _tell(self, tick: Tick) -> None:
         try:
-            await self._directory.link(tick.actor).call("tick", tick.what, timeout_s=_TICK_TIMEOUT_S)
+            await self._directory.peer(tick.actor).call("tick", tick.what, timeout_s=_TICK_TIMEOUT_S)
         except (PeerGoneError, PeerUnavailableError) as error:
             log.warning("%s did not take its %s tick: %s", tick.actor, tick.what, error)
         finally:

@@ -35,7 +35,7 @@ from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
 from ray_sched.core.messages.client_agent import Push, PushItem, PushReply, TakeSpeech
 from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.wire.audio_batch import unpack
-from ray_sched.wire.auth import agent_key, is_same, ticket
+from ray_sched.wire.auth import agent_key, attempt_token, is_same
 from ray_sched.wire.codec import decode, encode, plain
 from ray_sched.wire.outbox import Outbox
 from ray_sched.wire.peers import Directory, Payload, PeerGoneError, PeerUnavailableError
@@ -47,7 +47,7 @@ _CALL_TIMEOUT_S = 5.0
 _REPEAT_AFTER_S = 0.2
 _MAX_TEXT = 100_000
 """Letters of a partial text; it is cut."""
-_COMPANY_S = 0.001
+_COALESCE_S = 0.001
 """How long the end of one run waits for the end of others that run beside it: jobs that came together end together."""
 _KEEP_SPEECH_S = 300.0
 """Speech that nobody fetched, and that nobody said would not be fetched, is dropped after this long."""
@@ -128,13 +128,13 @@ class NodeAgent:
 
     # --- called by clients -----------------------------------------------------------------------------------------
 
-    async def push(self, raw: bytes, *parcel: Any) -> bytes:
+    async def push(self, raw: bytes, *audio_batch: Any) -> bytes:
         """Take jobs: keep a copy of the audio of those accepted, refuse the others. ``parcel``: see ``wire.parcel``."""
         push = decode(raw, Push)
         if push.incarnation != self._incarnation:
             return encode(PushReply(refused={item.job_id: "another incarnation was meant" for item in push.items}))
         try:
-            payloads = unpack(parcel, [item.n_bytes for item in push.items])
+            payloads = unpack(audio_batch, [item.n_bytes for item in push.items])
         except ValueError as error:
             raise SchedError(Code.INVALID_MESSAGE, str(error)) from None
         taken = zip(push.items, payloads, strict=True)
@@ -144,7 +144,7 @@ class NodeAgent:
     def _take(self, item: PushItem, payload: Payload) -> str | None:
         """Accept one job and start it; or say why not. An attempt that runs here already is accepted again."""
         key = (item.job_id, item.attempt)
-        if not is_same(item.ticket, ticket(self._key, *key)):
+        if not is_same(item.token, attempt_token(self._key, *key)):
             return "this push has no ticket for its job"
         if key not in self._runs:
             work = Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
@@ -176,7 +176,7 @@ class NodeAgent:
     async def take_speech(self, raw: bytes) -> bytes:
         """Hand out synthesised speech; it stays until the Dispatcher says that it was taken."""
         wanted = decode(raw, TakeSpeech)
-        if not is_same(wanted.ticket, ticket(self._key, wanted.job_id, wanted.attempt)):
+        if not is_same(wanted.token, attempt_token(self._key, wanted.job_id, wanted.attempt)):
             raise SchedError(Code.UNAUTHENTICATED, "this is no ticket for the speech of that job")
         try:
             return self._speech[wanted.job_id, wanted.attempt]
@@ -260,7 +260,7 @@ class NodeAgent:
         """The attempt has left its slot; tell the Dispatcher."""
         self._book.leave(key)
         if self._book.running:
-            self._reports.put_lazily(message, _COMPANY_S)
+            self._reports.put_lazily(message, _COALESCE_S)
         else:
             self._reports.put(message)
 
@@ -294,12 +294,12 @@ class NodeAgent:
 
     async def _send_reports(self, messages: list[AgentMessage]) -> list[None]:
         """Report to the Dispatcher until it has answered."""
-        link = self._directory.link("dispatcher")
+        peer = self._directory.peer("dispatcher")
         while True:
             dated = tuple(self._dated(message) for message in messages)
             raw = encode(AgentBatch(node=self._node, incarnation=self._incarnation, key=self._key, messages=dated))
             try:
-                await link.call("agent", raw, timeout_s=_CALL_TIMEOUT_S)
+                await peer.call("agent", raw, timeout_s=_CALL_TIMEOUT_S)
                 break
             except (PeerGoneError, PeerUnavailableError):
                 await asyncio.sleep(_REPEAT_AFTER_S)
@@ -339,10 +339,10 @@ class NodeAgent:
         """Beat to the Registry for as long as it says that this incarnation is current."""
         measuring = asyncio.create_task(self._measure())
         self._tasks.add(measuring)
-        link = self._directory.link("registry")
+        peer = self._directory.peer("registry")
         while True:
             try:
-                raw = await link.call("beat", encode(self._heartbeat()), timeout_s=_CALL_TIMEOUT_S)
+                raw = await peer.call("beat", encode(self._heartbeat()), timeout_s=_CALL_TIMEOUT_S)
                 reply = decode(raw, BeatReply)
                 self._book.is_draining = reply.is_draining
                 if not reply.is_current:

@@ -166,12 +166,12 @@ class ThreadSlot:
         outcome: asyncio.Future[EngineResult] = asyncio.get_running_loop().create_future()
         self._outcome = outcome
 
-        def hear(text: str) -> None:
+        def handle(text: str) -> None:
             if not outcome.done():
                 emit_partial(text)
 
         def emit(text: str) -> None:
-            self._arrivals.put(lambda: hear(text))
+            self._arrivals.put(lambda: handle(text))
 
         running = self._executor.submit(self._engine.run, work, samples, emit)
         running.add_done_callback(lambda done: self._arrivals.put(lambda: self._end(outcome, done)))
@@ -279,7 +279,7 @@ class ProcessSlot:
         try:
             await self._send(process, self._load)
             while (message := await self._receive(process)) is not None:
-                self._hear(message)
+                self._handle(message)
         except BadFrameError as error:
             nonsense = f" after {error}"
         finally:
@@ -304,7 +304,7 @@ class ProcessSlot:
         except asyncio.IncompleteReadError:
             return None
 
-    def _hear(self, message: FromProcess) -> None:
+    def _handle(self, message: FromProcess) -> None:
         match message:
             case EngineLoaded():
                 self._is_loaded, self._failed_loads, self.why = True, 0, ""

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from ray_sched.bench.load import Supply
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 """Told each step."""
 
 

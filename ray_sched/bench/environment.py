@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from ray_sched.bench.contest import Contestant, Say
-from ray_sched.bench.own_contestant import Ours
+from ray_sched.bench.contest import Contestant, Notify
+from ray_sched.bench.own_contestant import OwnContestant
 from ray_sched.bench.report import missing_extra
 from ray_sched.bench.serve_variables import serve_variables
 from ray_sched.core.errors import Code, SchedError
@@ -39,7 +39,7 @@ _MANY = 1_000_000
 _NAMESPACE = "rivals"
 
 
-class ArenaPlan(Struct, frozen=True, kw_only=True):
+class EnvironmentPlan(Struct, frozen=True, kw_only=True):
     """What to start."""
 
     nodes: int
@@ -63,36 +63,40 @@ def check_rivals(names: Sequence[str]) -> None:
 
 
 @asynccontextmanager
-async def contestant_alone(settings: Settings, plan: ArenaPlan, name: str, say: Say) -> AsyncIterator[Contestant]:
+async def isolated_contestant(
+    settings: Settings, plan: EnvironmentPlan, name: str, notify: Notify
+) -> AsyncIterator[Contestant]:
     """A cluster with nothing on it but this contestant, started. Nothing is left afterwards."""
-    if name == Ours.name:
-        async with scheduler_alone(settings, plan, say) as (_, ours):
-            yield ours
+    if name == OwnContestant.name:
+        async with isolated_scheduler(settings, plan, notify) as (_, own):
+            yield own
         return
     async with AsyncExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray_sched-b-"))
-        connect_ray(_cluster(plan, stack, serve_variables(name, home), say), _NAMESPACE)
+        connect_ray(_cluster(plan, stack, serve_variables(name, home), notify), _NAMESPACE)
         stack.callback(disconnect_ray)
         rival = _rival(name, plan)
-        say(f"starting {name}: {rival.note}")
+        notify(f"starting {name}: {rival.note}")
         await rival.start()
         stack.push_async_callback(rival.stop)
         yield rival
 
 
 @asynccontextmanager
-async def scheduler_alone(settings: Settings, plan: ArenaPlan, say: Say) -> AsyncIterator[tuple[Scheduler, Ours]]:
+async def isolated_scheduler(
+    settings: Settings, plan: EnvironmentPlan, notify: Notify
+) -> AsyncIterator[tuple[Scheduler, OwnContestant]]:
     """The same with the scheduler, and a client that has joined it."""
     async with AsyncExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray_sched-b-"))
-        address = _cluster(plan, stack, {}, say)
-        own = own_settings(settings, Path(home))
-        scheduler = await stack.enter_async_context(running(own, address=address, drain_s=0, say=say))
+        address = _cluster(plan, stack, {}, notify)
+        own_home = own_settings(settings, Path(home))
+        scheduler = await stack.enter_async_context(running(own_home, address=address, drain_s=0, notify=notify))
         await scheduler.wait_for_nodes(plan.nodes)
-        ours = Ours(own)
-        await ours.start()
-        stack.push_async_callback(ours.stop)
-        yield scheduler, ours
+        own = OwnContestant(own_home)
+        await own.start()
+        stack.push_async_callback(own.stop)
+        yield scheduler, own
 
 
 def own_settings(settings: Settings, home: Path) -> Settings:
@@ -108,18 +112,18 @@ def own_settings(settings: Settings, home: Path) -> Settings:
     )
 
 
-def _cluster(plan: ArenaPlan, stack: AsyncExitStack, variables: Mapping[str, str], say: Say) -> str:
+def _cluster(plan: EnvironmentPlan, stack: AsyncExitStack, variables: Mapping[str, str], notify: Notify) -> str:
     """The address of a cluster that ends with the stack: the same one, and the same settings of Ray, for everybody."""
     labels = {"engine": "echo", "asr": "en", "slots": str(plan.slots)}
     nodes = [LocalNode(labels=labels | {"node": f"node-{n + 1}"}) for n in range(plan.nodes)]
     prepare_environment(guests=variables)
     cluster = LocalCluster(nodes, plan.object_store_mb, is_head_a_node=True)
     stack.callback(cluster.stop)
-    say(f"starting a cluster of {plan.nodes} nodes")
+    notify(f"starting a cluster of {plan.nodes} nodes")
     return cluster.start()
 
 
-def _rival(name: str, plan: ArenaPlan) -> Any:
+def _rival(name: str, plan: EnvironmentPlan) -> Any:
     from ray_sched.bench.rivals import places  # noqa: PLC0415  # imports Ray, which reads its environment then
 
     where = (places.together if plan.is_together else places.spread)(plan.nodes)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import psutil
 from msgspec import Struct
 
-from ray_sched.bench.contest import Say
+from ray_sched.bench.contest import Notify
 from ray_sched.bench.processes import rss_bytes
 from ray_sched.bench.scale import fresh_store
 from ray_sched.bench.simulated import Shape, SimulatedCluster
@@ -44,11 +44,11 @@ class Growth(Struct, frozen=True, kw_only=True):
     cpu_us_per_job: float
 
 
-async def measure_growth(n_jobs: int, say: Say) -> Growth:
+async def measure_growth(n_jobs: int, notify: Notify) -> Growth:
     """Run so many jobs through one Dispatcher, then weigh what a finished one leaves until clean-up."""
     async with fresh_store() as store:
         cluster = SimulatedCluster(_SHAPE, store)
-        samples = await _run(cluster, n_jobs, say)
+        samples = await _run(cluster, n_jobs, notify)
         cost_us = cluster.per_job.spent_s * 1e6 / n_jobs
     async with fresh_store() as store:
         bytes_per_job, largest = await _weigh(SimulatedCluster(_SHAPE, store))
@@ -64,7 +64,7 @@ async def measure_growth(n_jobs: int, say: Say) -> Growth:
     )
 
 
-async def _run(cluster: SimulatedCluster, n_jobs: int, say: Say) -> list[GrowthSample]:
+async def _run(cluster: SimulatedCluster, n_jobs: int, notify: Notify) -> list[GrowthSample]:
     """In parts, each followed by a clean-up that keeps nothing."""
     me = psutil.Process()
     samples = []
@@ -77,7 +77,7 @@ async def _run(cluster: SimulatedCluster, n_jobs: int, say: Say) -> list[GrowthS
         done += part
         if done >= sample_at or done == n_jobs:
             samples.append(GrowthSample(jobs=done, rss_mb=round(rss_bytes(me) / _MB, 2)))
-            say(f"{done} jobs: {samples[-1].rss_mb:.1f} MB")
+            notify(f"{done} jobs: {samples[-1].rss_mb:.1f} MB")
             sample_at += n_jobs / _SAMPLES
     return samples
 
@@ -97,10 +97,10 @@ async def _weigh(cluster: SimulatedCluster) -> tuple[int, dict[str, int]]:
         grown = tracemalloc.take_snapshot().compare_to(before, "lineno")
     finally:
         tracemalloc.stop()
-    ours = [one for one in grown if "tracemalloc" not in one.traceback[0].filename]
-    largest = sorted(ours, key=lambda one: one.size_diff, reverse=True)[:8]
+    own = [one for one in grown if "tracemalloc" not in one.traceback[0].filename]
+    largest = sorted(own, key=lambda one: one.size_diff, reverse=True)[:8]
     where = {_place(one.traceback): round(one.size_diff / _SIZED) for one in largest}
-    return round(sum(one.size_diff for one in ours) / _SIZED), where
+    return round(sum(one.size_diff for one in own) / _SIZED), where
 
 
 def _place(traceback: Iterable[tracemalloc.Frame]) -> str:

@@ -6,13 +6,13 @@ everything that passes is ours or Ray's.
 
 from msgspec import Struct
 
-from ray_sched.bench.contest import Length, Say
-from ray_sched.bench.environment import ArenaPlan
+from ray_sched.bench.contest import Length, Notify
+from ray_sched.bench.environment import EnvironmentPlan
 from ray_sched.bench.load import bytes_of
-from ray_sched.bench.own_contestant import Ours
+from ray_sched.bench.own_contestant import OwnContestant
 from ray_sched.bench.report import Result, Setting, this_setting
 from ray_sched.bench.rounds import hold, notes_of, results_by_in_flight
-from ray_sched.bench.trial import WARM_UP_S, Turn
+from ray_sched.bench.trial import WARM_UP_S, Trial
 from ray_sched.settings import Settings
 
 _SLOTS = 4
@@ -57,21 +57,23 @@ class LatencyReport(Struct, frozen=True, kw_only=True):
     results: dict[str, Result]
 
 
-async def measure_latency(settings: Settings, plan: LatencyPlan, say: Say) -> LatencyReport:
+async def measure_latency(settings: Settings, plan: LatencyPlan, notify: Notify) -> LatencyReport:
     """Submit utterances one after the other to an idle local cluster and take the time of each."""
     setting = this_setting()
-    arena = ArenaPlan(nodes=plan.nodes, slots=_SLOTS, is_together=plan.is_together)
-    turn = Turn(in_flight=(1,), length=Length(jobs=plan.jobs), audio_s=plan.audio_s, warm_up_s=plan.warm_up_s)
-    taken = await hold(settings, plan.rivals, plan.runs, arena, turn, say)
-    results = results_by_in_flight(taken)["1"]
-    ours = results[Ours.name]
+    environment = EnvironmentPlan(nodes=plan.nodes, slots=_SLOTS, is_together=plan.is_together)
+    trial = Trial(in_flight=(1,), length=Length(jobs=plan.jobs), audio_s=plan.audio_s, warm_up_s=plan.warm_up_s)
+    trials = await hold(settings, plan.rivals, plan.runs, environment, trial, notify)
+    results = results_by_in_flight(trials)["1"]
+    own = results[OwnContestant.name]
     return LatencyReport(
         setting=setting,
-        added_ms=Percentiles(p50=ours.p50_ms, p99=ours.p99_ms, p999=ours.p999_ms),
-        p50_to={name: round(ours.p50_ms / result.p50_ms, 3) for name, result in results.items() if name != Ours.name},
+        added_ms=Percentiles(p50=own.p50_ms, p99=own.p99_ms, p999=own.p999_ms),
+        p50_to={
+            name: round(own.p50_ms / result.p50_ms, 3) for name, result in results.items() if name != OwnContestant.name
+        },
         jobs=plan.jobs,
         audio_bytes=bytes_of(plan.audio_s),
         nodes=plan.nodes,
-        notes=notes_of(taken),
+        notes=notes_of(trials),
         results=results,
     )

@@ -21,8 +21,8 @@ import numpy as np
 import psutil
 from msgspec import Struct
 
-from ray_sched.bench.contest import Say
-from ray_sched.bench.environment import ArenaPlan, scheduler_alone
+from ray_sched.bench.contest import Notify
+from ray_sched.bench.environment import EnvironmentPlan, isolated_scheduler
 from ray_sched.bench.growth import Growth, measure_growth
 from ray_sched.bench.processes import rss_bytes
 from ray_sched.bench.report import Setting, this_setting
@@ -41,8 +41,8 @@ _MIN_AUDIO_S, _MAX_AUDIO_S = 1, 10
 _STORE_MB = 3_072
 _SEED = 11
 
-FOR_EVER, WITH_THE_JOB, OURS = "for ever", "with the job", "ray_sched"
-WAYS = (FOR_EVER, WITH_THE_JOB, OURS)
+FOR_EVER, WITH_THE_JOB, OWN = "for ever", "with the job", "ray_sched"
+WAYS = (FOR_EVER, WITH_THE_JOB, OWN)
 
 
 class MemoryPlan(Struct, frozen=True, kw_only=True):
@@ -139,11 +139,11 @@ class Plain:
         """Nothing is kept."""
 
 
-async def measure_memory(settings: Settings, plan: MemoryPlan, say: Say) -> MemoryReport:
+async def measure_memory(settings: Settings, plan: MemoryPlan, notify: Notify) -> MemoryReport:
     """The growth over many jobs while this process is small, then the three ways; as far as the plan asks for them."""
     setting = this_setting()
-    growth = await measure_growth(plan.growth_jobs, say) if plan.growth_jobs else None
-    ways = {name: await _measure_way(settings, plan, name, say) for name in WAYS} if plan.hour_s else {}
+    growth = await measure_growth(plan.growth_jobs, notify) if plan.growth_jobs else None
+    ways = {name: await _measure_way(settings, plan, name, notify) for name in WAYS} if plan.hour_s else {}
     keep, every = keep_s(settings, plan), clean_every_s(settings, plan)
     return MemoryReport(
         setting=setting,
@@ -151,9 +151,9 @@ async def measure_memory(settings: Settings, plan: MemoryPlan, say: Say) -> Memo
         expected_jobs=round(plan.per_s * (keep + every / 2), 1),
         ways=ways,
         audio_saved_percent={
-            name: round(100 * (1 - ways[OURS].audio_mb / way.audio_mb), 2)
+            name: round(100 * (1 - ways[OWN].audio_mb / way.audio_mb), 2)
             for name, way in ways.items()
-            if name != OURS and way.audio_mb
+            if name != OWN and way.audio_mb
         },
         growth=growth,
     )
@@ -169,7 +169,7 @@ def clean_every_s(settings: Settings, plan: MemoryPlan) -> float:
     return settings.cleanup.every_ms / 1000 * plan.hour_s / _HOUR_S
 
 
-async def _measure_way(settings: Settings, plan: MemoryPlan, name: str, say: Say) -> Way:
+async def _measure_way(settings: Settings, plan: MemoryPlan, name: str, notify: Notify) -> Way:
     keep = keep_s(settings, plan)
     every_ms = max(round(clean_every_s(settings, plan) * 1000), 1)
     cleanup = replace(
@@ -177,16 +177,16 @@ async def _measure_way(settings: Settings, plan: MemoryPlan, name: str, say: Say
         keep_ms=_NEVER_MS if name == FOR_EVER else round(keep * 1000),
         every_ms=every_ms,
     )
-    where = ArenaPlan(nodes=plan.nodes, slots=_IN_FLIGHT // plan.nodes, object_store_mb=_STORE_MB)
-    async with scheduler_alone(settings.model_copy(update={"cleanup": cleanup}), where, say) as (scheduler, ours):
-        client = ours.client
-        from ray_sched.system.ray_peers import RayDepot  # noqa: PLC0415  # imports Ray, whose environment is ready now
+    where = EnvironmentPlan(nodes=plan.nodes, slots=_IN_FLIGHT // plan.nodes, object_store_mb=_STORE_MB)
+    async with isolated_scheduler(settings.model_copy(update={"cleanup": cleanup}), where, notify) as (scheduler, own):
+        client = own.client
+        from ray_sched.system.ray_peers import RayObjectStore  # noqa: PLC0415  # imports Ray, whose environment is ready now
 
         keep_audio_s = {FOR_EVER: float("inf"), WITH_THE_JOB: keep}
-        kept = Plain(client) if name == OURS else Keeper(client, RayDepot().put, keep_audio_s[name])
+        kept = Plain(client) if name == OWN else Keeper(client, RayObjectStore().put, keep_audio_s[name])
         watch = _Watch(scheduler, client, kept)
         watching = asyncio.create_task(watch.run(every_ms / 1000))
-        say(f"{name}: {plan.burst} utterances, then the hour in {plan.hour_s:.0f} s")
+        notify(f"{name}: {plan.burst} utterances, then the hour in {plan.hour_s:.0f} s")
         try:
             done = await _burst(kept.submit, plan.burst)
             steady_s = watch.now_s()

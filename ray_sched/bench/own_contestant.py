@@ -5,7 +5,7 @@ from ray_sched.settings import Settings
 from ray_sched.wire.samples import Samples
 
 
-class Ours(Awaited):
+class OwnContestant(Awaited):
     """``await client.submit(audio, src="en")``."""
 
     name = "ray_sched"

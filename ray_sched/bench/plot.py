@@ -11,7 +11,7 @@ from ray_sched.bench.report import Result, Setting, missing_extra
 from ray_sched.bench.scale import Step
 
 _LINE_LENGTH = 150
-_OURS, _OTHERS, _SECOND = "#c2410c", "#475569", "#94a3b8"
+_OWN, _OTHERS, _SECOND = "#c2410c", "#475569", "#94a3b8"
 
 
 def check_plot(path: Path | None) -> None:
@@ -37,7 +37,7 @@ def plot_scale(path: Path, steps: Mapping[str, Sequence[Step]], setting: Setting
     figure, axes = _figure(len(steps), 1)
     for axis, (name, each) in zip(axes, steps.items(), strict=True):
         sizes = [max(step.size, 1) for step in each]
-        axis.plot(sizes, [step.cpu_us_per_job for step in each], marker="o", color=_OURS)
+        axis.plot(sizes, [step.cpu_us_per_job for step in each], marker="o", color=_OWN)
         axis.set_xscale("log")
         axis.set_xticks(sizes, [f"{step.size:,}" for step in each])
         axis.minorticks_off()
@@ -63,7 +63,7 @@ def plot_memory(path: Path, ways: Mapping[str, Way], growth: Growth | None, sett
         axis.set_title(f"{title}, by seconds", fontsize=10, loc="left")
         axis.legend(fontsize=8)
     if growth:
-        axes[-1].plot([one.jobs for one in growth.samples], [one.rss_mb for one in growth.samples], color=_OURS)
+        axes[-1].plot([one.jobs for one in growth.samples], [one.rss_mb for one in growth.samples], color=_OWN)
         axes[-1].set_title("memory of a Dispatcher, MB, by jobs done and forgotten", fontsize=10, loc="left")
         axes[-1].set_ylim(0, 1.3 * max(one.rss_mb for one in growth.samples))
     _save(figure, path, setting)
@@ -74,7 +74,7 @@ def _bars(axis: Any, title: str, values: Mapping[str, list[float]], *, is_log: b
     for number in range(len(next(iter(values.values())))):
         height = 0.8 / len(values[names[0]])
         places = [place + number * height for place in range(len(names))]
-        colours = [_SECOND if number else _OURS if name == names[0] else _OTHERS for name in names]
+        colours = [_SECOND if number else _OWN if name == names[0] else _OTHERS for name in names]
         bars = axis.barh(places, [values[name][number] for name in names], height=height, color=colours)
         axis.bar_label(bars, fmt="{:,.4g}", padding=3, fontsize=8)
     axis.set_yticks(range(len(names)), names)

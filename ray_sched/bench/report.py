@@ -60,7 +60,7 @@ class Best(Struct, frozen=True, kw_only=True):
 
     in_flight: int
     jobs_per_s: float
-    ours_is: float
+    own_is: float
     """The scheduler's best as a multiple of this."""
 
 

@@ -7,11 +7,11 @@ processes of others. The order moves on by one from round to round, so a slow mi
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
-from ray_sched.bench.contest import Say
-from ray_sched.bench.environment import ArenaPlan, check_rivals
-from ray_sched.bench.own_contestant import Ours
+from ray_sched.bench.contest import Notify
+from ray_sched.bench.environment import EnvironmentPlan, check_rivals
+from ray_sched.bench.own_contestant import OwnContestant
 from ray_sched.bench.report import Result, median_of
-from ray_sched.bench.trial import Taken, Turn
+from ray_sched.bench.trial import Trial, TrialResult
 from ray_sched.bench.trial_process import in_a_process
 from ray_sched.settings import Settings
 
@@ -19,40 +19,40 @@ T = TypeVar("T")
 
 
 async def hold(
-    settings: Settings, rivals: Sequence[str], n_rounds: int, arena: ArenaPlan, turn: Turn, say: Say
-) -> dict[str, list[Taken]]:
+    settings: Settings, rivals: Sequence[str], n_rounds: int, environment: EnvironmentPlan, trial: Trial, notify: Notify
+) -> dict[str, list[TrialResult]]:
     """The turns of the scheduler and its rivals, by name, the scheduler first."""
     check_rivals(rivals)
 
-    async def take_turn(name: str, number: int) -> Taken:
+    async def run_trial(name: str, number: int) -> TrialResult:
         return await in_a_process(
-            settings, name, arena, turn, lambda step: say(f"round {number} of {n_rounds}: {step}")
+            settings, name, environment, trial, lambda step: notify(f"round {number} of {n_rounds}: {step}")
         )
 
-    return await rounds([Ours.name, *rivals], n_rounds, take_turn)
+    return await rounds([OwnContestant.name, *rivals], n_rounds, run_trial)
 
 
 async def rounds(
-    names: Sequence[str], n_rounds: int, take_turn: Callable[[str, int], Awaitable[T]]
+    names: Sequence[str], n_rounds: int, run_trial: Callable[[str, int], Awaitable[T]]
 ) -> dict[str, list[T]]:
     """What each one's turns gave; ``take_turn`` is told whose turn it is and the number of the round, from 1."""
-    taken: dict[str, list[T]] = {name: [] for name in names}
+    results: dict[str, list[T]] = {name: [] for name in names}
     for number in range(n_rounds):
         first = number % len(names)
         for name in [*names[first:], *names[:first]]:
-            taken[name].append(await take_turn(name, number + 1))
-    return taken
+            results[name].append(await run_trial(name, number + 1))
+    return results
 
 
-def results_by_in_flight(taken: Mapping[str, Sequence[Taken]]) -> dict[str, dict[str, Result]]:
+def results_by_in_flight(results: Mapping[str, Sequence[TrialResult]]) -> dict[str, dict[str, Result]]:
     """By number in flight and contestant, the medians over its turns."""
-    first = next(iter(taken.values()))[0]
+    first = next(iter(results.values()))[0]
     return {
-        str(in_flight): {name: median_of([one.closed[in_flight] for one in each]) for name, each in taken.items()}
+        str(in_flight): {name: median_of([one.closed[in_flight] for one in each]) for name, each in results.items()}
         for in_flight in first.closed
     }
 
 
-def notes_of(taken: Mapping[str, Sequence[Taken]]) -> dict[str, str]:
+def notes_of(results: Mapping[str, Sequence[TrialResult]]) -> dict[str, str]:
     """What each contestant is."""
-    return {name: each[0].note for name, each in taken.items()}
+    return {name: each[0].note for name, each in results.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from ray_sched.bench.contest import Say
+from ray_sched.bench.contest import Notify
 from ray_sched.bench.report import Setting, this_setting
 from ray_sched.bench.simulated import Shape, SimulatedCluster
 from ray_sched.core.ports import Store
@@ -64,7 +64,7 @@ class ScaleReport(Struct, frozen=True, kw_only=True):
     """Where the cost grew worse than a logarithm."""
 
 
-async def measure_scale(what: tuple[str, ...], n_jobs: int, say: Say) -> ScaleReport:
+async def measure_scale(what: tuple[str, ...], n_jobs: int, notify: Notify) -> ScaleReport:
     """Every size of what was asked for, each with a Dispatcher and a Redis of its own, as few as possible first."""
     setting = this_setting()
     steps: dict[str, list[Step]] = {}
@@ -73,7 +73,7 @@ async def measure_scale(what: tuple[str, ...], n_jobs: int, say: Say) -> ScaleRe
         for size, shape in SHAPES[name].items():
             async with fresh_store() as store:
                 step = await _measure(shape, store, size, n_jobs, steps[name][-1:])
-            say(f"{name}, {size}: {step.cpu_us_per_job:.0f} us of CPU per job")
+            notify(f"{name}, {size}: {step.cpu_us_per_job:.0f} us of CPU per job")
             steps[name].append(step)
     too_steep = [
         f"{name}, {before.size} to {step.size}"

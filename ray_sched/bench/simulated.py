@@ -33,7 +33,7 @@ from ray_sched.core.ports import Store
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, SelectionRules
 from ray_sched.wire.auth import agent_key
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.peers import Link, PeerGoneError
+from ray_sched.wire.peers import Peer, PeerGoneError
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Shape(Struct, frozen=True, kw_only=True):
 class NoDirectory:
     """Nobody can be called: agents here get no orders."""
 
-    def link(self, actor: str) -> Link:
+    def peer(self, actor: str) -> Peer:
         """Raises PeerGoneError."""
         raise PeerGoneError(f"{actor} is simulated")
 
@@ -95,7 +95,7 @@ class SimulatedCluster:
         self._shape = shape
         self.brain = DispatchBrain("bench", rules, DeliveryRules(), SelectionRules())
         self.dispatcher = Dispatcher(
-            boot="bench",
+            epoch="bench",
             brain=self.brain,
             store=store,
             directory=NoDirectory(),
@@ -113,7 +113,7 @@ class SimulatedCluster:
         self._acked = 0
         self._offer_number = 0
         self._renew_at_s = 0.0
-        self._box = ""
+        self._epoch = ""
         self._running: defaultdict[str, list[Assigned]] = defaultdict(list)
 
     async def run(self, n_jobs: int) -> None:
@@ -175,12 +175,12 @@ class SimulatedCluster:
             return
         specs = [self._spec(self._submitted + number) for number in range(n_jobs)]
         self._submitted += n_jobs
-        batch = ClientBatch(client_id=_CLIENT, poller=1, messages=tuple(Submit(spec=spec) for spec in specs))
+        batch = ClientBatch(client_id=_CLIENT, generation=1, messages=tuple(Submit(spec=spec) for spec in specs))
         raw = await self.per_job.count(self.dispatcher.client(encode(batch)))
         reply = decode(raw, ClientReply)
         if not all(isinstance(answer, Accepted) for answer in reply.answers):
             raise RuntimeError(f"a job was refused: {reply.answers}")
-        self._hear(reply.mail)
+        self._handle(reply.mail)
 
     def _spec(self, number: int) -> JobSpec:
         sessions = self._shape.sessions
@@ -206,11 +206,11 @@ class SimulatedCluster:
                 await self.per_job.count(self.dispatcher.agent(batch))
 
     async def _poll(self) -> None:
-        poll = Poll(client_id=_CLIENT, poller=1, acked=self._acked, boot=self._box)
-        self._hear(decode(await self.per_job.count(self.dispatcher.poll(encode(poll))), Mail))
+        poll = Poll(client_id=_CLIENT, generation=1, acked=self._acked, epoch=self._epoch)
+        self._handle(decode(await self.per_job.count(self.dispatcher.poll(encode(poll))), Mail))
 
-    def _hear(self, mail: Mail) -> None:
-        self._box = mail.boot
+    def _handle(self, mail: Mail) -> None:
+        self._epoch = mail.epoch
         first = mail.last - len(mail.events) + 1
         for number, event in enumerate(mail.events, start=first):
             if number <= self._acked:

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from ray_sched.bench.contest import Length, Say
-from ray_sched.bench.environment import ArenaPlan
+from ray_sched.bench.contest import Length, Notify
+from ray_sched.bench.environment import EnvironmentPlan
 from ray_sched.bench.load import bytes_of
-from ray_sched.bench.own_contestant import Ours
+from ray_sched.bench.own_contestant import OwnContestant
 from ray_sched.bench.report import Best, Result, Setting, median_of, this_setting
 from ray_sched.bench.rounds import hold, notes_of, results_by_in_flight
-from ray_sched.bench.trial import TINY_BYTES, WARM_UP_S, Taken, Turn
+from ray_sched.bench.trial import TINY_BYTES, WARM_UP_S, Trial, TrialResult
 from ray_sched.settings import Settings
 
 _MIN_SLOTS = 4
@@ -78,12 +78,12 @@ class ThroughputReport(Struct, frozen=True, kw_only=True):
     bulk: Bulk | None = None
 
 
-async def measure_throughput(settings: Settings, plan: ThroughputPlan, say: Say) -> ThroughputReport:
+async def measure_throughput(settings: Settings, plan: ThroughputPlan, notify: Notify) -> ThroughputReport:
     """Let each have its turn in each round; nothing is left running."""
     setting = this_setting()
     slots = plan.slots or max(max(plan.in_flight) // plan.nodes, _MIN_SLOTS)
-    arena = ArenaPlan(nodes=plan.nodes, slots=slots, is_together=plan.is_together)
-    turn = Turn(
+    environment = EnvironmentPlan(nodes=plan.nodes, slots=slots, is_together=plan.is_together)
+    trial = Trial(
         in_flight=plan.in_flight,
         length=plan.length,
         audio_s=plan.audio_s,
@@ -91,20 +91,20 @@ async def measure_throughput(settings: Settings, plan: ThroughputPlan, say: Say)
         has_half_load=plan.with_half_load,
         bulk=plan.bulk,
     )
-    taken = await hold(settings, plan.rivals, plan.runs, arena, turn, say)
-    by_in_flight = results_by_in_flight(taken)
+    results = await hold(settings, plan.rivals, plan.runs, environment, trial, notify)
+    by_in_flight = results_by_in_flight(results)
     return ThroughputReport(
         setting=setting,
         audio_bytes=bytes_of(plan.audio_s),
         nodes=plan.nodes,
         slots=slots * plan.nodes,
         in_flight=plan.in_flight[0],
-        notes=notes_of(taken),
+        notes=notes_of(results),
         results=by_in_flight[str(plan.in_flight[0])],
         by_in_flight=by_in_flight,
         best=best_of(by_in_flight),
-        half_load={name: half for name, each in taken.items() if (half := _half_load(each))},
-        bulk=_bulk(plan.bulk, taken[Ours.name]) if plan.bulk else None,
+        half_load={name: half for name, each in results.items() if (half := _half_load(each))},
+        bulk=_bulk(plan.bulk, results[OwnContestant.name]) if plan.bulk else None,
     )
 
 
@@ -119,14 +119,14 @@ def best_of(by_in_flight: Mapping[str, Mapping[str, Result]]) -> dict[str, Best]
         name: Best(
             in_flight=int(in_flight),
             jobs_per_s=jobs_per_s[name],
-            ours_is=round(jobs_per_s[Ours.name] / jobs_per_s[name], 3),
+            own_is=round(jobs_per_s[OwnContestant.name] / jobs_per_s[name], 3),
         )
         for name, in_flight in most.items()
     }
 
 
-def _half_load(taken: Sequence[Taken]) -> HalfLoad | None:
-    halves = [one.half for one in taken if one.half]
+def _half_load(results: Sequence[TrialResult]) -> HalfLoad | None:
+    halves = [one.half for one in results if one.half]
     if not halves:
         return None
     result = median_of([half.run for half in halves])
@@ -137,6 +137,6 @@ def _half_load(taken: Sequence[Taken]) -> HalfLoad | None:
     )
 
 
-def _bulk(n_jobs: int, taken: Sequence[Taken]) -> Bulk:
-    per_s = [one.bulk_per_s for one in taken]
+def _bulk(n_jobs: int, results: Sequence[TrialResult]) -> Bulk:
+    per_s = [one.bulk_per_s for one in results]
     return Bulk(jobs=n_jobs, audio_bytes=TINY_BYTES, jobs_per_s=statistics.median(per_s), runs=per_s)

@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 from msgspec import Struct
 
-from ray_sched.bench.contest import Contestant, Length, Say
+from ray_sched.bench.contest import Contestant, Length, Notify
 from ray_sched.bench.load import Audio, Supply
-from ray_sched.bench.own_contestant import Ours
+from ray_sched.bench.own_contestant import OwnContestant
 from ray_sched.bench.processes import CpuSpent, PeakMemory, family
 from ray_sched.bench.report import Run, percentile
 from ray_sched.system.store_stats import object_store_stats
@@ -24,7 +24,7 @@ TINY_BYTES = 2 * _TINY_SAMPLES
 Drive = Callable[[Supply], Awaitable[None]]
 
 
-class Turn(Struct, frozen=True, kw_only=True):
+class Trial(Struct, frozen=True, kw_only=True):
     """What is measured in one turn, the same for everybody."""
 
     in_flight: tuple[int, ...]
@@ -44,7 +44,7 @@ class HalfRun(Struct, frozen=True, kw_only=True):
     run: Run
 
 
-class Taken(Struct, frozen=True, kw_only=True):
+class TrialResult(Struct, frozen=True, kw_only=True):
     """What a turn gave."""
 
     note: str
@@ -56,38 +56,41 @@ class Taken(Struct, frozen=True, kw_only=True):
     bulk_per_s: float = 0.0
 
 
-async def take_turn(
-    one: Contestant, turn: Turn, say: Say, store_bytes: Callable[[], int] = lambda: object_store_stats().bytes_used
-) -> Taken:
+async def run_trial(
+    one: Contestant,
+    trial: Trial,
+    notify: Notify,
+    store_bytes: Callable[[], int] = lambda: object_store_stats().bytes_used,
+) -> TrialResult:
     """Measure a contestant that has started. ``store_bytes``: what the object stores hold now."""
-    measure = _Measure(Audio(turn.audio_s), turn, store_bytes)
+    measure = _Measure(Audio(trial.audio_s), trial, store_bytes)
     closed: dict[int, Run] = {}
-    for in_flight in turn.in_flight:
+    for in_flight in trial.in_flight:
         closed[in_flight] = run = await measure.run(partial(one.closed, in_flight=in_flight))
-        say(f"{one.name}, {in_flight} in flight: {run.jobs_per_s:,.0f} jobs/s, p50 {run.p50_ms:.1f} ms")
+        notify(f"{one.name}, {in_flight} in flight: {run.jobs_per_s:,.0f} jobs/s, p50 {run.p50_ms:.1f} ms")
     half = None
-    if turn.has_half_load:
-        half = await _half_load(one, max(run.jobs_per_s for run in closed.values()) / 2, measure, say)
+    if trial.has_half_load:
+        half = await _half_load(one, max(run.jobs_per_s for run in closed.values()) / 2, measure, notify)
     bulk_per_s = 0.0
-    if turn.bulk and isinstance(one, Ours):
-        bulk_per_s = await _bulk(one, turn.bulk)
-        say(f"{turn.bulk} small jobs at once: {bulk_per_s:,.0f} jobs/s")
-    return Taken(note=one.note, closed=closed, half=half, bulk_per_s=bulk_per_s)
+    if trial.bulk and isinstance(one, OwnContestant):
+        bulk_per_s = await _bulk(one, trial.bulk)
+        notify(f"{trial.bulk} small jobs at once: {bulk_per_s:,.0f} jobs/s")
+    return TrialResult(note=one.note, closed=closed, half=half, bulk_per_s=bulk_per_s)
 
 
-async def _half_load(one: Contestant, per_s: float, measure: "_Measure", say: Say) -> HalfRun | None:
+async def _half_load(one: Contestant, per_s: float, measure: "_Measure", notify: Notify) -> HalfRun | None:
     try:
         run = await measure.run(partial(one.open_loop, per_s=per_s))
     except NotImplementedError:
         return None
-    say(f"{one.name}, {per_s:,.0f} jobs/s at random: p50 {run.p50_ms:.1f} ms, p99 {run.p99_ms:.1f} ms")
+    notify(f"{one.name}, {per_s:,.0f} jobs/s at random: p50 {run.p50_ms:.1f} ms, p99 {run.p99_ms:.1f} ms")
     return HalfRun(per_s=round(per_s, 1), run=run)
 
 
-async def _bulk(ours: Ours, n_jobs: int) -> float:
+async def _bulk(own: OwnContestant, n_jobs: int) -> float:
     tiny = np.zeros(_TINY_SAMPLES, np.int16)
     began_s = time.perf_counter()
-    for handle in ours.client.submit_many([tiny] * n_jobs, src="en", deadline_s=600):
+    for handle in own.client.submit_many([tiny] * n_jobs, src="en", deadline_s=600):
         await handle
     return round(n_jobs / (time.perf_counter() - began_s), 1)
 
@@ -95,17 +98,17 @@ async def _bulk(ours: Ours, n_jobs: int) -> float:
 class _Measure:
     """Runs of one contestant."""
 
-    def __init__(self, audio: Audio, turn: Turn, store_bytes: Callable[[], int]) -> None:
+    def __init__(self, audio: Audio, trial: Trial, store_bytes: Callable[[], int]) -> None:
         self._audio = audio
-        self._turn = turn
+        self._trial = trial
         self._store_bytes = store_bytes
 
     async def run(self, drive: Drive) -> Run:
         """Warm up, and measure."""
         with PeakMemory(family(), self._store_bytes) as peak:
-            await drive(Supply(self._audio, jobs=0, seconds=self._turn.warm_up_s))
+            await drive(Supply(self._audio, jobs=0, seconds=self._trial.warm_up_s))
         with CpuSpent() as cpu:
-            supply = Supply(self._audio, jobs=self._turn.length.jobs, seconds=self._turn.length.seconds)
+            supply = Supply(self._audio, jobs=self._trial.length.jobs, seconds=self._trial.length.seconds)
             await drive(supply)
         took_ms = sorted(supply.took_ms)
         return Run(

@@ -17,23 +17,23 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from ray_sched.bench.contest import Say
-from ray_sched.bench.environment import ArenaPlan, contestant_alone
-from ray_sched.bench.trial import Taken, Turn, take_turn
+from ray_sched.bench.contest import Notify
+from ray_sched.bench.environment import EnvironmentPlan, isolated_contestant
+from ray_sched.bench.trial import Trial, TrialResult, run_trial
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.settings import Settings, checked_settings
 
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from ray_sched.bench.trial_process import main; main()"
 _LONGEST_LINE = 2**24
-_PATIENCE_S = 60.0
+_QUIET_S = 60.0
 
 
 class Order(Struct, frozen=True, kw_only=True):
     """Parent to process, first and once: whose turn it is, where, and what to measure."""
 
     contestant: str
-    arena: ArenaPlan
-    turn: Turn
+    environment: EnvironmentPlan
+    trial: Trial
     settings: dict[str, Any]
 
 
@@ -46,7 +46,7 @@ class Step(Struct, frozen=True, tag=True):
 class Done(Struct, frozen=True, tag=True):
     """Process to parent, last: what the turn gave."""
 
-    taken: Taken
+    results: TrialResult
 
 
 class Failed(Struct, frozen=True, tag=True):
@@ -60,13 +60,17 @@ Answer = Step | Done | Failed
 _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 
 
-class TurnFailedError(Exception):
+class TrialFailedError(Exception):
     """The process ended without an answer; what it had to say is on stderr."""
 
 
-async def in_a_process(settings: Settings, contestant: str, arena: ArenaPlan, turn: Turn, say: Say) -> Taken:
+async def in_a_process(
+    settings: Settings, contestant: str, environment: EnvironmentPlan, trial: Trial, notify: Notify
+) -> TrialResult:
     """Start the process, pass on its steps, and wait for its end. Raises SchedError, TurnFailedError."""
-    order = Order(contestant=contestant, arena=arena, turn=turn, settings=settings.model_dump(mode="json"))
+    order = Order(
+        contestant=contestant, environment=environment, trial=trial, settings=settings.model_dump(mode="json")
+    )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _BOOT, *sys.path),
         stdin=PIPE,
@@ -75,24 +79,24 @@ async def in_a_process(settings: Settings, contestant: str, arena: ArenaPlan, tu
         limit=_LONGEST_LINE,
     )
     try:
-        return await _result(process, order, say)
+        return await _result(process, order, notify)
     finally:
         await _end(process)
 
 
-async def _result(process: Process, order: Order, say: Say) -> Taken:
+async def _result(process: Process, order: Order, notify: Notify) -> TrialResult:
     assert process.stdin is not None  # noqa: S101  it was made with pipes
     assert process.stdout is not None  # noqa: S101
     process.stdin.write(msgspec.json.encode(order) + b"\n")
     async for line in process.stdout:
         match _answers.decode(line):
             case Step(told):
-                say(told)
-            case Done(taken):
-                return taken
+                notify(told)
+            case Done(results):
+                return results
             case Failed(code, message):
                 raise SchedError(code, message)
-    raise TurnFailedError(f"the turn of {order.contestant} ended with exit status {await process.wait()}")
+    raise TrialFailedError(f"the turn of {order.contestant} ended with exit status {await process.wait()}")
 
 
 async def _end(process: Process) -> None:
@@ -100,7 +104,7 @@ async def _end(process: Process) -> None:
     assert process.stdin is not None  # noqa: S101  it was made with a pipe
     process.stdin.close()
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_QUIET_S):
             await process.wait()
     except TimeoutError:
         with suppress(ProcessLookupError):
@@ -126,17 +130,17 @@ def main() -> None:
 async def _obey(order: Order, answer: Callable[[Answer], None]) -> None:
     _leave_when_stdin_ends()
 
-    def say(what: str) -> None:
+    def notify(what: str) -> None:
         answer(Step(what))
 
     try:
         settings = checked_settings(order.settings, "the order")
-        async with contestant_alone(settings, order.arena, order.contestant, say) as one:
-            taken = await take_turn(one, order.turn, say)
+        async with isolated_contestant(settings, order.environment, order.contestant, notify) as one:
+            results = await run_trial(one, order.trial, notify)
     except SchedError as error:
         answer(Failed(error.code, error.message))
     else:
-        answer(Done(taken))
+        answer(Done(results))
 
 
 def _leave_when_stdin_ends() -> None:

@@ -19,7 +19,7 @@ from ray_sched.cli import (
     up,
 )
 from ray_sched.cli.bench import bench
-from ray_sched.cli.call import ADDRESS, CONFIG, DATA_DIR, JSON, VERBOSE, Said, verb
+from ray_sched.cli.call import ADDRESS, CONFIG, DATA_DIR, JSON, VERBOSE, CommonOptions, verb
 from ray_sched.cli.exit_codes import epilog
 
 app = typer.Typer(
@@ -65,4 +65,4 @@ def before_the_verb(
     verbose: bool = VERBOSE,
 ) -> None:
     """Take the common options where they stand before the verb."""
-    ctx.obj = Said(config, address, json, data_dir, verbose)
+    ctx.obj = CommonOptions(config, address, json, data_dir, verbose)

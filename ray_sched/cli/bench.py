@@ -242,7 +242,7 @@ def _bests(best: "Mapping[str, Best]") -> Any:
     page = table("", *figures, title="best over these numbers in flight", right=figures)
     ours = next(iter(best.values()))
     for name, one in best.items():
-        add_row(page, name, one.in_flight, f"{one.jobs_per_s:,.0f}", "" if one is ours else f"{one.ours_is:.2f} x")
+        add_row(page, name, one.in_flight, f"{one.jobs_per_s:,.0f}", "" if one is ours else f"{one.own_is:.2f} x")
     return page
 
 

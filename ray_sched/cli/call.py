@@ -35,7 +35,7 @@ Body = Callable[..., Awaitable[int | None]]
 """A verb: takes its Call and its own options, returns the exit status."""
 
 
-class Said(NamedTuple):
+class CommonOptions(NamedTuple):
     """The common options, as far as they were given."""
 
     config: Path | None = None
@@ -48,10 +48,10 @@ class Said(NamedTuple):
 class Call:
     """What a verb works with."""
 
-    def __init__(self, said: Said) -> None:
-        self._said = said
-        self.is_verbose = said.verbose
-        self.out = Output(is_json=said.json)
+    def __init__(self, options: CommonOptions) -> None:
+        self._options = options
+        self.is_verbose = options.verbose
+        self.out = Output(is_json=options.json)
         self.signals = Signals(self.out.stopping)
         self.last_words = "interrupted"
         """The one sentence after Ctrl-C; a verb may have a better one."""
@@ -61,8 +61,8 @@ class Call:
         """The settings: options go before variables, variables before the file. Raises INVALID_CONFIGURATION."""
         from ray_sched.settings import load_settings
 
-        told = {"address": self._said.address, "data_dir": self._said.data_dir}
-        return load_settings(self._said.config).model_copy(update={k: v for k, v in told.items() if v})
+        told = {"address": self._options.address, "data_dir": self._options.data_dir}
+        return load_settings(self._options.config).model_copy(update={k: v for k, v in told.items() if v})
 
     @asynccontextmanager
     async def scheduler(self) -> AsyncIterator["Scheduler"]:
@@ -85,8 +85,8 @@ def verb(body: Body) -> Callable[..., None]:
 
     @functools.wraps(body)
     def command(ctx: typer.Context, **options: Any) -> None:
-        early: Said = ctx.obj or Said()
-        late = {name: value for name in Said._fields if (value := options.pop(name))}
+        early: CommonOptions = ctx.obj or CommonOptions()
+        late = {name: value for name in CommonOptions._fields if (value := options.pop(name))}
         call = Call(early._replace(**late))
         if status := run_call(call, body, options):
             raise typer.Exit(status)

@@ -96,7 +96,7 @@ async def _private_scheduler(call: Call, n_nodes: int | None) -> "AsyncIterator[
                     local_nodes=local_nodes(settings.local),
                     drain_s=0,
                     is_head_a_node=True,
-                    say=call.out.step,
+                    notify=call.out.step,
                 )
                 scheduler = await stack.enter_async_context(starting)
                 call.out.step(f"waiting for {settings.local.nodes} nodes to load the {settings.local.engine} engine")

@@ -15,9 +15,9 @@ T = TypeVar("T")
 class Signals:
     """The signals of one call of the command line."""
 
-    def __init__(self, say: Callable[[], None]) -> None:
+    def __init__(self, notify: Callable[[], None]) -> None:
         """``say`` is called at each signal, between any two steps of the main thread."""
-        self._say = say
+        self._notify = notify
         self.first: int | None = None
         """The first signal heard."""
         self._taken: asyncio.Queue[int] | None = None
@@ -32,19 +32,19 @@ class Signals:
         loop = asyncio.get_running_loop()
         self._task = task = loop.create_task(work)
 
-        def hear(number: int, _frame: object) -> None:
-            self._say()
-            loop.call_soon_threadsafe(self._hear, number)
+        def handle(number: int, _frame: object) -> None:
+            self._notify()
+            loop.call_soon_threadsafe(self._handle, number)
 
         # not the loop's own handlers: this one speaks at once, even while Ray's start keeps the loop waiting
-        before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             return await task
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _hear(self, number: int) -> None:
+    def _handle(self, number: int) -> None:
         is_first, self.first = self.first is None, self.first or number
         if self._taken is not None:
             self._taken.put_nowait(number)

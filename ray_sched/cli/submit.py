@@ -108,8 +108,8 @@ class _Submission:
 
     async def _many(self, client: "Client", files: list[Path], *, is_hopeless: bool) -> "list[Result]":
         """A window of files at a time. What no node can do now may wait for one only as long as a single job may."""
-        patience_s = self._call.settings.dispatch.pending_timeout_ms / 1000 if is_hopeless else _BULK_WAIT_S
-        options = self._options | {"deadline_s": self._deadline_s or patience_s}
+        retry_for_s = self._call.settings.dispatch.pending_timeout_ms / 1000 if is_hopeless else _BULK_WAIT_S
+        options = self._options | {"deadline_s": self._deadline_s or retry_for_s}
         results: list[Result] = []
         with self._call.out.progress("submitting", len(files)) as bar:
             async with aclosing(client.map(files, **options)) as stream:

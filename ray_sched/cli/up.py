@@ -58,7 +58,7 @@ async def up(
         log_to_driver=True,
         has_note=True,
         is_head_a_node=True,
-        say=lambda step: log.info("%s", step),
+        notify=lambda step: log.info("%s", step),
     )
     try:
         async with block as scheduler:

@@ -19,7 +19,7 @@ import msgspec
 from ray_sched.client.audio import AudioSource
 from ray_sched.client.connection import NO_ANSWER, Connection
 from ray_sched.client.durations import milliseconds
-from ray_sched.client.push import LedgerKey, Pusher, Shipment
+from ray_sched.client.push import LedgerKey, PendingPush, Pusher
 from ray_sched.client.results import JobHandle, Missing, Result, refused, result_of
 from ray_sched.client.sources import Source
 from ray_sched.client.streams import SessionStream, windowed
@@ -46,7 +46,7 @@ from ray_sched.core.messages.client_dispatcher import (
 from ray_sched.core.rules import INLINE_BYTES
 from ray_sched.wire.codec import encode
 from ray_sched.wire.outbox import OutboxClosedError
-from ray_sched.wire.peers import Depot, Directory, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.peers import Directory, ObjectStore, PeerGoneError, PeerUnavailableError
 
 _SPEECH_TIMEOUT_S = 10.0
 _MIN_WINDOW = 4
@@ -77,13 +77,13 @@ class Client:
     def __init__(
         self,
         directory: Directory,
-        depot: Depot,
+        object_store: ObjectStore,
         *,
         client_id: str | None = None,
         tenant: str = "",
         push_timeout_s: float = 2.0,
         inline_bytes: int = INLINE_BYTES,
-        patience_s: float = 10.0,
+        retry_for_s: float = 10.0,
         max_duration_s: float = 600.0,
     ) -> None:
         self.client_id = client_id or secrets.token_hex(16)
@@ -95,9 +95,9 @@ class Client:
         self.ledger: Ledger[LedgerKey] = Ledger()
         """This client's audio: HELD between pushes; during one, a copy is STORED."""
         self._connection = Connection(
-            self.client_id, time.time_ns() // 1000, directory, self._hear, self._ledger_bytes, patience_s
+            self.client_id, time.time_ns() // 1000, directory, self._handle, self._ledger_bytes, retry_for_s
         )
-        self._pusher = Pusher(directory, depot, self.ledger, self._connection.say, push_timeout_s, inline_bytes)
+        self._pusher = Pusher(directory, object_store, self.ledger, self._connection.send, push_timeout_s, inline_bytes)
         self._jobs: dict[str, _Sent] = {}
         self._unanswered: dict[str, _Sent] = {}
         self._early: dict[str, list[ClientEvent]] = {}
@@ -116,7 +116,7 @@ class Client:
     async def close(self) -> None:
         """Cancel what has not ended, and say good-bye."""
         for sent in list(self._jobs.values()):
-            self._connection.say(Cancel(job_id=sent.handle.job_id))
+            self._connection.send(Cancel(job_id=sent.handle.job_id))
         self._fail_all(SchedError(Code.CANCELLED, "the client was closed before the result came"))
         await self._pusher.close()
         await self._connection.close()
@@ -203,9 +203,9 @@ class Client:
         except OutboxClosedError:
             self._take_answer(sent, _CLOSED)
         else:
-            answering.add_done_callback(lambda answered: self._hear_answer(sent, answered))
+            answering.add_done_callback(lambda answered: self._handle_answer(sent, answered))
 
-    def _hear_answer(self, sent: _Sent, answered: "asyncio.Future[Answer | None]") -> None:
+    def _handle_answer(self, sent: _Sent, answered: "asyncio.Future[Answer | None]") -> None:
         """A job that the Dispatcher had taken is not given up because it cannot be asked just now."""
         try:
             answer = answered.result() or NO_ANSWER
@@ -229,16 +229,16 @@ class Client:
             case _:
                 assert_never(answer)
         if self._early:
-            self._hear_early(sent.handle.job_id)
+            self._handle_early(sent.handle.job_id)
 
-    def _hear_early(self, job_id: str) -> None:
+    def _handle_early(self, job_id: str) -> None:
         """What came before the answer that tells whose it is; once all are answered, the rest is nobody's."""
         early = self._early.pop(job_id, [])
         if not self._unanswered:
             early += [event for events in self._early.values() for event in events]
             self._early.clear()
         for event in early:
-            self._hear(event)
+            self._handle(event)
 
     def _submit_again(self) -> None:
         """The Dispatcher does not know this client any more: say again what is still waited for.
@@ -311,7 +311,7 @@ class Client:
         deadline_s = options.pop("deadline_s", wait_s)
 
         async def run(audio: AudioSource) -> Result:
-            return await self._submit_patiently(audio, deadline_s=deadline_s, **options)
+            return await self._submit_with_retries(audio, deadline_s=deadline_s, **options)
 
         async for result in windowed(audios, run, lambda: window or self._window(), order):
             yield result
@@ -320,7 +320,7 @@ class Client:
         """Twice the cluster's slots: one job on each slot and one on its way to it."""
         return min(max(_SLOTS_AHEAD * self._connection.slots, _MIN_WINDOW), _MAX_WINDOW)
 
-    async def _submit_patiently(self, audio: AudioSource, **options: Any) -> Result:
+    async def _submit_with_retries(self, audio: AudioSource, **options: Any) -> Result:
         """One job of a ``map``: an overloaded scheduler is asked again when it said so."""
         while True:
             try:
@@ -335,7 +335,7 @@ class Client:
 
     # --- events ----------------------------------------------------------------------------------------------------
 
-    def _hear(self, event: ClientEvent) -> None:
+    def _handle(self, event: ClientEvent) -> None:
         match event:
             case MissingResult():
                 stream = self._sessions.get(event.session)
@@ -353,16 +353,16 @@ class Client:
             case _:
                 assert_never(event)
         if sent:
-            self._hear_about(sent, event)
+            self._handle_job_event(sent, event)
         elif self._unanswered:
             self._early.setdefault(event.job_id, []).append(event)
         elif isinstance(event, Assigned):
-            self._connection.say(Cancel(job_id=event.job_id))
+            self._connection.send(Cancel(job_id=event.job_id))
 
-    def _hear_about(self, sent: _Sent, event: Assigned | PartialText | SpeechReady | Delivered) -> None:
+    def _handle_job_event(self, sent: _Sent, event: Assigned | PartialText | SpeechReady | Delivered) -> None:
         match event:
             case Assigned():
-                self._pusher.push(Shipment(event, sent.handle.spec, sent.source))
+                self._pusher.push(PendingPush(event, sent.handle.spec, sent.source))
             case PartialText():
                 sent.handle.take_partial(event.text)
             case SpeechReady():
@@ -374,15 +374,15 @@ class Client:
                 assert_never(event)
 
     async def _fetch_speech(self, sent: _Sent, event: SpeechReady) -> None:
-        wanted = TakeSpeech(job_id=event.job_id, attempt=event.attempt, ticket=event.ticket)
+        wanted = TakeSpeech(job_id=event.job_id, attempt=event.attempt, token=event.token)
         try:
-            link = self._directory.link(event.agent)
-            sent.speech = await link.call("take_speech", encode(wanted), timeout_s=_SPEECH_TIMEOUT_S)
+            peer = self._directory.peer(event.agent)
+            sent.speech = await peer.call("take_speech", encode(wanted), timeout_s=_SPEECH_TIMEOUT_S)
         except (PeerGoneError, PeerUnavailableError, SchedError) as error:
             why = str(error)[:1000]
-            self._connection.say(SpeechLost(job_id=event.job_id, attempt=event.attempt, why=why))
+            self._connection.send(SpeechLost(job_id=event.job_id, attempt=event.attempt, why=why))
         else:
-            self._connection.say(SpeechTaken(job_id=event.job_id, attempt=event.attempt))
+            self._connection.send(SpeechTaken(job_id=event.job_id, attempt=event.attempt))
 
     def _finish(self, sent: _Sent, result: Result) -> None:
         """The job has ended: its audio is let go."""

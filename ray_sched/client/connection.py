@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _CALL_TIMEOUT_S = 10.0
 _AGAIN_AFTER_S = 0.1
 _LAST_WORDS_S = 2.0
-_REMEMBERED_BOXES = 100
+_REMEMBERED_EPOCHS = 100
 NO_ANSWER = Refused(
     refusal=Refusal(code=Code.SCHEDULER_NOT_RUNNING, message="the scheduler does not answer; is it running?")
 )
@@ -43,21 +43,21 @@ class Connection:
     def __init__(
         self,
         client_id: str,
-        poller: int,
+        generation: int,
         directory: Directory,
         on_event: Callable[[ClientEvent], None],
         ledger_bytes: Callable[[], tuple[int, int]],
-        patience_s: float,
+        retry_for_s: float,
     ) -> None:
         self._client_id = client_id
-        self._poller = poller
-        self._dispatcher = directory.link("dispatcher")
+        self._generation = generation
+        self._dispatcher = directory.peer("dispatcher")
         self._on_event = on_event
         self._ledger_bytes = ledger_bytes
-        self._patience_s = patience_s
+        self._retry_for_s = retry_for_s
         self._outbox: Outbox[ClientMessage, Answer | None] = Outbox(self._send, on_lost=self._lost)
-        self._box = ""
-        self._left: deque[str] = deque(maxlen=_REMEMBERED_BOXES)
+        self._epoch = ""
+        self._past_epochs: deque[str] = deque(maxlen=_REMEMBERED_EPOCHS)
         self._acked = 0
         self._is_resync = False
         self.slots = 0
@@ -65,19 +65,19 @@ class Connection:
         self.fatal: SchedError | None = None
         """Why nothing more will come, if so."""
         self._on_fatal: Callable[[SchedError], None] = lambda _error: None
-        self._on_new_box: Callable[[], None] = lambda: None
+        self._on_new_epoch: Callable[[], None] = lambda: None
         self._polling: asyncio.Task[None] | None = None
 
-    def start(self, on_fatal: Callable[[SchedError], None], on_new_box: Callable[[], None]) -> None:
+    def start(self, on_fatal: Callable[[SchedError], None], on_new_epoch: Callable[[], None]) -> None:
         """Begin to poll. ``on_new_box``: the Dispatcher has forgotten this client, or is another one than before."""
-        self._on_fatal, self._on_new_box = on_fatal, on_new_box
+        self._on_fatal, self._on_new_epoch = on_fatal, on_new_epoch
         self._polling = asyncio.create_task(self._poll())
 
     def ask(self, message: Submit | Cancel) -> "asyncio.Future[Answer | None]":
         """Say something; the future has the answer. Gives up, with a refusal, after ``patience_s`` without one."""
         return self._outbox.ask(message)
 
-    def say(self, message: ClientMessage) -> None:
+    def send(self, message: ClientMessage) -> None:
         """Say something that has no answer."""
         self._outbox.put(message)
 
@@ -97,9 +97,9 @@ class Connection:
 
     async def _send(self, messages: list[ClientMessage]) -> list[Answer | None]:
         """Send a batch; repeat while the Dispatcher is away (submits are idempotent) until patience ends."""
-        raw = encode(ClientBatch(client_id=self._client_id, poller=self._poller, messages=tuple(messages)))
+        raw = encode(ClientBatch(client_id=self._client_id, generation=self._generation, messages=tuple(messages)))
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._patience_s
+        give_up_at = loop.time() + self._retry_for_s
         while True:
             try:
                 reply = decode(await self._dispatcher.call("client", raw, timeout_s=_CALL_TIMEOUT_S), ClientReply)
@@ -126,8 +126,8 @@ class Connection:
             held, stored = self._ledger_bytes()
             poll = Poll(
                 client_id=self._client_id,
-                poller=self._poller,
-                boot=self._box,
+                generation=self._generation,
+                epoch=self._epoch,
                 acked=self._acked,
                 is_resync=self._is_resync,
                 held_bytes=held,
@@ -148,14 +148,14 @@ class Connection:
             self._end(mail.refusal)
             return
         self.slots = mail.slots
-        if mail.boot in self._left:
+        if mail.epoch in self._past_epochs:
             return  # late mail of a box that is no more: going back to it would begin that one and the next anew
-        if mail.boot != self._box:
-            if self._box:
-                self._left.append(self._box)
-            is_first, self._box, self._acked = not self._box, mail.boot, 0
+        if mail.epoch != self._epoch:
+            if self._epoch:
+                self._past_epochs.append(self._epoch)
+            is_first, self._epoch, self._acked = not self._epoch, mail.epoch, 0
             if not is_first:
-                self._on_new_box()
+                self._on_new_epoch()
         first = mail.last - len(mail.events) + 1
         if first > self._acked + 1:
             self._is_resync = True

@@ -105,7 +105,7 @@ class Save(Struct, frozen=True):
     change: Change
 
 
-class TellClient(Struct, frozen=True):
+class NotifyClient(Struct, frozen=True):
     """Put this event into the client's mailbox."""
 
     client_id: str
@@ -160,7 +160,7 @@ class Log(Struct, frozen=True):
     text: str
 
 
-DispatchEffect = Save | TellClient | DropClient | OrderAgent | AnswerClient | AnswerPool | ReportCleanup | Log
+DispatchEffect = Save | NotifyClient | DropClient | OrderAgent | AnswerClient | AnswerPool | ReportCleanup | Log
 
 # --- the registry's ------------------------------------------------------------------------------------------------
 
@@ -205,10 +205,10 @@ class ClosePool(Struct, frozen=True):
     pool: str
 
 
-class TellPool(Struct, frozen=True):
+class NotifyPool(Struct, frozen=True):
     """Tell a pool who belongs to it."""
 
     members: PoolMembers
 
 
-RegistryEffect = SpawnAgent | WatchAgent | StopAgent | OpenPool | ClosePool | TellPool | Save | Log
+RegistryEffect = SpawnAgent | WatchAgent | StopAgent | OpenPool | ClosePool | NotifyPool | Save | Log

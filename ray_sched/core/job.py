@@ -110,7 +110,7 @@ class Job(Struct, kw_only=True, gc=False):
     """Processes that died while nobody but this job ran in them."""
     suspicions: Number = 0
     """Agents that died while it and others ran there."""
-    runs_alone: bool = False
+    is_exclusive: bool = msgspec.field(default=False, name="runs_alone")
     """It is suspected so much that its next attempt runs on a node that is kept empty for it."""
     node: str = ""
     """Where this attempt is assigned or runs; empty while pending."""
@@ -147,7 +147,7 @@ class Job(Struct, kw_only=True, gc=False):
         except KeyError:
             raise JobTableError(f"job {self.job_id} is {self.status} and cannot {event}") from None
 
-    def tell(self, now_ms: int, what: str) -> None:
+    def record(self, now_ms: int, what: str) -> None:
         """Add a line to the story."""
         if len(self.story) >= MAX_STORY_LINES:
             del self.story[MAX_STORY_LINES // 2]

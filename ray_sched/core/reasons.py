@@ -19,7 +19,7 @@ class Reason(StrEnum):
     EXCLUDED = "EXCLUDED"
     REFUSED_LATELY = "REFUSED_LATELY"
     RESOURCE_THRESHOLD = "RESOURCE_THRESHOLD"
-    KEPT_EMPTY = "KEPT_EMPTY"
+    RESERVED = "KEPT_EMPTY"
     NOT_EMPTY = "NOT_EMPTY"
     CAPACITY_FULL = "CAPACITY_FULL"
 
@@ -38,7 +38,7 @@ SENTENCE: dict[Reason, str] = {
     Reason.EXCLUDED: "the job's last attempt failed on this node",
     Reason.REFUSED_LATELY: "the node refused a job a moment ago and is left alone for a little while",
     Reason.RESOURCE_THRESHOLD: "the node's CPU, GPU or memory is at or above its threshold",
-    Reason.KEPT_EMPTY: "the node is kept empty for a job that has to run alone",
+    Reason.RESERVED: "the node is kept empty for a job that has to run alone",
     Reason.NOT_EMPTY: "agents died while the job ran beside others: it has to run alone, and others run on the node",
     Reason.CAPACITY_FULL: "every slot of the node is taken",
 }

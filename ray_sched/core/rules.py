@@ -85,7 +85,7 @@ class SelectionRules:
     quarantine_failures_of_last_5: Annotated[int, Ge(1), Le(5)] = 3
     quarantine_ms: Milliseconds = 30_000
     """How long a quarantined node rests before it is tried again."""
-    company_ms: Annotated[int, Ge(0), Le(60_000)] = 20
+    colocate_ms: Annotated[int, Ge(0), Le(60_000)] = 20
     """Jobs of one submitter that find a slot in the same turn go to one node while none is done later by more than
     this: they travel in one push, and a push across machines costs about 6 ms of CPU whatever it carries."""
     refusal_rest_ms: Milliseconds = 50

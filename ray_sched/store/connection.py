@@ -33,7 +33,7 @@ class PasswordRefusedError(StoreDownError):
     """Redis wants a user or password other than the one in the address."""
 
 
-class Link:
+class StoreConnection:
     """A connection that makes itself again when it broke. One exchange at a time; others wait, within their bound.
 
     An exchange that was cut short (time-out, cancellation) costs the connection, so its replies can never be taken

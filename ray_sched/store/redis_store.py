@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.ports import Change, StoreDownError, StoreEmptiedError
 from ray_sched.store.commands import Command, transactions_for
-from ray_sched.store.connection import Link, PasswordRefusedError
+from ray_sched.store.connection import PasswordRefusedError, StoreConnection
 from ray_sched.store.keys import SCHEMA_VERSION, Keys
 from ray_sched.store.migrations import STEPS, migrate
 
@@ -50,12 +50,12 @@ class RedisStore:
         self._job_ttl_s = job_ttl_s
         self._known = self._keys.known(actor)
         self._has_vouched = False
-        self._link = Link(url, timeout_s)
+        self._connection = StoreConnection(url, timeout_s)
 
     @property
     def place(self) -> str:
         """Where it is, for people; never a password."""
-        return self._link.place
+        return self._connection.place
 
     async def vouch(self) -> None:
         """Say that all this actor has ever saved is there: from now on a commit notices if it is lost.
@@ -124,7 +124,7 @@ class RedisStore:
 
     async def close(self) -> None:
         """Give the connection back; every later call raises :class:`StoreDownError`."""
-        await self._link.close()
+        await self._connection.close()
 
     async def check_schema(self) -> None:
         """Write the schema version into a fresh Redis; raise :class:`SchedError` where this code must not write."""
@@ -175,7 +175,7 @@ class RedisStore:
 
     async def _ask(self, *commands: Command) -> list[Any]:
         """Replies to the commands; any error reply, also one inside a transaction, is :class:`StoreDownError`."""
-        replies = await self._link.exchange(*commands)
+        replies = await self._connection.exchange(*commands)
         inner = replies[-1] if isinstance(replies[-1], list) else ()
         for reply in (*replies, *inner):
             if isinstance(reply, ResponseError):

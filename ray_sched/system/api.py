@@ -50,16 +50,16 @@ class Client(PlainClient):
         _join(settings)
         if settings.client.keeps_memory:
             keep_memory()
-        from ray_sched.system.ray_peers import RayDepot, RayDirectory  # noqa: PLC0415  # imports Ray: its environment first
+        from ray_sched.system.ray_peers import RayDirectory, RayObjectStore  # noqa: PLC0415  # imports Ray: its environment first
 
         super().__init__(
             RayDirectory(settings.namespace),
-            RayDepot(),
+            RayObjectStore(),
             client_id=client_id,
             tenant=tenant,
             push_timeout_s=settings.dispatch.push_timeout_ms / 1000,
             inline_bytes=settings.client.inline_bytes,
-            patience_s=settings.client.patience_ms / 1000,
+            retry_for_s=settings.client.retry_for_ms / 1000,
             max_duration_s=settings.client.max_audio_s,
         )
         self._scheduler = Scheduler(settings)

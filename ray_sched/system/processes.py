@@ -66,10 +66,10 @@ class DispatcherProcess(Dispatcher):
     # Ray awaits a coroutine __init__ before it serves a call, and restoring has to come before every call.
     async def __init__(self, settings: Settings, redis_url: str, secret: bytes) -> None:  # type: ignore[misc]  # as just said
         _begin()
-        boot = f"{Clock().now_ms():x}"
+        epoch = f"{Clock().now_ms():x}"
         super().__init__(
-            boot=boot,
-            brain=DispatchBrain(boot, settings.dispatch, settings.delivery, settings.selection),
+            epoch=epoch,
+            brain=DispatchBrain(epoch, settings.dispatch, settings.delivery, settings.selection),
             store=_store(settings, redis_url, DISPATCHER),
             directory=RayDirectory(settings.namespace),
             cleanup=settings.cleanup,

@@ -8,10 +8,10 @@ import ray
 import ray.exceptions
 
 from ray_sched.core.errors import SchedError
-from ray_sched.wire.peers import Link, Payload, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.peers import Payload, Peer, PeerGoneError, PeerUnavailableError
 
 
-class RayLink:
+class RayPeer:
     """A link to one named actor. The handle is looked up once, and again after the actor has died.
 
     A call that finds its actor dead goes to the one that has taken its name, if there is one.
@@ -81,16 +81,16 @@ class RayDirectory:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._links: dict[str, RayLink] = {}
+        self._peers: dict[str, RayPeer] = {}
 
-    def link(self, actor: str) -> Link:
+    def peer(self, actor: str) -> Peer:
         """See ``Directory.link``."""
-        if actor not in self._links:
-            self._links[actor] = RayLink(actor, self._namespace)
-        return self._links[actor]
+        if actor not in self._peers:
+            self._peers[actor] = RayPeer(actor, self._namespace)
+        return self._peers[actor]
 
 
-class RayDepot:
+class RayObjectStore:
     """The object store of this process's node."""
 
     def put(self, payloads: Sequence[Payload]) -> Any:

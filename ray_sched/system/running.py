@@ -27,7 +27,7 @@ async def running(
     log_to_driver: bool = False,
     has_note: bool = False,
     is_head_a_node: bool = False,
-    say: Callable[[str], None] = lambda _step: None,
+    notify: Callable[[str], None] = lambda _step: None,
 ) -> AsyncIterator[Scheduler]:
     """Start what is not there and, on leaving, stop what was started, in the reverse order, whatever happened.
 
@@ -45,18 +45,18 @@ async def running(
                 is_head_a_node=is_head_a_node,
             )
             stack.callback(cluster.stop)
-            say("starting Ray")
+            notify("starting Ray")
             address = cluster.start()  # Ray sets signal handlers, so it starts in the main thread or not at all
         connect_ray(address, settings.namespace, log_to_driver=log_to_driver)
         stack.callback(disconnect_ray)
         redis_url = settings.store.redis_url
         if not redis_url:
-            say("starting Redis")
+            notify("starting Redis")
             redis = await _start_redis(settings)
             stack.callback(redis.stop)
             stack.push_async_callback(_end, asyncio.create_task(_keep_running(redis, settings)))
             redis_url = redis.url
-        say("starting the scheduler")
+        notify("starting the scheduler")
         scheduler = Scheduler(settings)
         await scheduler.start(redis_url, is_embedded=not settings.store.redis_url)
         stack.push_async_callback(_stop, scheduler, drain_s)

@@ -18,7 +18,7 @@ from ray_sched.core.views.nodes import NodeRow, PoolRow
 from ray_sched.settings import Settings
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.store.redis_store import open_store
-from ray_sched.wire.peers import Link, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.peers import Peer, PeerGoneError, PeerUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -225,12 +225,12 @@ class Scheduler:
 
     async def _ask(self, actor: str, method: str, *args: Any, within_s: float = _CALL_TIMEOUT_S) -> Any:
         """Ask a control actor; one that is being restarted is asked again, for ``within_s`` seconds in all."""
-        link: Link = self.directory.link(actor)
+        peer: Peer = self.directory.peer(actor)
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + within_s
         while True:
             try:
-                return await link.call(method, *args, timeout_s=max(give_up_at - loop.time(), _POLL_S))
+                return await peer.call(method, *args, timeout_s=max(give_up_at - loop.time(), _POLL_S))
             except PeerGoneError:
                 raise SchedError(
                     Code.SCHEDULER_NOT_RUNNING,

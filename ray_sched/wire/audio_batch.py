@@ -36,19 +36,19 @@ def pack(payloads: Iterable[Payload]) -> list[bytes]:
     return parts
 
 
-def unpack(parcel: Sequence[Any], sizes: Sequence[int]) -> list[Payload]:
+def unpack(audio_batch: Sequence[Any], sizes: Sequence[int]) -> list[Payload]:
     """The payloads of these sizes: of their own if they came in the call, else read-only views of the store.
 
     Raises ValueError if the parcel does not hold them.
     """
-    if len(parcel) == 1 and isinstance(parcel[0], list):
-        return _stored(parcel[0], sizes)
-    if not all(isinstance(part, bytes) for part in parcel):
-        raise ValueError(f"audio comes as bytes or as a list of arrays, not as {_kinds(parcel)}")
-    if sum(map(len, parcel)) != sum(sizes):
-        raise ValueError(f"audio of {sum(sizes)} bytes came as {sum(map(len, parcel))}")
+    if len(audio_batch) == 1 and isinstance(audio_batch[0], list):
+        return _stored(audio_batch[0], sizes)
+    if not all(isinstance(part, bytes) for part in audio_batch):
+        raise ValueError(f"audio comes as bytes or as a list of arrays, not as {_kinds(audio_batch)}")
+    if sum(map(len, audio_batch)) != sum(sizes):
+        raise ValueError(f"audio of {sum(sizes)} bytes came as {sum(map(len, audio_batch))}")
     payloads = [np.empty(size, np.uint8) for size in sizes]
-    parts = iter(parcel)
+    parts = iter(audio_batch)
     part = memoryview(b"")
     for payload in payloads:
         room = payload.data
@@ -69,5 +69,5 @@ def _stored(payloads: list[Any], sizes: Sequence[int]) -> list[Payload]:
     return payloads
 
 
-def _kinds(parcel: Sequence[Any]) -> str:
-    return ", ".join(sorted({type(part).__name__ for part in parcel}))
+def _kinds(audio_batch: Sequence[Any]) -> str:
+    return ", ".join(sorted({type(part).__name__ for part in audio_batch}))

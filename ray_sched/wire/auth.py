@@ -22,7 +22,7 @@ def agent_key(secret: bytes, node: str, incarnation: int) -> bytes:
     return blake2b(f"{node}/{incarnation}".encode(), key=secret, digest_size=_BYTES).digest()
 
 
-def ticket(key: bytes, job_id: str, attempt: int) -> str:
+def attempt_token(key: bytes, job_id: str, attempt: int) -> str:
     """What shows an agent that this attempt was assigned to it. Costs 2 µs."""
     return blake2b(f"{job_id}/{attempt}".encode(), key=key, digest_size=_BYTES).hexdigest()
 

@@ -21,7 +21,7 @@ class PeerUnavailableError(Exception):
     """The actor did not answer in time, or is being restarted; the call may or may not have happened."""
 
 
-class Link(Protocol):
+class Peer(Protocol):
     """A way to call one actor."""
 
     async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
@@ -35,12 +35,12 @@ class Link(Protocol):
 class Directory(Protocol):
     """Finds actors by name; handles are looked up once and again only after they failed."""
 
-    def link(self, actor: str) -> Link:
+    def peer(self, actor: str) -> Peer:
         """The link to the actor of this name. Never blocks."""
         ...
 
 
-class Depot(Protocol):
+class ObjectStore(Protocol):
     """The object store."""
 
     def put(self, payloads: Sequence[Payload]) -> Any:

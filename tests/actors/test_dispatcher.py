@@ -78,12 +78,12 @@ async def test_events_are_repeated_until_they_are_acknowledged() -> None:
     async with InProcess() as system:
         await system.add_node("a")
         submit = Submit(spec=Spec(request_id="r", src="en", tgt="en"))
-        batch = ClientBatch(client_id="c", poller=1, messages=(submit,))
+        batch = ClientBatch(client_id="c", generation=1, messages=(submit,))
         reply = decode(await system.dispatcher.client(encode(batch)), ClientReply)
         assert [type(event).__name__ for event in reply.mail.events] == ["Assigned"]
 
         async def poll(acked: int, *, is_resync: bool) -> Mail:
-            asked = Poll(client_id="c", poller=1, boot=reply.mail.boot, acked=acked, is_resync=is_resync)
+            asked = Poll(client_id="c", generation=1, epoch=reply.mail.epoch, acked=acked, is_resync=is_resync)
             return decode(await system.dispatcher.poll(encode(asked)), Mail)
 
         again = await poll(0, is_resync=True)
@@ -93,8 +93,8 @@ async def test_events_are_repeated_until_they_are_acknowledged() -> None:
 
 async def test_a_second_process_with_an_older_start_is_told_that_it_was_replaced() -> None:
     async with InProcess() as system:
-        new = ClientBatch(client_id="c", poller=2, messages=())
-        old = ClientBatch(client_id="c", poller=1, messages=())
+        new = ClientBatch(client_id="c", generation=2, messages=())
+        old = ClientBatch(client_id="c", generation=1, messages=())
         await system.dispatcher.client(encode(new))
         reply = decode(await system.dispatcher.client(encode(old)), ClientReply)
         assert reply.mail.refusal is not None
@@ -105,12 +105,12 @@ async def test_polls_offers_and_sweeps_do_not_wait_for_a_store_that_is_away() ->
     async with InProcess() as system:
         system.store.is_down = True
         submit = Submit(spec=Spec(request_id="r", src="en", tgt="en"))
-        batch = ClientBatch(client_id="c", poller=1, messages=(submit,))
+        batch = ClientBatch(client_id="c", generation=1, messages=(submit,))
         async with asyncio.timeout(10):
             reply = decode(await system.dispatcher.client(encode(batch)), ClientReply)
             await system.say_of_node("a", NodeStatus.READY)
             await system.dispatcher.tick("sweep")
-            asked = Poll(client_id="c", poller=1, boot="", acked=0, is_resync=False)
+            asked = Poll(client_id="c", generation=1, epoch="", acked=0, is_resync=False)
             mail = decode(await system.dispatcher.poll(encode(asked)), Mail)
         (answer,) = reply.answers
         assert isinstance(answer, Refused)
@@ -137,7 +137,7 @@ async def test_a_submit_that_was_refused_because_it_could_not_be_saved_has_never
             assert (result.status, result.utterance_index) == ("completed", 0)
             assert await anext(stream) == result
         assert [job.job_id for job in system.brain.jobs.values()] == [result.job_id]
-        assert sum(seat.n_spent for seat in system.brain.seats.values()) == 0
+        assert sum(node_state.n_acquired for node_state in system.brain.node_states.values()) == 0
 
 
 async def test_everything_is_written_again_into_a_store_that_was_emptied() -> None:

@@ -39,11 +39,11 @@ class FakeAgent:
 class FakeDispatcher:
     def __init__(self) -> None:
         self.offers: list[PoolOffer] = []
-        self.n_spent = 0
+        self.n_acquired = 0
 
     async def offer(self, raw: bytes) -> bytes:
         self.offers.append(decode(raw, PoolOffer))
-        return encode(LeaseReceipt(spent={"a": self.n_spent}))
+        return encode(LeaseReceipt(spent={"a": self.n_acquired}))
 
 
 class FakeRay:
@@ -139,7 +139,7 @@ async def test_a_drained_node_is_offered_no_more_ends_and_stays_away() -> None:
     await world.join()
     await world.registry.drain("a", None)
     assert (await world.beat()).is_draining
-    world.dispatcher.n_spent = 1
+    world.dispatcher.n_acquired = 1
     await until(lambda: world.dispatcher.offers[-1].nodes[0].slots == 0)
 
     async def beat_and_watch() -> None:
@@ -149,7 +149,7 @@ async def test_a_drained_node_is_offered_no_more_ends_and_stays_away() -> None:
     for _ in range(10):
         await beat_and_watch()
     assert world.ray.ended == [], "a job is still on its way to it"
-    world.dispatcher.n_spent = 0
+    world.dispatcher.n_acquired = 0
     await until(lambda: "agent:a" in world.ray.ended, beat_and_watch)
     await world.registry.tick("poll")
     assert len(world.ray.spawned) == 1
@@ -166,7 +166,7 @@ async def test_draining_a_node_that_is_not_there_names_those_that_are() -> None:
 
 async def test_the_slots_that_the_dispatcher_has_spent_are_shown_with_the_node() -> None:
     world = World()
-    world.dispatcher.n_spent = 1
+    world.dispatcher.n_acquired = 1
     await world.join()
     async with asyncio.timeout(5):
         while (await world.registry.nodes())[0].spent != 1:

@@ -12,14 +12,14 @@ async def test_what_many_threads_put_is_called_once_each_and_in_the_order_of_eac
     heard: list[tuple[int, int]] = []
     done = asyncio.Event()
 
-    def hear(thread: int, number: int) -> None:
+    def handle(thread: int, number: int) -> None:
         heard.append((thread, number))
         if len(heard) == 8 * 500:
             done.set()
 
     def put_all(thread: int) -> None:
         for number in range(500):
-            arrivals.put(partial(hear, thread, number))
+            arrivals.put(partial(handle, thread, number))
 
     threads = [threading.Thread(target=put_all, args=(n,)) for n in range(8)]
     for thread in threads:

@@ -24,11 +24,11 @@ from ray_sched.core.records import read_jobs
 from ray_sched.core.rules import CleanupRules, DispatchRules
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.wire.codec import decode, encode
-from tests.core.nodes.test_registry import Hall
+from tests.core.nodes.test_registry import RegistryHarness
 from tests.support.builders import (
     EN_ES,
     ENGLISH,
-    Desk,
+    DispatchHarness,
     a_draining_node,
     a_node,
     a_spec,
@@ -53,12 +53,12 @@ def saved(effects: list[DispatchEffect]) -> list[Change]:
     return [effect.change for effect in effects if isinstance(effect, Save)]
 
 
-async def restarted(store: RedisStore, now_ms: int) -> Desk:
+async def restarted(store: RedisStore, now_ms: int) -> DispatchHarness:
     """A brain that knows what the store holds and nothing else."""
-    desk = Desk()
-    desk.now_ms = now_ms
-    desk.brain.restore(read_jobs(await records(store)).readable, now_ms)
-    return desk
+    harness = DispatchHarness()
+    harness.now_ms = now_ms
+    harness.brain.restore(read_jobs(await records(store)).readable, now_ms)
+    return harness
 
 
 # --- 1: jobs were stored with default fields left out and could not be read back ----------------------------------
@@ -67,28 +67,28 @@ async def restarted(store: RedisStore, now_ms: int) -> Desk:
 async def test_bug_01_a_job_of_defaults_is_read_back_and_ack_timeout_failover_and_cleanup_do_something(
     store: RedisStore,
 ) -> None:
-    before = Desk()
+    before = DispatchHarness()
     before.offer(a_node("node-a", slots=4))
-    await store.commit([c for n in range(3) for c in saved(before.say(Submit(spec=a_spec(f"r{n}"))))])
-    desk = await restarted(store, before.now_ms)
-    desk.poll()
-    desk.offer(a_node("node-a", slots=4), a_node("node-b", slots=4))
-    first, second, third = desk.brain.jobs
-    desk.report(accepted(first), finished(first))
-    assert desk.status(first) == "completed", "the acknowledgement and the result counted"
-    desk.report(accepted(second))
-    desk.report(failed(second))
-    assert (desk.status(second), desk.job(second).node) == ("assigned", "node-b"), "failed over"
-    desk.wait(11_000)
-    assert desk.job(third).attempt == 2, "its push timed out"
-    assert desk.clean_up(0).jobs >= 1
-    assert first not in desk.brain.jobs
+    await store.commit([c for n in range(3) for c in saved(before.send(Submit(spec=a_spec(f"r{n}"))))])
+    harness = await restarted(store, before.now_ms)
+    harness.poll()
+    harness.offer(a_node("node-a", slots=4), a_node("node-b", slots=4))
+    first, second, third = harness.brain.jobs
+    harness.report(accepted(first), finished(first))
+    assert harness.status(first) == "completed", "the acknowledgement and the result counted"
+    harness.report(accepted(second))
+    harness.report(failed(second))
+    assert (harness.status(second), harness.job(second).node) == ("assigned", "node-b"), "failed over"
+    harness.wait(11_000)
+    assert harness.job(third).attempt == 2, "its push timed out"
+    assert harness.clean_up(0).jobs >= 1
+    assert first not in harness.brain.jobs
 
 
 def test_bug_01_a_record_leaves_no_field_out() -> None:
-    desk = Desk()
-    record = msgspec.json.decode(to_record(desk.job(desk.submit())).record)
-    assert set(record) == set(Job.__struct_fields__)
+    harness = DispatchHarness()
+    record = msgspec.json.decode(to_record(harness.job(harness.submit())).record)
+    assert set(record) == set(Job.__struct_encode_fields__)
     assert set(record["spec"]) == set(a_spec().__struct_fields__)
 
 
@@ -98,22 +98,22 @@ def test_bug_01_a_record_leaves_no_field_out() -> None:
 async def test_bug_02_a_job_has_one_record_and_what_was_dispatched_is_still_so_after_a_restart(
     store: RedisStore, peek: "redis.Redis", prefix: str
 ) -> None:
-    before = Desk()
+    before = DispatchHarness()
     before.offer(a_node())
-    await store.commit(saved(before.say(Submit(spec=a_spec(session="s")))))
+    await store.commit(saved(before.send(Submit(spec=a_spec(session="s")))))
     (job,) = before.brain.jobs
     await store.commit(saved(before.report(accepted(job))))
     keys = [str(key, "utf-8") if isinstance(key, bytes) else key for key in peek.keys(f"{prefix}:*")]
     assert [key for key in keys if job in key] == [f"{prefix}:job:{job}"]
-    desk = await restarted(store, before.now_ms)
-    desk.poll()
-    desk.offer(a_node())
-    assert desk.status(job) == "assigned"
-    desk.report(accepted(job))
-    desk.wait(30_000)
-    assert desk.status(job) == "processing"
-    desk.report(finished(job))
-    assert desk.status(job) == "completed"
+    harness = await restarted(store, before.now_ms)
+    harness.poll()
+    harness.offer(a_node())
+    assert harness.status(job) == "assigned"
+    harness.report(accepted(job))
+    harness.wait(30_000)
+    assert harness.status(job) == "processing"
+    harness.report(finished(job))
+    assert harness.status(job) == "completed"
 
 
 # --- 3: a key scan met keys of another type and the error hid the whole list ---------------------------------------
@@ -122,13 +122,13 @@ async def test_bug_02_a_job_has_one_record_and_what_was_dispatched_is_still_so_a
 async def test_bug_03_a_key_of_another_type_and_a_foreign_record_hide_nothing_but_themselves(
     store: RedisStore, peek: "redis.Redis", prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk = Desk()
-    await store.commit([c for n in range(3) for c in saved(desk.say(Submit(spec=a_spec(f"r{n}"))))])
+    harness = DispatchHarness()
+    await store.commit([c for n in range(3) for c in saved(harness.send(Submit(spec=a_spec(f"r{n}"))))])
     await store.commit([save("foreign", UNREADABLE), save("list", b"x")])
     peek.delete(f"{prefix}:job:list")
     peek.rpush(f"{prefix}:job:list", "a", "b")
     read = read_jobs(await records(store))
-    assert {job.job_id for job in read.readable} == set(desk.brain.jobs)
+    assert {job.job_id for job in read.readable} == set(harness.brain.jobs)
     assert read.n_left_out == 1
     assert peek.get(f"{prefix}:job:foreign") == UNREADABLE, "kept aside for whoever can read it"
     assert peek.type(f"{prefix}:job:list") == b"list"
@@ -139,8 +139,8 @@ async def test_bug_03_one_unreadable_record_does_not_keep_the_dispatcher_from_st
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with InProcess() as system:
-        desk = Desk()
-        good = [to_record(desk.job(desk.submit("r1"))).record]
+        harness = DispatchHarness()
+        good = [to_record(harness.job(harness.submit("r1"))).record]
 
         async def load_jobs(*, open_only: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202  # a port's method
             del open_only
@@ -149,7 +149,7 @@ async def test_bug_03_one_unreadable_record_does_not_keep_the_dispatcher_from_st
 
         system.store.load_jobs = load_jobs  # type: ignore[method-assign]  # what this Redis holds
         await system.dispatcher.restore()
-        assert list(system.brain.jobs) == list(desk.brain.jobs)
+        assert list(system.brain.jobs) == list(harness.brain.jobs)
         (line,) = [record.getMessage() for record in caplog.records if "cannot be taken up" in record.getMessage()]
         assert line.startswith("3 records of jobs cannot be taken up and are left where they are: ")
 
@@ -158,29 +158,29 @@ async def test_bug_03_one_unreadable_record_does_not_keep_the_dispatcher_from_st
 
 
 def test_bug_04_a_slot_comes_back_whatever_way_an_attempt_ends_and_failover_finds_it() -> None:
-    desk = Desk(DispatchRules(max_failovers=0, max_refusals=0, max_engine_retries=0))
-    desk.offer(a_node(slots=1))
+    harness = DispatchHarness(DispatchRules(max_failovers=0, max_refusals=0, max_engine_retries=0))
+    harness.offer(a_node(slots=1))
     ends = (finished, failed, refused, stopped)
     for number, end in enumerate(ends * 5):
-        desk.now_ms += 60_000  # a node that refused or failed rests
-        desk.offer(a_node(slots=1))
-        job = desk.submit(f"r{number}", deadline_ms=120_000)
-        assert desk.status(job) == "assigned"
-        desk.report(accepted(job))
-        assert (desk.spent(), desk.free()) == (1, 0)
-        desk.report(end(job))  # type: ignore[operator]  # each takes a job's id
-        assert (desk.spent(), desk.free()) == (0, 1)
+        harness.now_ms += 60_000  # a node that refused or failed rests
+        harness.offer(a_node(slots=1))
+        job = harness.submit(f"r{number}", deadline_ms=120_000)
+        assert harness.status(job) == "assigned"
+        harness.report(accepted(job))
+        assert (harness.spent(), harness.free()) == (1, 0)
+        harness.report(end(job))  # type: ignore[operator]  # each takes a job's id
+        assert (harness.spent(), harness.free()) == (0, 1)
 
 
 def test_bug_04_failover_goes_to_the_node_that_has_room() -> None:
-    desk = Desk()
-    desk.offer(a_node("node-a", slots=1), a_node("node-b", slots=1))
-    job = desk.submit()
-    first = desk.job(job).node
-    desk.report(accepted(job), node=first)
+    harness = DispatchHarness()
+    harness.offer(a_node("node-a", slots=1), a_node("node-b", slots=1))
+    job = harness.submit()
+    first = harness.job(job).node
+    harness.report(accepted(job), node=first)
     other = {"node-a": "node-b", "node-b": "node-a"}[first]
-    desk.offer(a_node(other, slots=1))  # the pool names the first one no more
-    assert (desk.job(job).node, desk.job(job).attempt) == (other, 2)
+    harness.offer(a_node(other, slots=1))  # the pool names the first one no more
+    assert (harness.job(job).node, harness.job(job).attempt) == (other, 2)
 
 
 # --- 5: audio freed at dispatch left failover nothing to send; putting it back into the job brought the leak back --
@@ -240,21 +240,21 @@ async def test_bug_06_an_utterance_that_fails_at_its_creation_is_told_and_its_se
 
 
 def test_bug_07_the_end_of_an_old_agent_does_not_remove_the_one_that_came_back() -> None:
-    hall = Hall()
-    hall.join()
-    hall.brain.agent_died("node-a", 1, "its connection was cut", hall.now_ms)
-    hall.wait(2_000)
-    effects = hall.brain.agent_died("node-a", 1, "the old connection is cleaned up", hall.now_ms)
+    harness = RegistryHarness()
+    harness.join()
+    harness.brain.agent_died("node-a", 1, "its connection was cut", harness.now_ms)
+    harness.wait(2_000)
+    effects = harness.brain.agent_died("node-a", 1, "the old connection is cleaned up", harness.now_ms)
     assert effects == []
-    assert (hall.brain.nodes["node-a"].incarnation, hall.status()) == (2, NodeStatus.REGISTERING)
+    assert (harness.brain.nodes["node-a"].incarnation, harness.status()) == (2, NodeStatus.REGISTERING)
 
 
 def test_bug_07_a_new_node_is_given_work_at_once_and_a_dead_one_loses_it_at_once() -> None:
-    desk = Desk()
-    job = desk.submit()
-    assert [event.node for event in told(desk.offer(a_node("node-a")), Assigned)] == ["node-a"]
-    desk.report(accepted(job))
-    effects = desk.offer(a_node("node-b"))
+    harness = DispatchHarness()
+    job = harness.submit()
+    assert [event.node for event in told(harness.offer(a_node("node-a")), Assigned)] == ["node-a"]
+    harness.report(accepted(job))
+    effects = harness.offer(a_node("node-b"))
     assert [(event.node, event.attempt) for event in told(effects, Assigned)] == [("node-b", 2)]
 
 
@@ -283,12 +283,12 @@ async def test_bug_09_a_result_is_delivered_by_its_arrival_and_by_no_timer() -> 
 
 
 def test_bug_09_a_turn_with_ten_thousand_jobs_elsewhere_touches_none_of_them() -> None:
-    desk = Desk()
+    harness = DispatchHarness()
     for number in range(2_000):
-        desk.submit(f"w{number}", src="de", tgt="de", deadline_ms=600_000)
-    desk.offer(a_node())
-    job = desk.submit("r")
-    effects = desk.run(job)
+        harness.submit(f"w{number}", src="de", tgt="de", deadline_ms=600_000)
+    harness.offer(a_node())
+    job = harness.submit("r")
+    effects = harness.run(job)
     assert {change.job_id for change in saved(effects) if isinstance(change, SaveJob)} == {job}
 
 
@@ -296,24 +296,24 @@ def test_bug_09_a_turn_with_ten_thousand_jobs_elsewhere_touches_none_of_them() -
 
 
 def test_bug_10_every_counter_is_incremented_by_something() -> None:
-    desk = Desk()
-    counters = desk.brain.counters
-    desk.offer(a_node("node-a", slots=4))
-    desk.run(desk.submit("r1"))
-    desk.submit("r1")  # a duplicate
-    desk.refusal("r1", src="de", tgt="de")  # rejected
-    held = [desk.submit(f"s{n}", session="s") for n in range(2)]
-    desk.report(refused(held[0]))  # refused, and so requeued
-    desk.now_ms += 2_000
-    desk.offer(a_node("node-a", slots=4))
-    desk.run(held[1])
-    desk.wait(6_000)  # a gap is announced
-    desk.offer(a_node("node-a", slots=4))
-    desk.run(held[0])  # a late result
-    desk.report(finished("nobody's"))  # a late message
-    desk.submit("r2", src="fr", tgt="fr")
-    desk.wait(11_000)  # no node
-    desk.clean_up(0)
+    harness = DispatchHarness()
+    counters = harness.brain.counters
+    harness.offer(a_node("node-a", slots=4))
+    harness.run(harness.submit("r1"))
+    harness.submit("r1")  # a duplicate
+    harness.refusal("r1", src="de", tgt="de")  # rejected
+    held = [harness.submit(f"s{n}", session="s") for n in range(2)]
+    harness.report(refused(held[0]))  # refused, and so requeued
+    harness.now_ms += 2_000
+    harness.offer(a_node("node-a", slots=4))
+    harness.run(held[1])
+    harness.wait(6_000)  # a gap is announced
+    harness.offer(a_node("node-a", slots=4))
+    harness.run(held[0])  # a late result
+    harness.report(finished("nobody's"))  # a late message
+    harness.submit("r2", src="fr", tgt="fr")
+    harness.wait(11_000)  # no node
+    harness.clean_up(0)
     never = [name for name, value in vars(counters).items() if not value]
     assert never == []
     assert set(vars(counters)) == set(vars(Counters()))
@@ -338,28 +338,28 @@ def test_bug_10_every_counter_is_incremented_by_something() -> None:
 def test_bug_10_no_available_node_is_counted_by_reason(
     reason: Reason, spec: dict[str, Any], node: dict[str, object] | None
 ) -> None:
-    desk = Desk()
+    harness = DispatchHarness()
     facts = dict(node or {})
     capability = facts.pop("capability", ENGLISH)
     assert isinstance(capability, Capability)
     offered = a_draining_node() if node is None else a_node(**facts)  # type: ignore[arg-type]  # as the table has them
-    desk.offer(offered, capability=capability)
+    harness.offer(offered, capability=capability)
     if reason is Reason.CAPACITY_FULL:
-        desk.report(accepted(desk.submit("first", audio_ms=60_000)))
-    desk.submit("r1", **spec)
-    desk.wait(11_000)
-    assert desk.brain.counters.no_node.get(reason) == 1
+        harness.report(accepted(harness.submit("first", audio_ms=60_000)))
+    harness.submit("r1", **spec)
+    harness.wait(11_000)
+    assert harness.brain.counters.no_node.get(reason) == 1
 
 
 def test_bug_10_every_refusal_is_counted_by_code() -> None:
-    desk = Desk(DispatchRules(max_waiting_jobs=2))
-    desk.submit("r1", session="s", utterance_index=0)
-    desk.refusal("r2", session="s", utterance_index=0)
-    desk.refusal("r1", session="t")
-    desk.refusal("")
-    desk.submit("r3")
-    desk.refusal("r4")
-    assert {str(code) for code in desk.brain.counters.rejected} == {
+    harness = DispatchHarness(DispatchRules(max_waiting_jobs=2))
+    harness.submit("r1", session="s", utterance_index=0)
+    harness.refusal("r2", session="s", utterance_index=0)
+    harness.refusal("r1", session="t")
+    harness.refusal("")
+    harness.submit("r3")
+    harness.refusal("r4")
+    assert {str(code) for code in harness.brain.counters.rejected} == {
         "DUPLICATE_INDEX",
         "DUPLICATE_REQUEST",
         "INVALID_MESSAGE",
@@ -376,7 +376,7 @@ async def test_bug_11_two_who_submit_the_same_request_at_once_get_one_job_that_r
         submit = Submit(spec=a_spec("r1"))
 
         async def create() -> Accepted:
-            raw = encode(ClientBatch(client_id="c", poller=1, messages=(submit, submit)))
+            raw = encode(ClientBatch(client_id="c", generation=1, messages=(submit, submit)))
             first, second = decode(await system.dispatcher.client(raw), ClientReply).answers
             assert isinstance(first, Accepted)
             assert first.job_id == getattr(second, "job_id", "")
@@ -394,7 +394,7 @@ async def test_bug_11_two_who_submit_the_same_request_at_once_get_one_job_that_r
 AGE_MS = CleanupRules().keep_ms
 
 
-class Kitchen(Desk):
+class Kitchen(DispatchHarness):
     """Jobs of every status."""
 
     def __init__(self) -> None:
@@ -420,53 +420,53 @@ def test_cleanup_1_with_nothing_to_clean_nothing_happens() -> None:
 
 
 def test_cleanup_2_pending_assigned_and_processing_jobs_are_kept_however_old() -> None:
-    desk = Kitchen()
-    pending = desk.submit("r1", src="de", tgt="de", deadline_ms=10**9)
-    on_its_way = desk.submit("r2", audio_ms=86_400_000)
-    processing = desk.submit("r3", audio_ms=86_400_000)
-    desk.report(accepted(processing, audio_ms=86_400_000))
-    desk.wait(2 * AGE_MS)
-    assert desk.clean_up(AGE_MS).jobs == 0
-    assert [desk.status(job) for job in (pending, on_its_way, processing)] == ["pending", "assigned", "processing"]
+    harness = Kitchen()
+    pending = harness.submit("r1", src="de", tgt="de", deadline_ms=10**9)
+    on_its_way = harness.submit("r2", audio_ms=86_400_000)
+    processing = harness.submit("r3", audio_ms=86_400_000)
+    harness.report(accepted(processing, audio_ms=86_400_000))
+    harness.wait(2 * AGE_MS)
+    assert harness.clean_up(AGE_MS).jobs == 0
+    assert [harness.status(job) for job in (pending, on_its_way, processing)] == ["pending", "assigned", "processing"]
 
 
 @pytest.mark.parametrize("how", ["completed", "failed", "completed_no_text", "cancelled"])
 def test_cleanup_3_and_4_old_jobs_that_have_ended_go(how: str) -> None:
-    desk = Kitchen()
-    job = desk.ended(how, "r1")
-    desk.now_ms += AGE_MS
-    assert desk.clean_up(AGE_MS).jobs == 1
-    assert job not in desk.brain.jobs
+    harness = Kitchen()
+    job = harness.ended(how, "r1")
+    harness.now_ms += AGE_MS
+    assert harness.clean_up(AGE_MS).jobs == 1
+    assert job not in harness.brain.jobs
 
 
 def test_cleanup_5_recently_ended_jobs_stay() -> None:
-    desk = Kitchen()
-    job = desk.ended("completed", "r1")
-    desk.now_ms += AGE_MS - 1
-    assert desk.clean_up(AGE_MS).jobs == 0
-    assert desk.status(job) == "completed"
+    harness = Kitchen()
+    job = harness.ended("completed", "r1")
+    harness.now_ms += AGE_MS - 1
+    assert harness.clean_up(AGE_MS).jobs == 0
+    assert harness.status(job) == "completed"
 
 
 def test_cleanup_6_a_mixture_loses_only_the_old_ended_ones() -> None:
-    desk = Kitchen()
-    old = [desk.ended(how, how) for how in ("completed", "failed", "completed_no_text")]
-    waiting = desk.submit("waiting", src="de", tgt="de", deadline_ms=10**9)
-    desk.now_ms += AGE_MS
-    young = desk.ended("completed", "young")
-    assert desk.clean_up(AGE_MS).jobs == len(old)
-    assert set(desk.brain.jobs) == {waiting, young}
+    harness = Kitchen()
+    old = [harness.ended(how, how) for how in ("completed", "failed", "completed_no_text")]
+    waiting = harness.submit("waiting", src="de", tgt="de", deadline_ms=10**9)
+    harness.now_ms += AGE_MS
+    young = harness.ended("completed", "young")
+    assert harness.clean_up(AGE_MS).jobs == len(old)
+    assert set(harness.brain.jobs) == {waiting, young}
 
 
 def test_partial_texts_are_no_results_and_clean_nothing() -> None:
-    desk = Kitchen()
-    job = desk.submit("r1", wants_partials=True)
-    desk.report(accepted(job), RunPartial(job_id=job, attempt=1, text="hel"))
-    desk.now_ms += AGE_MS
-    assert desk.clean_up(0).jobs == 0
+    harness = Kitchen()
+    job = harness.submit("r1", wants_partials=True)
+    harness.report(accepted(job), RunPartial(job_id=job, attempt=1, text="hel"))
+    harness.now_ms += AGE_MS
+    assert harness.clean_up(0).jobs == 0
 
 
 def test_a_cleaned_job_was_delivered_first() -> None:
-    desk = Kitchen()
-    job = desk.submit("r1")
-    effects = desk.run(job)
+    harness = Kitchen()
+    job = harness.submit("r1")
+    effects = harness.run(job)
     assert [event.job_id for event in told(effects, Delivered)] == [job]

@@ -18,11 +18,11 @@ from ray_sched.core.ports import SaveJob
 from ray_sched.settings import ClientRules, StoreRules
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.system.store_stats import object_store_history
-from ray_sched.wire.peers import Link, Payload
+from ray_sched.wire.peers import Payload, Peer
 from ray_sched.wire.samples import Samples
 from tests.bench.budgets import BUDGETS, Budget
 from tests.support.cluster import RunningCluster, echo_node
-from tests.support.in_process import InProcess, MemoryDepot, Network
+from tests.support.in_process import InProcess, MemoryObjectStore, Network
 
 N_NODES = 4
 JOBS = {1: 100, 64: 1_280}
@@ -42,7 +42,7 @@ class Counted:
         self.lock = threading.Lock()
 
 
-class CountingDepot(MemoryDepot):
+class CountingObjectStore(MemoryObjectStore):
     """Counts objects and bytes, and those that are not the submitter's own memory any more."""
 
     def __init__(self, counted: Counted) -> None:
@@ -64,19 +64,19 @@ class CountingNetwork:
         self._network = network
         self.counted = counted
 
-    def link(self, actor: str) -> Link:
-        return CountingLink(self._network.link(actor), self)
+    def peer(self, actor: str) -> Peer:
+        return CountingPeer(self._network.peer(actor), self)
 
 
-class CountingLink:
-    def __init__(self, link: Link, network: CountingNetwork) -> None:
-        self._link = link
+class CountingPeer:
+    def __init__(self, peer: Peer, network: CountingNetwork) -> None:
+        self._peer = peer
         self._network = network
 
     async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
         if method == "push":
             self._network.counted.copied_bytes += sum(len(part) for part in args[1:] if isinstance(part, bytes))
-        return await self._link.call(method, *args, timeout_s=timeout_s)
+        return await self._peer.call(method, *args, timeout_s=timeout_s)
 
 
 class CountingEngine:
@@ -125,11 +125,13 @@ async def cost_of_a_job(in_flight: int, inline_bytes: int) -> Budget:
         for number in range(N_NODES):
             await system.add_node(f"node-{number}", slots=16, engine=f"{__name__}.CountingEngine")
         CountingEngine.counted = Counted()
-        depot = CountingDepot(CountingEngine.counted)
+        object_store = CountingObjectStore(CountingEngine.counted)
         network = CountingNetwork(system.network, CountingEngine.counted)
-        async with Client(network, depot, inline_bytes=inline_bytes) as client:
+        async with Client(network, object_store, inline_bytes=inline_bytes) as client:
             await run_jobs(client, in_flight, in_flight)
-            CountingEngine.counted = depot.counted = network.counted = counted = Counted()  # the warm-up does not count
+            CountingEngine.counted = object_store.counted = network.counted = counted = (
+                Counted()
+            )  # the warm-up does not count
             system.store.commits.clear()
             system.network.calls.clear()
             await run_jobs(client, in_flight, n_jobs)

@@ -15,8 +15,8 @@ async def echo(audio: Samples) -> str:
 
 
 def test_utterances_in_flight_differ_from_each_other() -> None:
-    taken = {AUDIO[number].tobytes() for number in range(1_000)}
-    assert len(taken) == 1_000
+    results = {AUDIO[number].tobytes() for number in range(1_000)}
+    assert len(results) == 1_000
     assert AUDIO[0].nbytes == bytes_of(0.01) == 320
 
 

@@ -13,7 +13,7 @@ from ray_sched.bench.simulated import Shape, SimulatedCluster
 from ray_sched.client.client import Client
 from ray_sched.core.ledger import AudioState
 from tests.bench.budgets import FINISHED_JOB_BYTES
-from tests.support.in_process import InProcess, MemoryDepot, MemoryStore
+from tests.support.in_process import InProcess, MemoryObjectStore, MemoryStore
 
 
 async def simulated(shape: Shape, n_jobs: int) -> SimulatedCluster:
@@ -73,25 +73,25 @@ async def test_a_finished_job_is_no_larger_than_its_budget_and_forgotten_ones_le
     assert growth.samples[-1].jobs == 20_000
 
 
-class Depot(MemoryDepot):
+class ObjectStore(MemoryObjectStore):
     """Counts parcels that somebody still holds."""
 
     def __init__(self) -> None:
         self.parcels: list[Any] = []
 
     def put(self, payloads: Any) -> Any:
-        parcel = np.concatenate(list(payloads))
-        self.parcels.append(parcel)
-        return parcel
+        audio_batch = np.concatenate(list(payloads))
+        self.parcels.append(audio_batch)
+        return audio_batch
 
 
 async def test_a_keeper_holds_the_audio_of_ended_jobs_and_the_client_does_not() -> None:
     audio = np.ones(16_000, np.int16)
     async with InProcess() as system:
         await system.add_node("node")
-        async with Client(system.network, MemoryDepot()) as client:
-            for_ever = Keeper(client, Depot().put, float("inf"))
-            not_long = Keeper(client, Depot().put, 0)
+        async with Client(system.network, MemoryObjectStore()) as client:
+            for_ever = Keeper(client, ObjectStore().put, float("inf"))
+            not_long = Keeper(client, ObjectStore().put, 0)
             plain = Plain(client)
             for kept in (for_ever, not_long, plain):
                 await kept.submit(audio)

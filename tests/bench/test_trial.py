@@ -2,7 +2,7 @@ import asyncio
 
 from ray_sched.bench.contest import Length
 from ray_sched.bench.load import Awaited, Supply
-from ray_sched.bench.trial import Turn, take_turn
+from ray_sched.bench.trial import Trial, run_trial
 from ray_sched.wire.samples import Samples
 
 
@@ -41,27 +41,27 @@ class Blocking(Fake):
         raise NotImplementedError
 
 
-TURN = Turn(in_flight=(2, 4), length=Length(jobs=10), audio_s=0.01, has_half_load=True, bulk=5, warm_up_s=0.01)
+TRIAL = Trial(in_flight=(2, 4), length=Length(jobs=10), audio_s=0.01, has_half_load=True, bulk=5, warm_up_s=0.01)
 
 
 async def test_every_load_is_warmed_up_and_measured() -> None:
     fake = Fake()
-    taken = await take_turn(fake, TURN, lambda _step: None, lambda: 3 * 2**20)
+    results = await run_trial(fake, TRIAL, lambda _step: None, lambda: 3 * 2**20)
     assert fake.loads == ["2 in flight"] * 2 + ["4 in flight"] * 2 + ["at random"] * 2
-    assert {in_flight: run.jobs for in_flight, run in taken.closed.items()} == {2: 10, 4: 10}
-    assert taken.closed[2].object_store_peak_mb == 3
-    assert taken.note == "a fake"
+    assert {in_flight: run.jobs for in_flight, run in results.closed.items()} == {2: 10, 4: 10}
+    assert results.closed[2].object_store_peak_mb == 3
+    assert results.note == "a fake"
 
 
 async def test_half_load_is_half_of_the_most_in_the_same_turn() -> None:
     fake = Fake()
-    taken = await take_turn(fake, TURN, lambda _step: None, lambda: 0)
-    assert taken.half is not None
-    assert fake.per_s == max(run.jobs_per_s for run in taken.closed.values()) / 2
-    assert taken.half.run.jobs == 10
+    results = await run_trial(fake, TRIAL, lambda _step: None, lambda: 0)
+    assert results.half is not None
+    assert fake.per_s == max(run.jobs_per_s for run in results.closed.values()) / 2
+    assert results.half.run.jobs == 10
 
 
 async def test_who_cannot_submit_on_time_has_no_half_load_and_only_the_scheduler_has_a_bulk() -> None:
-    taken = await take_turn(Blocking(), TURN, lambda _step: None, lambda: 0)
-    assert taken.half is None
-    assert taken.bulk_per_s == 0
+    results = await run_trial(Blocking(), TRIAL, lambda _step: None, lambda: 0)
+    assert results.half is None
+    assert results.bulk_per_s == 0

@@ -118,7 +118,7 @@ class Oracle:
         self._duplicates: list[str] = []
         self._out_of_order: list[str] = []
 
-    def hear(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
         """Take one event in."""
         match event:
             case Spoken():
@@ -128,21 +128,21 @@ class Oracle:
             case CalledOff():
                 self._called_off.add((event.client, event.request))
             case Ended():
-                self._hear_end(event)
+                self._handle_end(event)
             case Heard():
-                self._hear_result(event)
+                self._handle_result(event)
             case Gap():
-                self._hear_gap(event)
+                self._handle_gap(event)
             case Died():
                 self._dead.add(event.client)
 
-    def _hear_end(self, event: Ended) -> None:
+    def _handle_end(self, event: Ended) -> None:
         key = (event.client, event.request)
         if key in self.ended:
             self._duplicates.append(f"{event.job} of {event.client} ended twice: {self.ended[key].status}, {event}")
         self.ended[key] = event
 
-    def _hear_result(self, event: Heard) -> None:
+    def _handle_result(self, event: Heard) -> None:
         told = self._told.setdefault((event.client, event.session), _Told())
         where = f"{event.job}, {event.session}[{event.index}] of {event.client}"
         told.jobs[event.job] += 1
@@ -157,7 +157,7 @@ class Oracle:
         else:
             told.next_index += 1
 
-    def _hear_gap(self, event: Gap) -> None:
+    def _handle_gap(self, event: Gap) -> None:
         told = self._told.setdefault((event.client, event.session), _Told())
         self.n_gaps += 1
         if event.first != told.next_index:

@@ -128,7 +128,7 @@ class SubmitterProcesses:
         async for line in process.stdout:
             if line.endswith(b"\n"):
                 with contextlib.suppress(msgspec.DecodeError):  # what Ray prints
-                    self._oracle.hear(msgspec.json.decode(line, type=Event))
+                    self._oracle.handle(msgspec.json.decode(line, type=Event))
 
     async def kill(self) -> None:
         """End it in the middle of a word."""
@@ -138,7 +138,7 @@ class SubmitterProcesses:
         await self._process.wait()
         await self._reading
         self._process = None
-        self._oracle.hear(Died(self.current()))
+        self._oracle.handle(Died(self.current()))
 
     async def finish(self) -> None:
         """Let it hear everything to its end."""
@@ -235,7 +235,7 @@ class Run:
     @asynccontextmanager
     async def _speaker(self, name: str, settings: Settings) -> AsyncIterator[Speaker]:
         rng = random.Random(self._rng.randrange(2**31))  # noqa: S311  # a load that can be repeated, no secret
-        speaker = Speaker(name, settings, rng, self._oracle.hear)
+        speaker = Speaker(name, settings, rng, self._oracle.handle)
         async with speaker.client:
             yield speaker
 

@@ -74,13 +74,13 @@ class Site:
 
     async def power_on(self, name: str) -> None:
         """Start a machine's raylet, a new one after an old one."""
-        await self._in_thread(lambda: self._power_on_patiently(self.machines[name]))
+        await self._in_thread(lambda: self._power_on_with_retries(self.machines[name]))
 
     async def power_off(self, name: str, *, is_graceful: bool) -> None:
         """End a machine's raylet, if it is still there, and everything it has left."""
         await self._in_thread(lambda: self._power_off(self.machines[name], is_graceful=is_graceful))
 
-    def _power_on_patiently(self, machine: Machine) -> None:
+    def _power_on_with_retries(self, machine: Machine) -> None:
         """A raylet gives up when its dashboard agent is not up in 15 s, as on a busy machine: start another one."""
         for is_last in (False, False, False, True):
             try:

@@ -118,8 +118,8 @@ class Speaker:
     async def _utter(self) -> None:
         rng = self._rng
         options: dict[str, Any] = {"src": "en", "tgt": rng.choice(("en", "en", "es")), "speech": rng.random() < 0.15}
-        length_s, patience_s = rng.choice(LENGTHS_S), rng.uniform(0, 0.5)
-        call_off = (lambda: asyncio.sleep(patience_s)) if rng.random() < 0.03 else None
+        length_s, retry_for_s = rng.choice(LENGTHS_S), rng.uniform(0, 0.5)
+        call_off = (lambda: asyncio.sleep(retry_for_s)) if rng.random() < 0.03 else None
         talk = self._talk() if rng.random() < 0.75 else NO_TALK
         if talk.stream:
             options |= {"session": talk.name, "utterance_index": talk.next_index()}

@@ -22,7 +22,7 @@ def a_job(number: int, *, code: str = "", nodes: tuple[str, ...] = ("node-a",)) 
 def judged(*events: Event, harmed: tuple[str, ...] = (), open_orphans: tuple[str, ...] = ()) -> Verdict:
     oracle = Oracle()
     for event in events:
-        oracle.hear(event)
+        oracle.handle(event)
     return oracle.verdict(harmed, open_orphans)
 
 

@@ -80,8 +80,8 @@ class Watch:
         self.alarms = FalseAlarms()
         self.most_waiting = 0
         self._began_s = began_s
-        self._registry = scheduler.directory.link("registry")
-        self._dispatcher = scheduler.directory.link("dispatcher")
+        self._registry = scheduler.directory.peer("registry")
+        self._dispatcher = scheduler.directory.peer("dispatcher")
 
     async def run(self) -> None:
         """Look for ever."""

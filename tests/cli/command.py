@@ -78,9 +78,9 @@ class Command:
         for process in self._alive():
             process.kill()
 
-    def left_behind(self, patience_s: float = 5) -> list[str]:
+    def left_behind(self, retry_for_s: float = 5) -> list[str]:
         """Processes it started that still run."""
-        give_up_at = time.monotonic() + patience_s
+        give_up_at = time.monotonic() + retry_for_s
         while (alive := self._alive()) and time.monotonic() < give_up_at:
             time.sleep(0.1)
         return [f"{process.pid} {process.name()}" for process in alive]

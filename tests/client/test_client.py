@@ -14,7 +14,7 @@ from ray_sched.core.ledger import AudioState
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.rules import DeliveryRules, DispatchRules
 from ray_sched.wire.peers import Payload
-from tests.support.in_process import InProcess, MemoryDepot
+from tests.support.in_process import InProcess, MemoryObjectStore
 
 SECOND = np.zeros(16_000, np.int16)
 
@@ -254,7 +254,7 @@ async def test_a_client_cannot_touch_the_job_of_another() -> None:
 async def test_without_a_scheduler_a_submit_is_refused_after_its_patience() -> None:
     async with InProcess() as system:
         del system.network.actors["dispatcher"]
-        async with system.client(patience_s=0.2) as client:
+        async with system.client(retry_for_s=0.2) as client:
             result = await client.submit(SECOND, src="en").result()
     assert result.error is not None
     assert result.error.code is Code.SCHEDULER_NOT_RUNNING
@@ -278,7 +278,7 @@ async def test_what_cannot_be_right_is_refused_at_once(options: dict[str, object
         assert client.ledger.bytes_in() == 0
 
 
-class CountingDepot(MemoryDepot):
+class CountingObjectStore(MemoryObjectStore):
     def __init__(self) -> None:
         self.n_puts = 0
 
@@ -291,18 +291,18 @@ class CountingDepot(MemoryDepot):
 async def test_little_audio_goes_in_the_call_and_much_through_the_store(inline_bytes: int, n_puts: int) -> None:
     async with InProcess() as system:
         await system.add_node("a")
-        depot = CountingDepot()
-        async with Client(system.network, depot, inline_bytes=inline_bytes) as client:
+        object_store = CountingObjectStore()
+        async with Client(system.network, object_store, inline_bytes=inline_bytes) as client:
             result = await client.submit(SECOND, src="en")
-            assert (result.text, depot.n_puts) == ("echo of 16000 samples", n_puts)
+            assert (result.text, object_store.n_puts) == ("echo of 16000 samples", n_puts)
 
 
 async def test_a_job_that_has_to_wait_holds_nothing_but_its_audio() -> None:
     async with InProcess() as system:
         await system.add_node("a")
-        depot = CountingDepot()
-        async with Client(system.network, depot, inline_bytes=0) as client:
+        object_store = CountingObjectStore()
+        async with Client(system.network, object_store, inline_bytes=0) as client:
             waiting = client.submit(SECOND, src="de")
             await waiting.accepted()
-            assert (depot.n_puts, client.ledger.bytes_in(AudioState.STORED)) == (0, 0)
+            assert (object_store.n_puts, client.ledger.bytes_in(AudioState.STORED)) == (0, 0)
             assert client.ledger.bytes_in(AudioState.HELD) == SECOND.nbytes

@@ -6,7 +6,7 @@ from typing import Any
 from ray_sched.client.connection import Connection
 from ray_sched.core.messages.client_dispatcher import ClientEvent, Mail, PartialText
 from ray_sched.wire.codec import encode
-from ray_sched.wire.peers import Link
+from ray_sched.wire.peers import Peer
 
 
 class Postman:
@@ -16,7 +16,7 @@ class Postman:
         self._mails = list(mails)
         self.is_out = asyncio.Event()
 
-    def link(self, actor: str) -> Link:
+    def peer(self, actor: str) -> Peer:
         del actor
         return self
 
@@ -30,14 +30,14 @@ class Postman:
 
 def mail(box: str, *numbers: int) -> Mail:
     events = tuple(PartialText(job_id=box, attempt=number, text="") for number in numbers)
-    return Mail(boot=box, last=numbers[-1], events=events)
+    return Mail(epoch=box, last=numbers[-1], events=events)
 
 
 async def test_late_mail_of_a_box_that_is_no_more_changes_nothing() -> None:
     heard: list[tuple[str, int]] = []
     n_new_boxes = 0
 
-    def hear(event: ClientEvent) -> None:
+    def handle(event: ClientEvent) -> None:
         assert isinstance(event, PartialText)
         heard.append((event.job_id, event.attempt))
 
@@ -46,7 +46,7 @@ async def test_late_mail_of_a_box_that_is_no_more_changes_nothing() -> None:
         n_new_boxes += 1
 
     postman = Postman(mail("old", 1), mail("new", 1), mail("old", 1), mail("new", 2))
-    connection = Connection("c1", 1, postman, hear, lambda: (0, 0), patience_s=0)
+    connection = Connection("c1", 1, postman, handle, lambda: (0, 0), retry_for_s=0)
     connection.start(lambda _error: None, begin_anew)
     async with asyncio.timeout(5):
         await postman.is_out.wait()

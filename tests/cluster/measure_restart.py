@@ -20,7 +20,7 @@ from ray_sched.core.messages.client_dispatcher import Assigned, ClientReply, Mai
 from ray_sched.core.rules import DispatchRules
 from ray_sched.system.local import prepare_environment
 from ray_sched.wire.codec import decode
-from ray_sched.wire.peers import Directory, Link
+from ray_sched.wire.peers import Directory, Peer
 from tests.support.cluster import RunningCluster, echo_node
 from tests.support.processes import actor
 
@@ -32,41 +32,41 @@ class Listening:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self.boot = ""
+        self.epoch = ""
         self._known: set[tuple[str, int]] = set()
         self.told = asyncio.Event()
 
-    def link(self, actor: str) -> Link:
-        link = self._directory.link(actor)
-        return _ListeningLink(link, self) if actor == "dispatcher" else link
+    def peer(self, actor: str) -> Peer:
+        peer = self._directory.peer(actor)
+        return _ListeningPeer(peer, self) if actor == "dispatcher" else peer
 
-    def hear(self, mail: Mail) -> None:
-        boot = mail.boot.partition("/")[0]
+    def handle(self, mail: Mail) -> None:
+        epoch = mail.epoch.partition("/")[0]
         told = {(event.job_id, event.attempt) for event in mail.events if isinstance(event, Assigned)}
-        if boot != self.boot and told - self._known:  # not one of the old Dispatcher's that is told again
-            self.boot = boot
+        if epoch != self.epoch and told - self._known:  # not one of the old Dispatcher's that is told again
+            self.epoch = epoch
             self.told.set()
         self._known |= told
 
 
-class _ListeningLink:
-    def __init__(self, link: Link, listening: Listening) -> None:
-        self._link = link
+class _ListeningPeer:
+    def __init__(self, peer: Peer, listening: Listening) -> None:
+        self._peer = peer
         self._listening = listening
 
     async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
-        raw = await self._link.call(method, *args, timeout_s=timeout_s)
-        self._listening.hear(decode(raw, Mail) if method == "poll" else decode(raw, ClientReply).mail)
+        raw = await self._peer.call(method, *args, timeout_s=timeout_s)
+        self._listening.handle(decode(raw, Mail) if method == "poll" else decode(raw, ClientReply).mail)
         return raw
 
 
 async def measure(cluster: RunningCluster, n_waiting: int, times: int) -> list[float]:
     """Seconds from each kill to the next assignment."""
-    from ray_sched.system.ray_peers import RayDepot, RayDirectory  # noqa: PLC0415  # imports Ray: its environment first
+    from ray_sched.system.ray_peers import RayDirectory, RayObjectStore  # noqa: PLC0415  # imports Ray: its environment first
 
     listening = Listening(RayDirectory(cluster.settings.namespace))
     took: list[float] = []
-    async with PlainClient(listening, RayDepot()) as client:
+    async with PlainClient(listening, RayObjectStore()) as client:
         client.submit_many([SECOND] * n_waiting, src="de", deadline_s=3_000)
         speaking = asyncio.create_task(speak(client))
         for _ in range(times):

@@ -11,7 +11,7 @@ from ray_sched.client.client import Client as PlainClient
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.rules import DispatchRules
 from ray_sched.settings import ClientRules
-from ray_sched.system.ray_peers import RayDepot
+from ray_sched.system.ray_peers import RayObjectStore
 from ray_sched.system.store_stats import object_store_stats
 from tests.support.cluster import RunningCluster, echo_node, wait_until
 from tests.support.held_pushes import HeldPushes
@@ -47,7 +47,7 @@ def test_the_ledger_equals_the_object_store_while_pushes_are_under_way_and_at_re
     async def hold() -> None:
         before = object_store_stats()
         pushes = HeldPushes(two_nodes.settings.namespace)
-        async with PlainClient(pushes, RayDepot(), inline_bytes=0) as client:
+        async with PlainClient(pushes, RayObjectStore(), inline_bytes=0) as client:
             handles = client.submit_many([audio] * 6, src="en")
             await until(lambda: client.ledger.bytes_in(AudioState.STORED) == 6 * audio.nbytes, 5)
             during = object_store_stats()

@@ -64,7 +64,7 @@ async def do_harm(cluster: RunningCluster) -> None:
     async def harm(actor: str, method: str, *args: Any) -> Any:
         """What came of a call: its return value or the error it raised."""
         try:
-            return await directory.link(actor).call(method, *args, timeout_s=10)
+            return await directory.peer(actor).call(method, *args, timeout_s=10)
         except SchedError as error:
             return str(error.code)
         except PeerUnavailableError:

@@ -58,9 +58,9 @@ def test_another_attempt_node_or_incarnation_is_fenced(attempt: int, node: str, 
 
 def test_a_record_leaves_nothing_out_and_reads_back_the_same() -> None:
     job = a_job()
-    job.tell(1_000, "submitted")
+    job.record(1_000, "submitted")
     saved = to_record(job)
-    assert set(msgspec.json.decode(saved.record)) == set(Job.__struct_fields__)
+    assert set(msgspec.json.decode(saved.record)) == set(Job.__struct_encode_fields__)
     assert from_record(saved.record) == job
     assert saved.is_open
     assert not to_record(a_job(JobStatus.FAILED)).is_open
@@ -69,6 +69,6 @@ def test_a_record_leaves_nothing_out_and_reads_back_the_same() -> None:
 def test_a_story_keeps_its_first_and_its_newest_lines() -> None:
     job = a_job()
     for number in range(1_000):
-        job.tell(number, f"line {number}")
+        job.record(number, f"line {number}")
     assert len(job.story) == MAX_STORY_LINES
     assert (job.story[0].what, job.story[-1].what) == ("line 0", "line 999")

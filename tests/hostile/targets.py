@@ -72,7 +72,7 @@ from ray_sched.core.messages.client_dispatcher import (
 )
 from ray_sched.core.messages.fields import MAX_SLOTS, Message
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt
-from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, PoolSpent
+from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, SlotsAcquired
 from ray_sched.core.nodes.registry import BadLabelError, RayNode, RegistryBrain, declare
 from ray_sched.core.records import read_jobs, read_nodes
 from ray_sched.core.rules import DeliveryRules, DispatchRules, NodeRules, PoolRules, SelectionRules
@@ -211,8 +211,8 @@ def _declare(told: Any) -> None:
 
 def _join(beat: Heartbeat) -> None:
     registry = RegistryBrain(1, NodeRules(), PoolRules())
-    registry.see_ray_nodes([a_ray_node()], 0)
-    registry.hear_beat(beat, 1)
+    registry.handle_ray_nodes([a_ray_node()], 0)
+    registry.handle_heartbeat(beat, 1)
     for pool in registry.pools.values():
         _check_pool_name(pool.capability)
     for effect in registry.tick(2):
@@ -366,7 +366,7 @@ def sample_messages() -> list[Message]:
     submit = Submit(spec=a_spec("r", session="s", utterance_index=3, deadline_ms=5, priority=-1))
     cancel = Cancel(job_id="boot-1")
     assigned = Assigned(job_id="boot-1", attempt=1, node="a", incarnation=1, agent="agent:a")
-    mail = Mail(boot="boot/1", last=1, events=(assigned,), slots=4)
+    mail = Mail(epoch="boot/1", last=1, events=(assigned,), slots=4)
     finished = RunFinished(job_id="boot-1", attempt=1, text="hello", run_ms=5)
     return [
         submit,
@@ -375,8 +375,8 @@ def sample_messages() -> list[Message]:
         AudioUnreadable(job_id="boot-1", attempt=1, refusal=refusal),
         SpeechTaken(job_id="boot-1", attempt=1),
         SpeechLost(job_id="boot-1", attempt=1, why="no"),
-        ClientBatch(client_id="c", poller=1, messages=(submit, cancel)),
-        Poll(client_id="c", poller=1, acked=0),
+        ClientBatch(client_id="c", generation=1, messages=(submit, cancel)),
+        Poll(client_id="c", generation=1, acked=0),
         Accepted(job_id="boot-1", utterance_index=3),
         Refused(refusal=refusal),
         assigned,
@@ -404,7 +404,7 @@ def sample_messages() -> list[Message]:
         PoolMembers(pool="p", epoch=1, number=1, capability=ENGLISH, nodes=(view,)),
         an_offer(a_node(), number=1),
         LeaseReceipt(spent={"a": 1}),
-        PoolSpent(epoch=1, number=1, spent={"a": 1}),
+        SlotsAcquired(epoch=1, number=1, spent={"a": 1}),
     ]
 
 

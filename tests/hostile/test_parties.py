@@ -80,12 +80,12 @@ class Stranger:
         self._system = system
         self._id = client_id
 
-    async def say(self, *messages: ClientMessage) -> ClientReply:
-        batch = ClientBatch(client_id=self._id, poller=1, messages=messages)
+    async def send(self, *messages: ClientMessage) -> ClientReply:
+        batch = ClientBatch(client_id=self._id, generation=1, messages=messages)
         return decode(await self._system.dispatcher.client(encode(batch)), ClientReply)
 
     async def poll(self, **facts: Any) -> Mail:
-        poll = msgspec.structs.replace(Poll(client_id=self._id, poller=1, acked=0), **facts)
+        poll = msgspec.structs.replace(Poll(client_id=self._id, generation=1, acked=0), **facts)
         return decode(await self._system.dispatcher.poll(encode(poll)), Mail)
 
 
@@ -146,7 +146,7 @@ async def test_a_client_cannot_touch_the_jobs_of_another() -> None:
             await until(lambda: system.brain.jobs[job_id].status == "processing")
             stranger = Stranger(system)
             for job in (waiting, job_id):
-                reply = await stranger.say(
+                reply = await stranger.send(
                     Cancel(job_id=job),
                     PushFailed(job_id=job, attempt=1, why="mine"),
                     SpeechTaken(job_id=job, attempt=1),
@@ -161,7 +161,7 @@ async def test_a_client_cannot_touch_the_jobs_of_another() -> None:
             reply_to_push = decode(await agent.push(push, [np.zeros(2, np.uint8)]), PushReply)
             assert reply_to_push.refused == {job_id: "this push has no ticket for its job"}
             with pytest.raises(SchedError, match="no ticket"):
-                await agent.take_speech(encode(TakeSpeech(job_id=job_id, attempt=1, ticket="0" * 32)))
+                await agent.take_speech(encode(TakeSpeech(job_id=job_id, attempt=1, token="0" * 32)))
             with pytest.raises(SchedError, match="from the dispatcher only"):
                 await agent.order(encode(AgentOrders(incarnation=1, orders=(StopRun(job_id=job_id, attempt=1),))))
             result = await running
@@ -202,7 +202,7 @@ async def test_absurd_numbers_and_texts_are_refused_before_they_are_sent() -> No
 async def test_twenty_thousand_submits_in_one_batch_stay_within_the_bound() -> None:
     async with InProcess() as system:
         stranger = Stranger(system)
-        reply = await stranger.say(*(Submit(spec=a_spec(f"r{n}", src="de", tgt="de")) for n in range(20_000)))
+        reply = await stranger.send(*(Submit(spec=a_spec(f"r{n}", src="de", tgt="de")) for n in range(20_000)))
         accepted = [answer for answer in reply.answers if isinstance(answer, Accepted)]
         refused = [answer.refusal for answer in reply.answers if isinstance(answer, Refused)]
         assert 9_000 < len(accepted) <= 10_000, "the last places are kept for others"
@@ -215,7 +215,7 @@ async def test_twenty_thousand_submits_in_one_batch_stay_within_the_bound() -> N
 async def test_a_refusal_waits_for_no_commit() -> None:
     async with InProcess(DispatchRules(max_waiting_jobs_per_session=1)) as system:
         stranger = Stranger(system)
-        await stranger.say(Submit(spec=a_spec("r1", session="s", src="de", tgt="de")))
+        await stranger.send(Submit(spec=a_spec("r1", session="s", src="de", tgt="de")))
         go_on = asyncio.Event()
         commit = system.store.commit
 
@@ -224,9 +224,9 @@ async def test_a_refusal_waits_for_no_commit() -> None:
             await commit(changes)
 
         system.store.commit = slow  # type: ignore[method-assign]  # that is what is tested
-        saving = asyncio.create_task(stranger.say(Submit(spec=a_spec("r2", src="de", tgt="de"))))
+        saving = asyncio.create_task(stranger.send(Submit(spec=a_spec("r2", src="de", tgt="de"))))
         await asyncio.sleep(0)
-        (answer,) = (await stranger.say(Submit(spec=a_spec("r3", session="s", src="de", tgt="de")))).answers
+        (answer,) = (await stranger.send(Submit(spec=a_spec("r3", session="s", src="de", tgt="de")))).answers
         assert isinstance(answer, Refused)
         assert answer.refusal.code is Code.OVERLOADED
         assert not saving.done()
@@ -239,17 +239,17 @@ async def test_acknowledgements_never_handed_out_and_endless_bytes_change_nothin
     async with InProcess() as system:
         await system.add_node("a")
         stranger = Stranger(system)
-        first = (await stranger.say(Submit(spec=a_spec("r1")))).mail
+        first = (await stranger.send(Submit(spec=a_spec("r1")))).mail
         assert [type(event) for event in first.events] == [Assigned]
-        await stranger.poll(boot=first.boot, acked=2**53, held_bytes=2**53, stored_bytes=2**53, is_resync=True)
-        again = await stranger.poll(boot="another", acked=1, is_resync=True)
+        await stranger.poll(epoch=first.epoch, acked=2**53, held_bytes=2**53, stored_bytes=2**53, is_resync=True)
+        again = await stranger.poll(epoch="another", acked=1, is_resync=True)
         assert again.events == first.events
 
 
 async def test_clients_that_come_and_go_leave_nothing_behind() -> None:
     async with InProcess(DispatchRules(client_ttl_ms=1)) as system:
         for number in range(300):
-            await Stranger(system, f"guess-{number}").say(Submit(spec=a_spec("r", session=f"s{number}")))
+            await Stranger(system, f"guess-{number}").send(Submit(spec=a_spec("r", session=f"s{number}")))
         await asyncio.sleep(0.01)
         for _ in range(3):
             await system.dispatcher.tick("sweep")
@@ -344,7 +344,7 @@ async def test_a_node_that_refuses_everything_ends_the_job_and_not_the_scheduler
             result = await handle.result()
         assert result.error is not None
         assert result.error.code is Code.NODE_REFUSED
-        assert system.brain.seats["lazy"].n_spent == 0
+        assert system.brain.node_states["lazy"].n_acquired == 0
         assert client.ledger.bytes_in(AudioState.STORED) == 0
 
 
@@ -354,32 +354,32 @@ async def test_models_that_nobody_has_heard_of_are_not_remembered() -> None:
         async with system.client() as client:
             stranger = Stranger(system)
             for number in range(20):
-                (answer,) = (await stranger.say(Submit(spec=a_spec(f"r{number}")))).answers
+                (answer,) = (await stranger.send(Submit(spec=a_spec(f"r{number}")))).answers
                 assert isinstance(answer, Accepted)
                 failed = RunFailed(
                     job_id=answer.job_id, attempt=1, code=Code.MODEL_NOT_AVAILABLE, why="x", service=f"s{number}"
                 )
                 await report(system, "a", failed)
-                await stranger.say(Cancel(job_id=answer.job_id))
+                await stranger.send(Cancel(job_id=answer.job_id))
             assert system.brain.counters.requeued >= 20
-            assert set(system.brain.seats["a"].unavailable_until_ms) <= {"asr", "mt", "tts"}
+            assert set(system.brain.node_states["a"].unavailable_until_ms) <= {"asr", "mt", "tts"}
             assert (await client.submit(SECOND, src="en")).node == "a"
 
 
 def test_a_node_that_keeps_changing_what_it_can_opens_four_pools_and_no_more() -> None:
     registry = RegistryBrain(1, NodeRules(), PoolRules())
-    registry.see_ray_nodes([a_ray_node()], 0)
+    registry.handle_ray_nodes([a_ray_node()], 0)
     for number in range(200):
         asr = (f"{string.ascii_lowercase[number % 26]}{string.ascii_lowercase[number // 26]}",)
-        registry.hear_beat(a_beat(capability=Capability(engine="echo", asr=asr)), number)
+        registry.handle_heartbeat(a_beat(capability=Capability(engine="echo", asr=asr)), number)
     assert len(registry.pools) == 4
 
 
 def test_a_heartbeat_for_another_node_or_incarnation_changes_nothing() -> None:
     registry = RegistryBrain(1, NodeRules(), PoolRules())
-    registry.see_ray_nodes([a_ray_node()], 0)
+    registry.handle_ray_nodes([a_ray_node()], 0)
     for node, incarnation in (("node-b", 1), ("node-a", 2), ("", 0), ("x" * 256, 2**53)):
-        reply, effects = registry.hear_beat(a_beat(node, incarnation), 1)
+        reply, effects = registry.handle_heartbeat(a_beat(node, incarnation), 1)
         assert not reply.is_current
         assert effects == []
     assert registry.pools == {}
@@ -387,8 +387,8 @@ def test_a_heartbeat_for_another_node_or_incarnation_changes_nothing() -> None:
 
 def test_a_node_that_lies_about_its_load_gets_no_more_than_its_slots() -> None:
     registry = RegistryBrain(1, NodeRules(), PoolRules())
-    registry.see_ray_nodes([a_ray_node()], 0)
-    registry.hear_beat(a_beat(running=2**53, most_running=2**53, accepted=2**53, audio_bytes=2**53), 1)
+    registry.handle_ray_nodes([a_ray_node()], 0)
+    registry.handle_heartbeat(a_beat(running=2**53, most_running=2**53, accepted=2**53, audio_bytes=2**53), 1)
     assert [node.declaration.slots for node in registry.nodes.values()] == [2]
     with pytest.raises(SchedError):
         decode(encode(a_beat(running=-1)), Heartbeat)
@@ -460,7 +460,7 @@ async def test_a_result_that_cannot_be_passed_on_fails_its_job_and_frees_its_slo
         assert ended.error.code in {Code.ENGINE_FAILED, Code.MODEL_NOT_AVAILABLE}
         assert len(ended.error.message) < 2_000
         await until(lambda: agent._book.running == 0)
-        assert system.brain.seats["a"].n_spent == 0
+        assert system.brain.node_states["a"].n_acquired == 0
 
 
 async def test_a_talkative_engine_fills_no_memory() -> None:
@@ -494,15 +494,15 @@ async def test_a_capability_that_cannot_be_is_said_in_every_heartbeat_and_leases
 
 
 @pytest.mark.parametrize(
-    "parcel",
+    "audio_batch",
     [None, [], "bytes", [b"bytes"], [np.zeros(32_000)], [np.zeros((2, 2), np.uint8)], [None, None]],
     ids=["nothing", "empty", "text", "bytes", "floats", "a table", "too many"],
 )
-async def test_a_parcel_that_is_none_is_refused(parcel: Any) -> None:
+async def test_a_parcel_that_is_none_is_refused(audio_batch: Any) -> None:
     async with InProcess() as system:
         agent = await system.add_node("a")
         stranger = Stranger(system)
-        mail = (await stranger.say(Submit(spec=a_spec("r1")))).mail
+        mail = (await stranger.send(Submit(spec=a_spec("r1")))).mail
         (assigned,) = [event for event in mail.events if isinstance(event, Assigned)]
         item = PushItem(
             job_id=assigned.job_id,
@@ -512,15 +512,15 @@ async def test_a_parcel_that_is_none_is_refused(parcel: Any) -> None:
             services=("asr",),
             wants_partials=False,
             n_bytes=32_000,
-            ticket=assigned.ticket,
+            token=assigned.token,
         )
         with pytest.raises(SchedError) as error:
-            await agent.push(encode(Push(incarnation=1, items=(item,))), parcel)
+            await agent.push(encode(Push(incarnation=1, items=(item,))), audio_batch)
         assert error.value.code is Code.INVALID_MESSAGE
         good = [np.zeros(32_000, np.uint8)]
         assert decode(await agent.push(encode(Push(incarnation=1, items=(item,))), good), PushReply).refused == {}
         await until(lambda: bool(system.dispatcher._clients["stranger"].mailbox.last_put >= 2))
-        again = await stranger.poll(boot=mail.boot, acked=mail.last)
+        again = await stranger.poll(epoch=mail.epoch, acked=mail.last)
         assert [event.outcome.text for event in again.events if isinstance(event, Delivered)] == [
             "echo of 16000 samples"
         ]
@@ -530,8 +530,8 @@ async def test_an_agent_whose_answer_never_comes_costs_a_failover_and_no_byte() 
     async with InProcess(DispatchRules(push_timeout_ms=50)) as system:
         await system.add_node("mute")
 
-        async def never(raw: bytes, *parcel: Any) -> bytes:
-            del raw, parcel
+        async def never(raw: bytes, *audio_batch: Any) -> bytes:
+            del raw, audio_batch
             await asyncio.Event().wait()
             return b""
 

@@ -235,7 +235,7 @@ class Agent:
 
         def ask(reply: Reply[list[DispatchEffect]]) -> None:
             if not self.is_mute:
-                self.world.dispatcher.hear(batch, reply)
+                self.world.dispatcher.handle(batch, reply)
 
         def heard(_: list[DispatchEffect]) -> None:
             if self.is_deaf:
@@ -266,10 +266,10 @@ class Agent:
             running=len(self.running),
         )
         if not self.is_mute:
-            self.world.net.post(lambda: self.world.registry.hear_beat(beat, self._hear_registry))
+            self.world.net.post(lambda: self.world.registry.handle_heartbeat(beat, self._handle_registry))
         self.world.net.after(500, lambda: self._awake(self._beat))
 
-    def _hear_registry(self, answer: BeatReply) -> None:
+    def _handle_registry(self, answer: BeatReply) -> None:
         def arrive() -> None:
             if self.is_deaf:
                 return

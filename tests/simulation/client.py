@@ -88,13 +88,13 @@ class Client:
         want = Want(JobSpec(**facts))  # type: ignore[arg-type]
         self.wants[want.spec.request_id] = self._unanswered[want.spec.request_id] = want
         self.ledger.open(want.spec.request_id, AudioState.HELD, want.spec.audio_ms * 32)
-        self._say(Submit(spec=want.spec))
+        self._send_message(Submit(spec=want.spec))
         return want
 
     def cancel(self, want: Want) -> None:
         """The job is no longer wanted; nothing happens before its id is known."""
         if want.job_id:
-            self._say(Cancel(job_id=want.job_id))
+            self._send_message(Cancel(job_id=want.job_id))
 
     def die(self) -> None:
         """The process is gone and never comes back."""
@@ -102,7 +102,7 @@ class Client:
 
     # --- calls
 
-    def _say(self, message: ClientMessage) -> None:
+    def _send_message(self, message: ClientMessage) -> None:
         self._outbox.append(message)
         self._send()
 
@@ -119,7 +119,7 @@ class Client:
             asked = [message for message in batch if isinstance(message, Submit | Cancel)]
             for message, answer in zip(asked, reply[0], strict=True):
                 if isinstance(message, Submit):
-                    self._hear_answer(self.wants[message.spec.request_id], answer)
+                    self._handle_answer(self.wants[message.spec.request_id], answer)
             self._send()
 
         def failed() -> None:
@@ -129,7 +129,7 @@ class Client:
 
         self.world.net.call(lambda reply: self.world.dispatcher.batch(self.client_id, batch, reply), answered, failed)
 
-    def _hear_answer(self, want: Want, answer: Answer) -> None:
+    def _handle_answer(self, want: Want, answer: Answer) -> None:
         self._unanswered.pop(want.spec.request_id, None)
         if isinstance(answer, Accepted):
             what = f"one request id, two jobs: {want.job_id} and {answer.job_id}"
@@ -144,7 +144,7 @@ class Client:
             self._release(want)
         early, self._early = self._early, []
         for event in early:
-            self._hear(event)
+            self._handle(event)
 
     def _submit_again(self) -> None:
         again = list(self._jobs.values())
@@ -182,13 +182,13 @@ class Client:
         """Mail overlaps after a resync and has a hole when an answer was lost or is still on its way."""
         if self.is_dead:
             return
-        if mail.boot in self._left:
+        if mail.epoch in self._left:
             return
-        if mail.boot != self._box:
+        if mail.epoch != self._box:
             self._left.add(self._box)
-            was, self._box, self._acked = self._box, mail.boot, 0
+            was, self._box, self._acked = self._box, mail.epoch, 0
             if was:
-                self.world.note("", f"{self.client_id} has mailbox {mail.boot} after {was}")
+                self.world.note("", f"{self.client_id} has mailbox {mail.epoch} after {was}")
                 self.n_lives += 1
                 self._submit_again()
         first = mail.last - len(mail.events) + 1
@@ -198,27 +198,27 @@ class Client:
         for number, event in enumerate(mail.events, start=first):
             if number > self._acked:
                 self._acked = number
-                self._hear(event)
+                self._handle(event)
 
     # --- events
 
-    def _hear(self, event: ClientEvent) -> None:
+    def _handle(self, event: ClientEvent) -> None:
         if isinstance(event, MissingResult):
             missing = range(event.first_index, event.last_index + 1)
             self._missing.setdefault(event.session, set()).update(missing)
             return
         want = self._jobs.get(event.job_id)
         if want:
-            self._hear_about(want, event)
+            self._handle_job_event(want, event)
         elif isinstance(event, Delivered) and event.utterance_index is not None and not self._unanswered:
             # a submit that was refused arrived once more, late, and was taken: its result is nobody's
             self._missing.setdefault(event.session, set()).add(event.utterance_index)
         elif self._unanswered:
             self._early.append(event)
         elif isinstance(event, Assigned):
-            self._say(Cancel(job_id=event.job_id))
+            self._send_message(Cancel(job_id=event.job_id))
 
-    def _hear_about(self, want: Want, event: Assigned | PartialText | SpeechReady | Delivered) -> None:
+    def _handle_job_event(self, want: Want, event: Assigned | PartialText | SpeechReady | Delivered) -> None:
         match event:
             case Assigned():
                 self._push(want, event)
@@ -244,11 +244,11 @@ class Client:
         def answered(why_not: str | None) -> None:
             over()
             if why_not is None:
-                self._say(PushFailed(job_id=event.job_id, attempt=event.attempt, why="there is no agent"))
+                self._send_message(PushFailed(job_id=event.job_id, attempt=event.attempt, why="there is no agent"))
 
         def failed() -> None:
             over()
-            self._say(PushFailed(job_id=event.job_id, attempt=event.attempt, why="no answer"))
+            self._send_message(PushFailed(job_id=event.job_id, attempt=event.attempt, why="no answer"))
 
         self.world.net.call(lambda reply: self.world.push(event, want.spec, reply), answered, failed)
 
@@ -257,10 +257,12 @@ class Client:
 
         def answered(is_there: object) -> None:
             taken = SpeechTaken(job_id=event.job_id, attempt=event.attempt)
-            self._say(taken if is_there else SpeechLost(job_id=event.job_id, attempt=event.attempt, why="gone"))
+            self._send_message(
+                taken if is_there else SpeechLost(job_id=event.job_id, attempt=event.attempt, why="gone")
+            )
 
         def failed() -> None:
-            self._say(SpeechLost(job_id=event.job_id, attempt=event.attempt, why="no answer"))
+            self._send_message(SpeechLost(job_id=event.job_id, attempt=event.attempt, why="no answer"))
 
         self.world.net.call(lambda reply: self.world.take_speech(event.agent, key, reply), answered, failed)
 

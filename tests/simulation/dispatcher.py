@@ -19,11 +19,11 @@ from ray_sched.core.effects import (
     DispatchEffect,
     DispatchEvent,
     DropClient,
+    NotifyClient,
     OrderAgent,
     Save,
     StoreWasEmptied,
     Swept,
-    TellClient,
 )
 from ray_sched.core.job import from_record
 from ray_sched.core.messages.client_dispatcher import Accepted, Answer, Assigned, ClientMessage, Delivered, Mail
@@ -86,7 +86,7 @@ class Box:
     def mail(self) -> Mail:
         """What was not handed out yet."""
         last, events = self.mailbox.take()
-        return Mail(boot=self.name, last=last, events=events)
+        return Mail(epoch=self.name, last=last, events=events)
 
 
 class Turn:
@@ -169,10 +169,10 @@ class Dispatcher:
     def tick(self) -> None:
         """Time has passed; a store that was emptied is noticed."""
         if self.is_up and "dispatcher" in self.disk.is_emptied_for:
-            self.hear(StoreWasEmptied(), lambda _effects: self.disk.is_emptied_for.discard("dispatcher"))
-        self.hear(Swept())
+            self.handle(StoreWasEmptied(), lambda _effects: self.disk.is_emptied_for.discard("dispatcher"))
+        self.handle(Swept())
 
-    def hear(self, event: DispatchEvent, reply: Reply[Effects] = lambda _effects: None) -> None:
+    def handle(self, event: DispatchEvent, reply: Reply[Effects] = lambda _effects: None) -> None:
         """Decide, save, tell, reply. Nothing at all if it is down."""
         if not self.is_up:
             return
@@ -228,8 +228,8 @@ class Dispatcher:
     def _tell(self, effects: Effects) -> None:
         for effect in effects:
             match effect:
-                case TellClient():
-                    self._tell_client(effect)
+                case NotifyClient():
+                    self._notify_client(effect)
                 case DropClient():
                     self.boxes.pop(effect.client_id, None)
                 case OrderAgent():
@@ -243,7 +243,7 @@ class Dispatcher:
                 case _:
                     pass
 
-    def _tell_client(self, effect: TellClient) -> None:
+    def _notify_client(self, effect: NotifyClient) -> None:
         event = effect.event
         if isinstance(event, Delivered):
             self._nothing_is_told_before_it_is_saved(event)
@@ -262,7 +262,7 @@ class Dispatcher:
 
     def cleanup(self) -> None:
         """Forget all finished jobs."""
-        self.hear(CleanupDue(0))
+        self.handle(CleanupDue(0))
 
     @property
     def is_quiet(self) -> bool:
@@ -286,7 +286,7 @@ class Dispatcher:
             answers = next(effect.answers for effect in effects if isinstance(effect, AnswerClient))
             reply((answers, box.mail()))
 
-        self.hear(ClientSpoke(client_id, messages), answer)
+        self.handle(ClientSpoke(client_id, messages), answer)
 
     def poll(self, client_id: str, name: str, acked: int, reply: Reply[Mail], *, is_resync: bool) -> None:
         """A client's poll: its mail. A number of another mailbox acknowledges nothing."""
@@ -297,7 +297,7 @@ class Dispatcher:
             box.mailbox.acknowledge(acked)
         if is_resync:
             box.mailbox.resync()
-        self.hear(ClientPolled(client_id), lambda _effects: reply(box.mail()))
+        self.handle(ClientPolled(client_id), lambda _effects: reply(box.mail()))
 
     def _box(self, client_id: str) -> Box:
         if client_id not in self.boxes:

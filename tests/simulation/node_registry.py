@@ -9,6 +9,7 @@ from ray_sched.core.effects import (
     AnswerPool,
     ClosePool,
     DispatchEffect,
+    NotifyPool,
     OpenPool,
     PoolClosed,
     PoolOffered,
@@ -16,7 +17,6 @@ from ray_sched.core.effects import (
     Save,
     SpawnAgent,
     StopAgent,
-    TellPool,
     WatchAgent,
 )
 from ray_sched.core.leases.pool import PoolBrain
@@ -83,7 +83,7 @@ class Registry:
     def look(self) -> None:
         """Ray's list of nodes."""
         if self.is_up:
-            self._perform(self.brain.see_ray_nodes(list(self._world.ray_nodes.values()), self._world.net.now_ms))
+            self._perform(self.brain.handle_ray_nodes(list(self._world.ray_nodes.values()), self._world.net.now_ms))
 
     def tick(self) -> None:
         """Time has passed."""
@@ -99,10 +99,10 @@ class Registry:
         if self.is_up:
             self._perform(self.brain.drain(name, 5_000, self._world.net.now_ms) or [])
 
-    def hear_beat(self, beat: Heartbeat, reply: Reply[BeatReply]) -> None:
+    def handle_heartbeat(self, beat: Heartbeat, reply: Reply[BeatReply]) -> None:
         """A heartbeat."""
         if self.is_up:
-            answer, effects = self.brain.hear_beat(beat, self._world.net.now_ms)
+            answer, effects = self.brain.handle_heartbeat(beat, self._world.net.now_ms)
             self._perform(effects, lambda: reply(answer))
 
     # --- what it does
@@ -138,9 +138,9 @@ class Registry:
                 self._begin_pool(effect.pool)
             case ClosePool():
                 self.pools.pop(effect.pool, None)
-                self._world.net.post(lambda: self._world.dispatcher.hear(PoolClosed(effect.pool)))
-            case TellPool():
-                self._tell_pool(effect.members)
+                self._world.net.post(lambda: self._world.dispatcher.handle(PoolClosed(effect.pool)))
+            case NotifyPool():
+                self._notify_pool(effect.members)
             case _:
                 pass
 
@@ -169,20 +169,20 @@ class Registry:
         if self.is_up and life == self.n_lives:
             self._perform(self.brain.agent_died(node, incarnation, why, self._world.net.now_ms))
 
-    def _tell_pool(self, members: PoolMembers) -> None:
+    def _notify_pool(self, members: PoolMembers) -> None:
         def arrive() -> None:
             pool = self.pools.get(members.pool)
-            offer = pool.hear_members(members) if pool else None
+            offer = pool.handle_members(members) if pool else None
             if pool and offer:
                 self._world.net.post(
-                    lambda: self._world.dispatcher.hear(PoolOffered(offer), lambda e: receipt(pool, offer, e))
+                    lambda: self._world.dispatcher.handle(PoolOffered(offer), lambda e: receipt(pool, offer, e))
                 )
             if pool:
                 spent = pool.spent
-                self._world.net.post(lambda: self.brain.hear_spent(spent) if self.is_up else None)
+                self._world.net.post(lambda: self.brain.handle_acquired(spent) if self.is_up else None)
 
         def receipt(pool: PoolBrain, offer: PoolOffer, effects: list[DispatchEffect]) -> None:
             told = next(effect.receipt for effect in effects if isinstance(effect, AnswerPool))
-            self._world.net.post(lambda: pool.hear_receipt(offer, told))
+            self._world.net.post(lambda: pool.handle_receipt(offer, told))
 
         self._world.net.post(arrive)

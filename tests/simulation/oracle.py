@@ -44,11 +44,11 @@ def never_oversold(world: "World") -> None:
     for agent in [*world.agents.values(), *world.others]:
         world.expect(len(agent.running) <= agent.slots, f"{agent.node} runs more than its slots")
         world.expect(agent.n_refused_because_full == 0, f"{agent.node} was brought more than its slots")
-        seat = world.dispatcher.brain.seats.get(agent.node)
-        if seat and seat.incarnation == agent.incarnation and world.dispatcher.is_up:
-            for job_id, attempt in set(agent.running) - set(seat.attempts()):
+        node_state = world.dispatcher.brain.node_states.get(agent.node)
+        if node_state and node_state.incarnation == agent.incarnation and world.dispatcher.is_up:
+            for job_id, attempt in set(agent.running) - set(node_state.attempts()):
                 world.expect(False, f"attempt {attempt} runs on {agent.node} and holds no slot", job_id)
-            world.expect(seat.n_free + seat.n_spent <= agent.slots, f"{agent.node} has too many leases")
+            world.expect(node_state.n_free + node_state.n_acquired <= agent.slots, f"{agent.node} has too many leases")
 
 
 def ledger_adds_up(world: "World") -> None:
@@ -76,7 +76,7 @@ def disk_is_bounded(world: "World") -> None:
 def both_have_the_same(world: "World", one: str, other: str) -> None:
     """Of what is assigned while both wait, both get the same, give or take a quantum and what is on its way."""
     served = [world.served_ms.get(tenant, 0) for tenant in (one, other)]
-    slots = sum(seat.total_slots for seat in world.dispatcher.brain.seats.values())
+    slots = sum(node_state.total_slots for node_state in world.dispatcher.brain.node_states.values())
     most = QUANTUM_MS + (slots + 2) * 2_000
     world.expect(abs(served[0] - served[1]) <= most, f"{one} and {other} were given {served} ms of audio")
 
@@ -135,14 +135,16 @@ def every_job_has_one_outcome(world: "World") -> None:
 
 def every_slot_is_free(world: "World") -> None:
     """No lease is spent, none is gone."""
-    seats = world.dispatcher.brain.seats
-    for seat in seats.values():
-        slots = (seat.n_spent, seat.n_free, seat.in_flight_ms)
-        is_free = slots == (0, seat.total_slots, 0)
+    node_states = world.dispatcher.brain.node_states
+    for node_state in node_states.values():
+        slots = (node_state.n_acquired, node_state.n_free, node_state.in_flight_ms)
+        is_free = slots == (0, node_state.total_slots, 0)
         world.expect(
-            is_free, f"{seat.node}: (spent, free, ms in flight) {slots}", next(iter(seat.attempts()), ("",))[0]
+            is_free,
+            f"{node_state.node}: (spent, free, ms in flight) {slots}",
+            next(iter(node_state.attempts()), ("",))[0],
         )
-    world.expect(are_ready_nodes_offered(world), f"seats {sorted(seats)}, nodes that are ready {_ready(world)}")
+    world.expect(are_ready_nodes_offered(world), f"seats {sorted(node_states)}, nodes that are ready {_ready(world)}")
 
     nodes, ready = world.registry.brain.nodes, _ready(world)
     for agent in world.agents.values():
@@ -154,7 +156,7 @@ def every_slot_is_free(world: "World") -> None:
 
 def are_ready_nodes_offered(world: "World") -> bool:
     """Whether the Dispatcher has a seat for each node that is ready, and for no other."""
-    return sorted(world.dispatcher.brain.seats) == _ready(world)
+    return sorted(world.dispatcher.brain.node_states) == _ready(world)
 
 
 def _ready(world: "World") -> list[str]:

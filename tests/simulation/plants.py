@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ray_sched.core.dispatch import poison, reports
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.messages.fields import AttemptKey
-from ray_sched.core.placement.node_state import Seat
+from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.queue.fair_shares import Shares
 from tests.simulation.dispatcher import Dispatcher
 
@@ -24,12 +24,12 @@ def _fence(patch: Patch) -> None:
 
 def _lease(patch: Patch) -> None:
     """One attempt in seven does not give its slot back."""
-    give_back = Seat.give_back
+    release = NodeState.release
 
-    def leak(seat: Seat, attempt: AttemptKey) -> bool:
-        return False if attempt[0].endswith("7") else give_back(seat, attempt)
+    def leak(node_state: NodeState, attempt: AttemptKey) -> bool:
+        return False if attempt[0].endswith("7") else release(node_state, attempt)
 
-    patch(Seat, "give_back", leak)
+    patch(NodeState, "release", leak)
 
 
 def _ack(patch: Patch) -> None:
@@ -58,7 +58,7 @@ def _blame(patch: Patch) -> None:
     def blame_all(job: Job, *, was_alone: bool) -> None:
         del was_alone
         agent_died(job, was_alone=True)
-        job.runs_alone = False
+        job.is_exclusive = False
 
     patch(poison, "agent_died", blame_all)
 

@@ -2,7 +2,7 @@
 
 from ray_sched.core.agent.book import AgentBook
 from ray_sched.core.capability import Capability
-from ray_sched.core.effects import CleanupDue, Save, StopAgent, TellPool
+from ray_sched.core.effects import CleanupDue, NotifyPool, Save, StopAgent
 from ray_sched.core.job import JobStatus
 from ray_sched.core.messages.agent_dispatcher import StopRun
 from ray_sched.core.messages.client_agent import PushItem
@@ -10,8 +10,8 @@ from ray_sched.core.messages.client_dispatcher import Cancel, MissingResult, Pus
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.node import NodeRecord
 from ray_sched.core.ports import SaveSpeeds
-from tests.core.dispatch.test_restore import SavingDesk
-from tests.core.nodes.test_registry import Hall, a_record, of
+from tests.core.dispatch.test_restore import SavingHarness
+from tests.core.nodes.test_registry import RegistryHarness, a_record, of
 from tests.support.builders import a_beat, a_node, accepted, finished, orders, refused, stopped, told
 
 ENGLISH = Capability(engine="echo", asr=("en",))
@@ -30,68 +30,68 @@ def a_placed_record(node: str, *, is_drained: bool = False) -> NodeRecord:
 
 
 def test_a_pool_is_never_told_of_some_of_its_nodes_only_after_a_restart() -> None:
-    hall = Hall()
-    restored = hall.brain.restore([a_placed_record("node-a"), a_placed_record("node-b")], hall.now_ms)
-    told = of([*restored, *hall.beat(a_beat("node-a", incarnation=2))], TellPool)
+    harness = RegistryHarness()
+    restored = harness.brain.restore([a_placed_record("node-a"), a_placed_record("node-b")], harness.now_ms)
+    told = of([*restored, *harness.beat(a_beat("node-a", incarnation=2))], NotifyPool)
     assert {tuple(view.node for view in effect.members.nodes) for effect in told} == {("node-a", "node-b")}
 
 
 def test_a_node_that_did_not_outlive_the_registry_is_gone_for_its_pool_too() -> None:
-    hall = Hall()
-    hall.brain.restore([a_placed_record("node-a")], hall.now_ms)
-    effects = hall.brain.agent_died("node-a", 2, "there is no actor", hall.now_ms)
-    assert [view.status for view in of(effects, TellPool)[-1].members.nodes] == [NodeStatus.LOST]
+    harness = RegistryHarness()
+    harness.brain.restore([a_placed_record("node-a")], harness.now_ms)
+    effects = harness.brain.agent_died("node-a", 2, "there is no actor", harness.now_ms)
+    assert [view.status for view in of(effects, NotifyPool)[-1].members.nodes] == [NodeStatus.LOST]
 
 
 def test_a_drain_goes_on_after_a_restart_of_the_registry() -> None:
-    hall = Hall()
-    hall.brain.restore([a_placed_record("node-a", is_drained=True)], hall.now_ms)
-    assert of(hall.brain.tick(hall.now_ms), StopAgent) == []
-    hall.beat(a_beat("node-a", incarnation=2, running=1))
-    assert hall.status() is NodeStatus.DRAINING
+    harness = RegistryHarness()
+    harness.brain.restore([a_placed_record("node-a", is_drained=True)], harness.now_ms)
+    assert of(harness.brain.tick(harness.now_ms), StopAgent) == []
+    harness.beat(a_beat("node-a", incarnation=2, running=1))
+    assert harness.status() is NodeStatus.DRAINING
 
 
 def test_an_attempt_keeps_its_slot_where_nothing_is_leased_when_the_dispatcher_restarts() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a", slots=1))
-    job = desk.submit("r1")
-    desk.crash()
-    desk.offer(a_node("node-a", slots=0, total_slots=1))
-    assert (desk.job(job).status, desk.job(job).attempt) == (JobStatus.ASSIGNED, 1)
+    harness = SavingHarness()
+    harness.offer(a_node("node-a", slots=1))
+    job = harness.submit("r1")
+    harness.crash()
+    harness.offer(a_node("node-a", slots=0, total_slots=1))
+    assert (harness.job(job).status, harness.job(job).attempt) == (JobStatus.ASSIGNED, 1)
 
 
 def test_an_attempt_that_was_ordered_to_stop_holds_its_slot_and_is_stopped_again_after_a_restart() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a", slots=1))
-    job = desk.submit("r1")
-    desk.report(accepted(job))
-    desk.say(Cancel(job_id=job))
-    desk.crash()
-    assert orders(desk.offer(a_node("node-a", slots=1))) == [StopRun(job_id=job, attempt=1)]
-    waiting = desk.submit("r2")
-    assert desk.job(waiting).status is JobStatus.PENDING
-    desk.report(stopped(job))
-    assert desk.job(waiting).status is JobStatus.ASSIGNED
-    assert desk.disk.jobs()[0].fenced == ()
+    harness = SavingHarness()
+    harness.offer(a_node("node-a", slots=1))
+    job = harness.submit("r1")
+    harness.report(accepted(job))
+    harness.send(Cancel(job_id=job))
+    harness.crash()
+    assert orders(harness.offer(a_node("node-a", slots=1))) == [StopRun(job_id=job, attempt=1)]
+    waiting = harness.submit("r2")
+    assert harness.job(waiting).status is JobStatus.PENDING
+    harness.report(stopped(job))
+    assert harness.job(waiting).status is JobStatus.ASSIGNED
+    assert harness.disk.jobs()[0].fenced == ()
 
 
 def test_an_attempt_given_up_before_its_node_is_offered_again_is_stopped_when_it_is() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a", slots=1))
-    job = desk.submit("r1")
-    desk.crash()
-    desk.say(PushFailed(job_id=job, attempt=1, why="no answer"))
-    assert StopRun(job_id=job, attempt=1) in orders(desk.offer(a_node("node-a", slots=1)))
+    harness = SavingHarness()
+    harness.offer(a_node("node-a", slots=1))
+    job = harness.submit("r1")
+    harness.crash()
+    harness.send(PushFailed(job_id=job, attempt=1, why="no answer"))
+    assert StopRun(job_id=job, attempt=1) in orders(harness.offer(a_node("node-a", slots=1)))
 
 
 def test_a_repeated_push_of_an_attempt_whose_speech_waits_does_not_run_it_again() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a"), a_node("node-b"))
-    job = desk.submit("r1")
-    node = desk.job(job).node
-    desk.report(accepted(job), finished(job, 1, speech_bytes=640), node=node)
-    desk.report(refused(job, why="this attempt was pushed or stopped here before"), node=node)
-    assert (desk.job(job).status, desk.job(job).attempt) == (JobStatus.PROCESSING, 1)
+    harness = SavingHarness()
+    harness.offer(a_node("node-a"), a_node("node-b"))
+    job = harness.submit("r1")
+    node = harness.job(job).node
+    harness.report(accepted(job), finished(job, 1, speech_bytes=640), node=node)
+    harness.report(refused(job, why="this attempt was pushed or stopped here before"), node=node)
+    assert (harness.job(job).status, harness.job(job).attempt) == (JobStatus.PROCESSING, 1)
 
 
 def test_an_attempt_that_was_refused_stays_refused() -> None:
@@ -103,19 +103,19 @@ def test_an_attempt_that_was_refused_stays_refused() -> None:
 
 
 def test_speeds_of_a_node_that_is_gone_are_not_written_after_the_node_was_forgotten() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a"))
-    desk.run(desk.submit("r1"))
-    desk.offer(a_node("node-b"))
-    saved = [effect.change for effect in desk.handle(CleanupDue(300_000)) if isinstance(effect, Save)]
+    harness = SavingHarness()
+    harness.offer(a_node("node-a"))
+    harness.run(harness.submit("r1"))
+    harness.offer(a_node("node-b"))
+    saved = [effect.change for effect in harness.handle(CleanupDue(300_000)) if isinstance(effect, Save)]
     assert [change for change in saved if isinstance(change, SaveSpeeds)] == []
 
 
 def test_a_client_that_was_gone_is_told_of_the_results_it_may_have_missed() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a"))
-    desk.run(desk.submit("r1", session="s", utterance_index=0))
-    desk.wait(30_000, polling=())
-    desk.run(desk.submit("r2", session="s", utterance_index=1))
-    missing = told(desk.wait(6_000), MissingResult)
+    harness = SavingHarness()
+    harness.offer(a_node("node-a"))
+    harness.run(harness.submit("r1", session="s", utterance_index=0))
+    harness.wait(30_000, polling=())
+    harness.run(harness.submit("r2", session="s", utterance_index=1))
+    missing = told(harness.wait(6_000), MissingResult)
     assert [(gap.first_index, gap.last_index) for gap in missing] == [(0, 0)]

@@ -23,9 +23,9 @@ class SlowStore(MemoryStore):
         await super().commit(changes)
 
 
-def a_batch(poller: int = 1) -> bytes:
+def a_batch(generation: int = 1) -> bytes:
     spec = JobSpec(request_id="r1", src="en", tgt="en", audio_ms=1_000)
-    return encode(ClientBatch(client_id="c1", poller=poller, messages=(Submit(spec=spec),)))
+    return encode(ClientBatch(client_id="c1", generation=generation, messages=(Submit(spec=spec),)))
 
 
 async def test_a_repeated_submit_is_not_accepted_before_the_first_one_is_saved() -> None:

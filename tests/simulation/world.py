@@ -59,7 +59,7 @@ class World:
         self.net.every(250, self.registry.look)
         self.net.every(500, self.registry.tick)
         self.net.every(200, self.dispatcher.tick)
-        self.net.every(20_000, lambda: self.dispatcher.hear(CleanupDue(60_000)))
+        self.net.every(20_000, lambda: self.dispatcher.handle(CleanupDue(60_000)))
 
     def note(self, job_id: str, what: str) -> None:
         """Remember what happened, if this world is traced."""

@@ -15,11 +15,11 @@ from ray_sched.core.effects import (
     ClientSpoke,
     DispatchEffect,
     DispatchEvent,
+    NotifyClient,
     OrderAgent,
     PoolOffered,
     ReportCleanup,
     Swept,
-    TellClient,
 )
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Job
@@ -149,13 +149,13 @@ def stopped(job: str, attempt: int = 1) -> RunStopped:
 def told(effects: Iterable[DispatchEffect], kind: type[WhatT], client: str = "c1") -> list[WhatT]:
     """The events of this kind that a client is told."""
     return [
-        e.event for e in effects if isinstance(e, TellClient) and e.client_id == client and isinstance(e.event, kind)
+        e.event for e in effects if isinstance(e, NotifyClient) and e.client_id == client and isinstance(e.event, kind)
     ]
 
 
 def events(effects: Iterable[DispatchEffect]) -> list[ClientEvent]:
     """All events that clients are told, in order."""
-    return [e.event for e in effects if isinstance(e, TellClient)]
+    return [e.event for e in effects if isinstance(e, NotifyClient)]
 
 
 def orders(effects: Iterable[DispatchEffect]) -> list[AgentOrder]:
@@ -169,7 +169,7 @@ def only(found: Iterable[WhatT]) -> WhatT:
     return one
 
 
-class Desk:
+class DispatchHarness:
     """A DispatchBrain, the time, and one verb for each fact. Time starts at 1 000 000 ms."""
 
     def __init__(
@@ -195,7 +195,7 @@ class Desk:
         self._n_offers += 1
         return self.handle(PoolOffered(an_offer(*nodes, number=self._n_offers, pool=pool, capability=capability)))
 
-    def say(self, *messages: ClientMessage, client: str = "c1") -> list[DispatchEffect]:
+    def send(self, *messages: ClientMessage, client: str = "c1") -> list[DispatchEffect]:
         """A client's batch."""
         return self.handle(ClientSpoke(client, messages))
 
@@ -215,7 +215,7 @@ class Desk:
 
     def answer(self, request_id: str = "r1", *, client: str = "c1", **changes: object) -> Answer:
         """Submit a job; the answer."""
-        return only(answers(self.say(Submit(spec=a_spec(request_id, **changes)), client=client)))
+        return only(answers(self.send(Submit(spec=a_spec(request_id, **changes)), client=client)))
 
     def refusal(self, request_id: str = "r1", *, client: str = "c1", **changes: object) -> Refusal:
         """Submit a job that has to be refused; the refusal."""
@@ -225,7 +225,7 @@ class Desk:
 
     def cancel(self, job: str, client: str = "c1") -> list[DispatchEffect]:
         """Cancel a job."""
-        return self.say(Cancel(job_id=job), client=client)
+        return self.send(Cancel(job_id=job), client=client)
 
     def run(self, job: str, *, node: str = "node-a", run_ms: int = 500, text: str = "hello") -> list[DispatchEffect]:
         """The job's current attempt is accepted and finished by the node."""
@@ -263,11 +263,11 @@ class Desk:
 
     def free(self, node: str = "node-a") -> int:
         """Free leases of a node."""
-        return self.brain.seats[node].n_free
+        return self.brain.node_states[node].n_free
 
     def spent(self, node: str = "node-a") -> int:
         """Slots of a node with an attempt on them."""
-        return self.brain.seats[node].n_spent
+        return self.brain.node_states[node].n_acquired
 
 
 def answers(effects: Iterable[DispatchEffect]) -> tuple[Answer, ...]:

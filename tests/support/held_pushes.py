@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from ray_sched.system.ray_peers import RayDirectory
-from ray_sched.wire.peers import Link
+from ray_sched.wire.peers import Peer
 
 
 class HeldPushes:
@@ -15,17 +15,17 @@ class HeldPushes:
         self.let_go = asyncio.Event()
         self.n_held = 0
 
-    def link(self, actor: str) -> Link:
-        return HeldLink(self._directory.link(actor), self)
+    def peer(self, actor: str) -> Peer:
+        return HeldPeer(self._directory.peer(actor), self)
 
 
-class HeldLink:
-    def __init__(self, link: Link, pushes: HeldPushes) -> None:
-        self._link = link
+class HeldPeer:
+    def __init__(self, peer: Peer, pushes: HeldPushes) -> None:
+        self._peer = peer
         self._pushes = pushes
 
     async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
         if method == "push":
             self._pushes.n_held += 1
             await self._pushes.let_go.wait()
-        return await self._link.call(method, *args, timeout_s=timeout_s)
+        return await self._peer.call(method, *args, timeout_s=timeout_s)

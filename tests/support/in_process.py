@@ -17,7 +17,7 @@ from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import Change, StoreDownError, StoreEmptiedError
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, PoolRules, SelectionRules
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.peers import Link, Payload, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.peers import Payload, Peer, PeerGoneError, PeerUnavailableError
 
 ENGLISH = Capability(engine="echo", asr=("en",))
 
@@ -80,15 +80,15 @@ class Network:
         self.lose_replies: dict[str, int] = {}
         self.calls: dict[str, int] = {}
 
-    def link(self, actor: str) -> Link:
-        return _NetworkLink(self, actor)
+    def peer(self, actor: str) -> Peer:
+        return _NetworkPeer(self, actor)
 
     def take_fault(self, faults: dict[str, int], method: str) -> bool:
         faults[method] = faults.get(method, 0) - 1
         return faults[method] >= 0
 
 
-class _NetworkLink:
+class _NetworkPeer:
     def __init__(self, network: Network, actor: str) -> None:
         self._network = network
         self._actor = actor
@@ -109,7 +109,7 @@ class _NetworkLink:
         return reply
 
 
-class MemoryDepot:
+class MemoryObjectStore:
     """Parcels are the payloads themselves."""
 
     def put(self, payloads: Sequence[Payload]) -> Any:
@@ -144,10 +144,10 @@ class InProcess:
         self._n_words = 0
         self._capability = ENGLISH
 
-    def replace_dispatcher(self, boot: str) -> None:
+    def replace_dispatcher(self, epoch: str) -> None:
         """A Dispatcher that knows nothing, in the place of the one before."""
-        self.brain = DispatchBrain(boot, *self._rules)
-        self.dispatcher = Dispatcher(boot, self.brain, self.store, self.network, CleanupRules(), store_wait_s=0.2)
+        self.brain = DispatchBrain(epoch, *self._rules)
+        self.dispatcher = Dispatcher(epoch, self.brain, self.store, self.network, CleanupRules(), store_wait_s=0.2)
         self.network.actors["dispatcher"] = self.dispatcher
 
     async def __aenter__(self) -> Self:
@@ -179,10 +179,10 @@ class InProcess:
         members = PoolMembers(
             pool="pool", epoch=1, number=self._n_words, capability=self._capability, nodes=tuple(self._views.values())
         )
-        offer = self._pool.hear_members(members)
+        offer = self._pool.handle_members(members)
         assert offer is not None
         await self.dispatcher.offer(encode(offer))
 
     def client(self, **options: Any) -> Client:
         """A client of this system."""
-        return Client(self.network, MemoryDepot(), **options)
+        return Client(self.network, MemoryObjectStore(), **options)

@@ -8,7 +8,7 @@ import pytest
 import ray
 import ray.exceptions
 
-from ray_sched.system.ray_peers import RayLink
+from ray_sched.system.ray_peers import RayPeer
 from ray_sched.wire.peers import PeerGoneError, PeerUnavailableError
 
 
@@ -27,15 +27,15 @@ class Handle:
         self.greet = Method(self.answer)
 
 
-def link_to(handle: Handle) -> RayLink:
-    link = RayLink("somebody", "namespace")
-    link._handle = handle
-    return link
+def peer_to(handle: Handle) -> RayPeer:
+    peer = RayPeer("somebody", "namespace")
+    peer._handle = handle
+    return peer
 
 
 async def test_a_cancellation_in_the_moment_of_the_answer_is_not_forgotten() -> None:
     handle = Handle()
-    call = asyncio.create_task(link_to(handle).call("greet", timeout_s=5))
+    call = asyncio.create_task(peer_to(handle).call("greet", timeout_s=5))
     await asyncio.sleep(0)
     handle.answer.set_result("hello")
     call.cancel()
@@ -45,7 +45,7 @@ async def test_a_cancellation_in_the_moment_of_the_answer_is_not_forgotten() -> 
 
 async def test_an_actor_that_does_not_answer_in_time_is_unavailable() -> None:
     with pytest.raises(PeerUnavailableError, match="somebody did not answer greet"):
-        await link_to(Handle()).call("greet", timeout_s=0.01)
+        await peer_to(Handle()).call("greet", timeout_s=0.01)
 
 
 async def test_a_call_that_finds_its_actor_dead_goes_to_the_one_that_has_taken_its_name(
@@ -55,7 +55,7 @@ async def test_a_call_that_finds_its_actor_dead_goes_to_the_one_that_has_taken_i
     dead.answer.set_exception(ray.exceptions.ActorDiedError())
     successor.answer.set_result("hello")
     monkeypatch.setattr(ray, "get_actor", lambda _name, namespace: successor)  # noqa: ARG005
-    assert await link_to(dead).call("greet", timeout_s=5) == "hello"
+    assert await peer_to(dead).call("greet", timeout_s=5) == "hello"
 
 
 async def test_an_actor_that_is_dead_while_ray_still_names_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ async def test_an_actor_that_is_dead_while_ray_still_names_it_is_gone(monkeypatc
     dead.answer.set_exception(ray.exceptions.ActorDiedError())
     monkeypatch.setattr(ray, "get_actor", lambda _name, namespace: dead)  # noqa: ARG005
     with pytest.raises(PeerGoneError, match="somebody has ended"):
-        await link_to(dead).call("greet", timeout_s=5)
+        await peer_to(dead).call("greet", timeout_s=5)
 
 
 async def test_looking_an_actor_up_is_bounded_and_asks_ray_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,11 +76,11 @@ async def test_looking_an_actor_up_is_bounded_and_asks_ray_once(monkeypatch: pyt
         raise ValueError
 
     monkeypatch.setattr(ray, "get_actor", get_actor)
-    link = RayLink("somebody", "namespace")
-    calls = [link.call("greet", timeout_s=0.05) for _ in range(20)]
+    peer = RayPeer("somebody", "namespace")
+    calls = [peer.call("greet", timeout_s=0.05) for _ in range(20)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(answer) for answer in answers} == {PeerUnavailableError}
     assert asked == ["namespace/somebody"]
     may_answer.set()
     with pytest.raises(PeerGoneError, match="there is no actor"):
-        await link.call("greet", timeout_s=5)
+        await peer.call("greet", timeout_s=5)

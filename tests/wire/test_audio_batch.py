@@ -30,7 +30,7 @@ def test_what_comes_from_the_store_is_not_copied() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parcel", "said"),
+    ("audio_batch", "said"),
     [
         ([None], "not as NoneType"),
         ([b"ab", "ab"], "not as bytes, str"),
@@ -44,9 +44,9 @@ def test_what_comes_from_the_store_is_not_copied() -> None:
         ([[np.zeros((1, 2), np.uint8), np.zeros(2, np.uint8)]], "as many bytes as the push says"),
     ],
 )
-def test_a_parcel_that_does_not_hold_what_its_push_says_is_refused(parcel: list[Any], said: str) -> None:
+def test_a_parcel_that_does_not_hold_what_its_push_says_is_refused(audio_batch: list[Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        unpack(parcel, [2, 2])
+        unpack(audio_batch, [2, 2])
 
 
 def test_a_push_that_claims_more_memory_than_there_is_takes_none() -> None:

@@ -9,12 +9,14 @@ from ray_sched.wire.codec import decode, encode
 def batch(**spec: object) -> bytes:
     told = {"request_id": "r", "src": "en", "tgt": "es"} | spec
     message = {"type": "Submit", "spec": told}
-    return msgspec.msgpack.encode({"type": "ClientBatch", "client_id": "c", "poller": 1, "messages": [message]})
+    return msgspec.msgpack.encode({"type": "ClientBatch", "client_id": "c", "generation": 1, "messages": [message]})
 
 
 def test_a_message_comes_back_as_it_was_sent() -> None:
     sent = ClientBatch(
-        client_id="c", poller=7, messages=(Submit(spec=JobSpec(request_id="r", src="en", tgt="pt-BR", priority=-3)),)
+        client_id="c",
+        generation=7,
+        messages=(Submit(spec=JobSpec(request_id="r", src="en", tgt="pt-BR", priority=-3)),),
     )
     assert decode(encode(sent), ClientBatch) == sent
 

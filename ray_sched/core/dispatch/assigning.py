@@ -6,9 +6,9 @@ from typing import NamedTuple
 from ray_sched.core.capability import Demand
 from ray_sched.core.dispatch.client_events import assigned
 from ray_sched.core.dispatch.delivering import Delivering
-from ray_sched.core.dispatch.state import Board
+from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.job import Job, JobEvent
-from ray_sched.core.placement.node_state import Seat
+from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.policy import Question, passes, select
 from ray_sched.core.queue.waiting import cost_ms
 from ray_sched.core.reasons import Reason, reasons_text
@@ -27,71 +27,71 @@ class WhyNot(NamedTuple):
 class Assigning:
     """Brings waiting jobs and free slots together."""
 
-    def __init__(self, board: Board, delivering: Delivering) -> None:
-        self._board = board
+    def __init__(self, state: DispatchState, delivering: Delivering) -> None:
+        self._state = state
         self._delivering = delivering
         self._why_not: dict[tuple[Demand, str, bool], WhyNot] = {}
-        self._kept_empty: dict[str, Seat] = {}
+        self._reserved: dict[str, NodeState] = {}
         """Nodes that become empty for a job that has to run alone, by job."""
-        self._company: dict[str, str] = {}
+        self._colocated: dict[str, str] = {}
         """Where the newest job of each client went in this turn."""
         self._arrival: Job | None = None
         """A job that has begun to wait in this turn, while nobody else waits."""
 
     def wait(self, job: Job) -> None:
         """A job looks for a slot. One that is alone is not put in a queue before it has found none."""
-        self._board.touched[job.job_id] = job
-        self._board.due.set(("job", job.job_id, ""), job.deadline_at_ms)
-        if self._arrival is None and not len(self._board.waiting):
+        self._state.touched[job.job_id] = job
+        self._state.due.set(("job", job.job_id, ""), job.deadline_at_ms)
+        if self._arrival is None and not len(self._state.waiting):
             self._arrival = job
         else:
             self.queue_arrival()
-            self._board.waiting.add(job)
+            self._state.waiting.add(job)
 
     def queue_arrival(self) -> None:
         """It has found none, or may not find one before others have been seen."""
         if self._arrival is not None:
-            self._board.waiting.add(self._arrival)
+            self._state.waiting.add(self._arrival)
             self._arrival = None
 
     def give_up(self, job: Job) -> None:
         """A job looks for a slot no more."""
         self.queue_arrival()
-        self._board.waiting.remove(job)
-        seat = self._kept_empty.pop(job.job_id, None)
-        if seat:
-            seat.keep_empty_for("")
+        self._state.waiting.remove(job)
+        node_state = self._reserved.pop(job.job_id, None)
+        if node_state:
+            node_state.reserve_for("")
 
-    def _keep_a_node_empty(self, job: Job) -> None:
+    def _reserve_a_node(self, job: Job) -> None:
         """Nothing new goes to the node that has least to do, so that it becomes empty for this job."""
         question = self.question(job)
-        kept = self._kept_empty.get(job.job_id)
+        kept = self._reserved.get(job.job_id)
         if kept:
-            is_there = self._board.seats.by_node.get(kept.node) is kept and kept.kept_empty_for == job.job_id
+            is_there = self._state.node_table.by_node.get(kept.node) is kept and kept.reserved_for == job.job_id
             if is_there and passes(kept, question):
                 return
-            kept.keep_empty_for("")
-            del self._kept_empty[job.job_id]
-        seat = self._board.seats.groups.least_busy(question)
-        if seat:
-            seat.keep_empty_for(job.job_id)
-            self._kept_empty[job.job_id] = seat
+            kept.reserve_for("")
+            del self._reserved[job.job_id]
+        node_state = self._state.node_table.groups.least_busy(question)
+        if node_state:
+            node_state.reserve_for(job.job_id)
+            self._reserved[job.job_id] = node_state
 
-    def spend_leases(self) -> None:
+    def acquire_leases(self) -> None:
         """Give free slots to waiting jobs, whose turn it is first, until slots or takers run out."""
         self._why_not.clear()
-        self._company.clear()
-        if self._board.is_store_away:  # nobody could be told, and the push would be late before it began
+        self._colocated.clear()
+        if self._state.is_store_away:  # nobody could be told, and the push would be late before it began
             self.queue_arrival()
             return
-        groups = self._board.seats.groups
+        groups = self._state.node_table.groups
         if self._arrival is not None:
-            job, seat = self._arrival, groups.pick(self.question(self._arrival))
-            if seat:
+            job, node_state = self._arrival, groups.pick(self.question(self._arrival))
+            if node_state:
                 self._arrival = None
-                self._assign(job, seat)
+                self._assign(job, node_state)
             self.queue_arrival()
-        if not len(self._board.waiting):
+        if not len(self._state.waiting):
             return
         aside = []
         while (demand := groups.next_demand()) is not None:
@@ -104,80 +104,80 @@ class Assigning:
     def _assign_next(self, demand: Demand) -> bool:
         """Assign the next job of a demand; where it avoids its failed node or has to run alone, one behind it."""
         aside: list[Job] = []
-        seat = None
-        while (job := self._board.waiting.first(demand)) is not None:
-            seat = self._board.seats.groups.pick(self.question(job))
-            if seat:
-                self._assign(job, seat)
+        node_state = None
+        while (job := self._state.waiting.first(demand)) is not None:
+            node_state = self._state.node_table.groups.pick(self.question(job))
+            if node_state:
+                self._assign(job, node_state)
                 break
-            if job.runs_alone:
-                self._keep_a_node_empty(job)
-            if not (job.runs_alone or job.excluded_node) or len(aside) == _LOOK_BEHIND:
+            if job.is_exclusive:
+                self._reserve_a_node(job)
+            if not (job.is_exclusive or job.excluded_node) or len(aside) == _LOOK_BEHIND:
                 break
-            self._board.waiting.step_aside(job)
+            self._state.waiting.step_aside(job)
             aside.append(job)
         for passed in aside:
-            self._board.waiting.step_back(passed)
-        return seat is not None
+            self._state.waiting.step_back(passed)
+        return node_state is not None
 
     def question(self, job: Job) -> Question:
         """The job as selection sees it."""
-        rules = self._board.selection
+        rules = self._state.selection
         session = self._delivering.sessions.get(job.session_key)
         return Question(
             demand=job.demand,
             pair=job.demand.pair,
-            audio_ms=self._board.expected_ms(job),
-            now_ms=self._board.now_ms,
+            audio_ms=self._state.expected_ms(job),
+            now_ms=self._state.now_ms,
             rules=rules,
-            speeds=self._board.speeds,
+            speeds=self._state.speeds,
             job_id=job.job_id,
-            runs_alone=job.runs_alone,
+            is_exclusive=job.is_exclusive,
             tie_key=f"{job.job_id}/{job.attempt}",
             excluded_node=job.excluded_node if self._is_avoided(job) else "",
-            company_node=self._company.get(job.client_id, ""),
-            affine_node=session.affine_node(self._board.now_ms, rules.affinity_ttl_ms) if session else "",
+            colocated_node=self._colocated.get(job.client_id, ""),
+            affine_node=session.affine_node(self._state.now_ms, rules.affinity_ttl_ms) if session else "",
         )
 
-    def _assign(self, job: Job, seat: Seat) -> None:
-        self._board.waiting.remove(job)
-        kept = self._kept_empty.pop(job.job_id, None)
-        if kept and kept is not seat:
-            kept.keep_empty_for("")
-        if job.runs_alone:
-            seat.keep_empty_for(job.job_id)
+    def _assign(self, job: Job, node_state: NodeState) -> None:
+        self._state.waiting.remove(job)
+        kept = self._reserved.pop(job.job_id, None)
+        if kept and kept is not node_state:
+            kept.reserve_for("")
+        if job.is_exclusive:
+            node_state.reserve_for(job.job_id)
         job.move(JobEvent.ASSIGN)
-        job.node, job.incarnation, job.agent = seat.node, seat.incarnation, seat.agent
-        self._board.put_on_node(job)
-        job.assigned_at_ms = self._board.now_ms
-        job.tell(self._board.now_ms, f"assigned to {seat.node}")
-        seat.spend((job.job_id, job.attempt), self._board.expected_ms(job))
-        self._board.waiting.shares.charge(job.spec.tenant, job.session_key, cost_ms(job), is_served=True)
+        job.node, job.incarnation, job.agent = node_state.node, node_state.incarnation, node_state.agent
+        self._state.put_on_node(job)
+        job.assigned_at_ms = self._state.now_ms
+        job.record(self._state.now_ms, f"assigned to {node_state.node}")
+        node_state.acquire((job.job_id, job.attempt), self._state.expected_ms(job))
+        self._state.waiting.shares.charge(job.spec.tenant, job.session_key, cost_ms(job), is_served=True)
         if job.spec.session:
-            self._delivering.session(job.client_id, job.spec.session).use(seat.node, self._board.now_ms)
-        self._company[job.client_id] = seat.node
-        self._board.counters.assigned += 1
+            self._delivering.session(job.client_id, job.spec.session).use(node_state.node, self._state.now_ms)
+        self._colocated[job.client_id] = node_state.node
+        self._state.counters.assigned += 1
         self.await_push(job)
-        self._board.touched[job.job_id] = job
-        self._board.tell(job, assigned(job))
+        self._state.touched[job.job_id] = job
+        self._state.notify(job, assigned(job))
 
     def _is_avoided(self, job: Job) -> bool:
         """The node of the failed attempt is avoided for a moment, then while another one could do it at all."""
         if not job.excluded_node:
             return False
-        is_too_soon = self._board.now_ms < job.excluded_until_ms
-        return is_too_soon or self._board.seats.groups.has_others(job.demand, job.excluded_node)
+        is_too_soon = self._state.now_ms < job.excluded_until_ms
+        return is_too_soon or self._state.node_table.groups.has_others(job.demand, job.excluded_node)
 
     def await_push(self, job: Job) -> None:
         """From now on its audio has the time that a push may take."""
-        limit_ms = self._board.rules.push_timeout_ms + job.audio_ms * self._board.rules.push_ms_per_audio_s // 1000
-        self._board.due.set(("job", job.job_id, ""), self._board.now_ms + limit_ms)
+        limit_ms = self._state.rules.push_timeout_ms + job.audio_ms * self._state.rules.push_ms_per_audio_s // 1000
+        self._state.due.set(("job", job.job_id, ""), self._state.now_ms + limit_ms)
 
     def why_no_node(self, job: Job) -> WhyNot:
         """What speaks against each node, found once a turn for all that ask the same: many may run out of time."""
-        key = (job.demand, job.excluded_node, job.runs_alone)
+        key = (job.demand, job.excluded_node, job.is_exclusive)
         if key not in self._why_not:
-            reasons = select(self._board.seats.by_node.values(), self.question(job))[1]
-            nobody = "others were first" if self._board.seats.by_node else "there is no node at all"
+            reasons = select(self._state.node_table.by_node.values(), self.question(job))[1]
+            nobody = "others were first" if self._state.node_table.by_node else "there is no node at all"
             self._why_not[key] = WhyNot(Counter(reasons.values()), reasons_text(reasons) if reasons else nobody)
         return self._why_not[key]

@@ -15,7 +15,7 @@ from ray_sched.core.dispatch.delivering import Delivering
 from ray_sched.core.dispatch.offers import Offers
 from ray_sched.core.dispatch.reports import Reports
 from ray_sched.core.dispatch.requests import Requests
-from ray_sched.core.dispatch.state import Board, DueKey
+from ray_sched.core.dispatch.state import DispatchState, DueKey
 from ray_sched.core.effects import (
     AgentSpoke,
     AnswerClient,
@@ -46,23 +46,23 @@ class DispatchBrain:
     """Decides what becomes of jobs. One per cluster; its shell hands it one event at a time."""
 
     def __init__(
-        self, boot: str, rules: DispatchRules, delivery_rules: DeliveryRules, selection_rules: SelectionRules
+        self, epoch: str, rules: DispatchRules, delivery_rules: DeliveryRules, selection_rules: SelectionRules
     ) -> None:
-        self._board = board = Board(rules, selection_rules)
-        self._delivering = Delivering(board, delivery_rules)
-        self._assigning = Assigning(board, self._delivering)
-        self._attempts = Attempts(board, self._assigning, self._delivering)
-        self._requests = Requests(boot, board, self._assigning, self._attempts, self._delivering)
-        self._reports = Reports(board, self._attempts)
-        self._offers = Offers(board, self._attempts)
+        self._state = state = DispatchState(rules, selection_rules)
+        self._delivering = Delivering(state, delivery_rules)
+        self._assigning = Assigning(state, self._delivering)
+        self._attempts = Attempts(state, self._assigning, self._delivering)
+        self._requests = Requests(epoch, state, self._assigning, self._attempts, self._delivering)
+        self._reports = Reports(state, self._attempts)
+        self._offers = Offers(state, self._attempts)
         self._record_bytes: dict[str, int] = {}
-        self.jobs = board.jobs
-        self.waiting = board.waiting
-        self.seats = board.seats.by_node
+        self.jobs = state.jobs
+        self.waiting = state.waiting
+        self.node_states = state.node_table.by_node
         self.sessions = self._delivering.sessions
-        self.ended = board.ended
-        self.speeds = board.speeds
-        self.counters = board.counters
+        self.ended = state.ended
+        self.speeds = state.speeds
+        self.counters = state.counters
         self.question = self._assigning.question
         self.jobs_on = self._offers.jobs_on
 
@@ -74,20 +74,20 @@ class DispatchBrain:
     @property
     def ended_per_s(self) -> float:
         """Jobs ended per second, averaged over about 5 s."""
-        return self._board.rate.per_s
+        return self._state.rate.per_s
 
     @property
     def n_leased(self) -> int:
         """Slots of all nodes that may be used now."""
-        return self._board.seats.n_leased
+        return self._state.node_table.n_leased
 
     def handle(self, event: DispatchEvent, now_ms: int) -> list[DispatchEffect]:
         """Take one fact in and answer with what is to be done, what has to be saved first."""
-        self._board.begin_turn(now_ms)
+        self._state.begin_step(now_ms)
         self._decide(event)
-        self._assigning.spend_leases()
-        jobs = [Save(self._record(job)) for job in self._board.touched.values()]
-        return [*jobs, *self._board.saves, *self._board.effects]
+        self._assigning.acquire_leases()
+        jobs = [Save(self._record(job)) for job in self._state.touched.values()]
+        return [*jobs, *self._state.saves, *self._state.effects]
 
     def restore(self, jobs: Iterable[Job], now_ms: int) -> list[DispatchEffect]:
         """Take over the jobs that an earlier life had saved, before the first event.
@@ -96,7 +96,7 @@ class DispatchBrain:
         its slot is taken again when the node is offered, and the submitter is told again when it comes back. Clients
         have ``client_ttl_ms`` to do so.
         """
-        self._board.begin_turn(now_ms)
+        self._state.begin_step(now_ms)
         known = sorted(jobs, key=lambda job: (job.created_at_ms, job.number))
         for number, job in enumerate(known, start=1):
             job.number = number
@@ -105,36 +105,36 @@ class DispatchBrain:
         for job in sorted((job for job in known if job.is_terminal), key=lambda job: job.ended_at_ms):
             self.ended.add(job.job_id, job.ended_at_ms)
         self._delivering.restore_sessions(known)
-        return [Save(self._record(job)) for job in self._board.touched.values()] + self._board.effects
+        return [Save(self._record(job)) for job in self._state.touched.values()] + self._state.effects
 
     def _restore_job(self, job: Job) -> None:
         self.jobs[job.job_id] = job
         self._requests.by_id[job.client_id, job.spec.request_id] = job.job_id
         self._record_bytes[job.job_id] = len(to_record(job).record)
         for fenced in job.fenced:
-            self._board.fenced_on.setdefault(fenced.node, {})[job.job_id] = job
+            self._state.fenced_on.setdefault(fenced.node, {})[job.job_id] = job
         if job.is_terminal:
             return
-        self._requests.see_client(job.client_id)
-        back_by_ms = self._board.now_ms + self._board.rules.client_ttl_ms
+        self._requests.touch_client(job.client_id)
+        back_by_ms = self._state.now_ms + self._state.rules.client_ttl_ms
         if job.status is JobStatus.PENDING:
             self.waiting.add(job)
-            self._board.due.set(("job", job.job_id, ""), max(job.deadline_at_ms, back_by_ms))
+            self._state.due.set(("job", job.job_id, ""), max(job.deadline_at_ms, back_by_ms))
         else:
-            self._board.put_on_node(job)
-            self._board.due.set(("job", job.job_id, ""), back_by_ms)
+            self._state.put_on_node(job)
+            self._state.due.set(("job", job.job_id, ""), back_by_ms)
 
     def _decide(self, event: DispatchEvent) -> None:
         match event:
             case ClientSpoke() | ClientPolled() | SubmitsTakenBack():
-                self._hear_client(event)
+                self._handle_client(event)
             case AgentSpoke():
                 for message in event.messages:
-                    self._reports.hear_agent(event.node, event.incarnation, message)
+                    self._reports.handle_agent(event.node, event.incarnation, message)
             case PoolOffered():
-                self._offers.take_offer(event.offer)
+                self._offers.handle_offer(event.offer)
             case PoolClosed():
-                self._offers.lose_seats(self._board.seats.close_pool(event.pool))
+                self._offers.lose_nodes(self._state.node_table.close_pool(event.pool))
             case Swept():
                 self._sweep()
             case DrainBegan():
@@ -144,12 +144,14 @@ class DispatchBrain:
             case _:
                 assert_never(event)
 
-    def _hear_client(self, event: ClientSpoke | ClientPolled | SubmitsTakenBack) -> None:
-        self._requests.see_client(event.client_id)
+    def _handle_client(self, event: ClientSpoke | ClientPolled | SubmitsTakenBack) -> None:
+        self._requests.touch_client(event.client_id)
         match event:
             case ClientSpoke():
-                answers = [answer for m in event.messages if (answer := self._requests.hear_client(event.client_id, m))]
-                self._board.effects.append(AnswerClient(tuple(answers)))
+                answers = [
+                    answer for m in event.messages if (answer := self._requests.handle_client(event.client_id, m))
+                ]
+                self._state.effects.append(AnswerClient(tuple(answers)))
             case ClientPolled():
                 pass
             case SubmitsTakenBack():
@@ -160,29 +162,29 @@ class DispatchBrain:
     def _keep_store(self, event: CleanupDue | StoreWasEmptied | StoreWentAway | StoreCameBack) -> None:
         match event:
             case StoreWentAway():
-                self._board.is_store_away = True
+                self._state.is_store_away = True
             case StoreCameBack():
-                self._board.is_store_away = False
+                self._state.is_store_away = False
                 for job in self.jobs.values():
                     if job.status is JobStatus.ASSIGNED:  # its submitter hears of it now
                         self._assigning.await_push(job)
             case CleanupDue():
-                self.speeds.forget_all_but(self.seats)
+                self.speeds.forget_all_but(self.node_states)
                 self._save_speeds(self.speeds.take_unsaved())
                 self.cleanup_completed_jobs(event.max_age_ms)
             case StoreWasEmptied():
-                self._board.touched |= self.jobs
+                self._state.touched |= self.jobs
                 self._save_speeds(self.speeds.all())
             case _:
                 assert_never(event)
 
     def _sweep(self) -> None:
         """See what is due: time-outs, gaps, clients and sessions that are gone, leases that ran out."""
-        for key in self._board.due.pop_due(self._board.now_ms):
+        for key in self._state.due.pop_due(self._state.now_ms):
             self._is_due(key)
-        for seat in self.seats.values():
-            seat.expire(self._board.now_ms)
-        self._board.rate.measure(sum(self.counters.ended.values()), self._board.now_ms)
+        for node_state in self.node_states.values():
+            node_state.expire(self._state.now_ms)
+        self._state.rate.measure(sum(self.counters.ended.values()), self._state.now_ms)
 
     def _is_due(self, key: DueKey) -> None:
         kind, name, more = key
@@ -192,7 +194,7 @@ class DispatchBrain:
                 self._job_due(job)
         elif kind == "gap":
             session = self._delivering.sessions[name, more]
-            self._delivering.release(session, session.delivery.announce(self._board.now_ms))
+            self._delivering.release(session, session.delivery.announce(self._state.now_ms))
         elif kind == "client":
             self._requests.client_due(name)
         elif kind == "session":
@@ -201,19 +203,19 @@ class DispatchBrain:
             self._attempts.stop_due(name, more)
 
     def _job_due(self, job: Job) -> None:
-        if self._board.is_store_away and job.status is JobStatus.ASSIGNED:
+        if self._state.is_store_away and job.status is JobStatus.ASSIGNED:
             self._assigning.await_push(job)  # its submitter may not have heard of it
-        elif self._board.is_store_away and job.status is JobStatus.PENDING and not job.spec.deadline_ms:
-            self._board.due.set(("job", job.job_id, ""), self._board.now_ms + self._board.rules.pending_timeout_ms)
+        elif self._state.is_store_away and job.status is JobStatus.PENDING and not job.spec.deadline_ms:
+            self._state.due.set(("job", job.job_id, ""), self._state.now_ms + self._state.rules.pending_timeout_ms)
         elif job.status is JobStatus.PENDING:
             self._attempts.end(job, JobEvent.FAIL, self._no_node(job))
         elif job.status is JobStatus.ASSIGNED:
-            waited_ms = self._board.now_ms - job.assigned_at_ms
+            waited_ms = self._state.now_ms - job.assigned_at_ms
             self._attempts.requeue(job, Code.PUSH_TIMEOUT, f"the audio was not accepted in {waited_ms} ms")
         else:
             self._reports.remember(job.node, is_success=False)
             self._attempts.requeue(
-                job, Code.JOB_TIMEOUT, f"not finished {self._board.now_ms - job.accepted_at_ms} ms after acceptance"
+                job, Code.JOB_TIMEOUT, f"not finished {self._state.now_ms - job.accepted_at_ms} ms after acceptance"
             )
 
     def _no_node(self, job: Job) -> Refusal:
@@ -221,9 +223,9 @@ class DispatchBrain:
         why_not = self._assigning.why_no_node(job)
         for reason, n_nodes in why_not.counts.items():
             self.counters.no_node[reason] = self.counters.no_node.get(reason, 0) + n_nodes
-        is_served = self._board.seats.groups.is_served(job.demand)
+        is_served = self._state.node_table.groups.is_served(job.demand)
         code = Code.DEADLINE_EXCEEDED if is_served and job.spec.deadline_ms else Code.NO_AVAILABLE_NODE
-        waited_ms = self._board.now_ms - job.created_at_ms
+        waited_ms = self._state.now_ms - job.created_at_ms
         services = "+".join(job.spec.services)
         return Refusal(
             code=code, message=f"no node for {job.demand.pair} ({services}) in {waited_ms} ms: {why_not.text}"
@@ -231,13 +233,13 @@ class DispatchBrain:
 
     def cleanup_completed_jobs(self, max_age_ms: int) -> None:
         """Forget terminal jobs that ended at least ``max_age_ms`` ago, their request ids and their results."""
-        old = self.ended.pop_older(max_age_ms, self._board.now_ms)
+        old = self.ended.pop_older(max_age_ms, self._state.now_ms)
         n_bytes = 0
         for job_id in old:
             n_bytes += self._forget(job_id)
         self.counters.cleaned += len(old)
         cleaned = Cleaned(jobs=len(old), record_bytes=n_bytes, kept=len(self.ended))
-        self._board.effects.append(ReportCleanup(cleaned))
+        self._state.effects.append(ReportCleanup(cleaned))
 
     def _take_back(self, event: SubmitsTakenBack) -> None:
         """In reverse, so that a session's next index goes back to where it was."""
@@ -249,15 +251,15 @@ class DispatchBrain:
     def _forget(self, job_id: str) -> int:
         """Forget a job, its request id and its result. Returns the bytes of its record."""
         job = self.jobs.pop(job_id)
-        self._board.forget(job)
-        self._board.touched.pop(job_id, None)
+        self._state.forget(job)
+        self._state.touched.pop(job_id, None)
         self._requests.by_id.pop((job.client_id, job.spec.request_id), None)
-        self._board.saves.append(Save(ForgetJob(job_id=job_id)))
+        self._state.saves.append(Save(ForgetJob(job_id=job_id)))
         return self._record_bytes.pop(job_id, 0)
 
     def _save_speeds(self, nodes: dict[str, dict[str, float]]) -> None:
         """Speeds are learned with every job and saved with every clean-up: to lose a minute of them costs nothing."""
-        self._board.saves += [Save(SaveSpeeds(node_id=node, speeds=speeds)) for node, speeds in nodes.items()]
+        self._state.saves += [Save(SaveSpeeds(node_id=node, speeds=speeds)) for node, speeds in nodes.items()]
 
     def _record(self, job: Job) -> SaveJob:
         session = self._delivering.sessions.get(job.session_key) if job.spec.session else None

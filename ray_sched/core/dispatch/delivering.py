@@ -9,7 +9,7 @@ import msgspec
 from ray_sched.core.delivery.order import Deliver
 from ray_sched.core.delivery.sessions import Release, Session, SessionKey
 from ray_sched.core.dispatch.client_events import delivered
-from ray_sched.core.dispatch.state import Board
+from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.job import Job
 from ray_sched.core.messages.client_dispatcher import JobSpec, MissingResult
 from ray_sched.core.rules import DeliveryRules
@@ -22,8 +22,8 @@ _REMEMBERED_SESSIONS = 10_000
 class Delivering:
     """The sessions, and what is delivered when."""
 
-    def __init__(self, board: Board, rules: DeliveryRules) -> None:
-        self._board = board
+    def __init__(self, state: DispatchState, rules: DeliveryRules) -> None:
+        self._state = state
         self._rules = rules
         self.sessions: dict[SessionKey, Session] = {}
         self._of_client: dict[str, OrderedDict[str, None]] = {}
@@ -38,8 +38,8 @@ class Delivering:
         if session is None:
             session = self.sessions[key] = Session(key, self._rules.gap_wait_ms)
             self._of_client.setdefault(client_id, OrderedDict())[name] = None
-            self._board.due.set(("session", *key), self._board.now_ms + self._board.rules.session_ttl_ms)
-            session.last_used_ms = self._board.now_ms
+            self._state.due.set(("session", *key), self._state.now_ms + self._state.rules.session_ttl_ms)
+            session.last_used_ms = self._state.now_ms
         return session
 
     def enter(self, client_id: str, spec: JobSpec) -> Session | None:
@@ -49,7 +49,7 @@ class Delivering:
         if key in self.sessions:
             self._of_client[client_id].move_to_end(spec.session)
             return self.sessions[key]
-        if names and len(names) >= self._board.rules.max_sessions_per_client:
+        if names and len(names) >= self._state.rules.max_sessions_per_client:
             oldest = (self.sessions[client_id, name] for name in itertools.islice(names, _LOOK_FOR_IDLE))
             idle = next((session for session in oldest if session.is_idle), None)
             if idle is None:
@@ -72,9 +72,9 @@ class Delivering:
         del names[name]
         if not names:
             del self._of_client[client_id]
-        self._board.due.cancel(("session", *session.key))
-        self._board.due.cancel(("gap", *session.key))
-        if session.delivery.next_index and client_id in self._board.clients:  # one that was gone may have missed some
+        self._state.due.cancel(("session", *session.key))
+        self._state.due.cancel(("gap", *session.key))
+        if session.delivery.next_index and client_id in self._state.clients:  # one that was gone may have missed some
             self._left_at[session.key] = session.delivery.next_index
             self._left_at.move_to_end(session.key)
             if len(self._left_at) > _REMEMBERED_SESSIONS:
@@ -84,11 +84,11 @@ class Delivering:
         """Deliver the outcome now, or when its turn in the session comes."""
         if job.utterance_index is None:
             job.is_delivered = True
-            self._board.tell(job, delivered(job))
+            self._state.notify(job, delivered(job))
             return
         session = self.session(job.client_id, job.spec.session)
         session.open_indexes.pop(job.utterance_index, None)
-        self.release(session, session.delivery.ready(job.utterance_index, delivered(job), self._board.now_ms))
+        self.release(session, session.delivery.ready(job.utterance_index, delivered(job), self._state.now_ms))
 
     def release(self, session: Session, released: Iterable[Release]) -> None:
         """Tell what a session lets go."""
@@ -96,39 +96,39 @@ class Delivering:
         for what in released:
             if isinstance(what, Deliver):
                 self._mark_delivered(what.item.job_id)
-                self._board.counters.late_results += what.is_late
+                self._state.counters.late_results += what.is_late
                 event = msgspec.structs.replace(what.item, is_late=what.is_late)
-                self._board.post(client_id, event)
+                self._state.notify_client(client_id, event)
             else:
-                self._board.counters.gaps += 1
+                self._state.counters.gaps += 1
                 missing = MissingResult(
                     session=name, first_index=what.first, last_index=what.last, why=session.why_missing(what)
                 )
-                self._board.post(client_id, missing)
+                self._state.notify_client(client_id, missing)
         due_at_ms = session.delivery.due_at_ms
         if due_at_ms is None:
-            self._board.due.cancel(("gap", *session.key))
+            self._state.due.cancel(("gap", *session.key))
         else:
-            self._board.due.set(("gap", *session.key), due_at_ms)
+            self._state.due.set(("gap", *session.key), due_at_ms)
 
     def _mark_delivered(self, job_id: str) -> None:
-        job = self._board.jobs.get(job_id)
+        job = self._state.jobs.get(job_id)
         if job:
             job.is_delivered = True
-            self._board.touched[job_id] = job
+            self._state.touched[job_id] = job
 
     def session_due(self, key: SessionKey) -> None:
         """Forget a session that was not used for too long, or whose client is gone, once nothing of it is open."""
         session = self.sessions.get(key)
         if session is None:  # due twice in one sweep: by itself, and with its client
             return
-        is_client_gone = key[0] not in self._board.clients
-        gone_at_ms = session.last_used_ms + self._board.rules.session_ttl_ms
-        if session.is_idle and (is_client_gone or self._board.now_ms >= gone_at_ms):
+        is_client_gone = key[0] not in self._state.clients
+        gone_at_ms = session.last_used_ms + self._state.rules.session_ttl_ms
+        if session.is_idle and (is_client_gone or self._state.now_ms >= gone_at_ms):
             self._forget(session)
         else:
-            soon_ms = self._board.now_ms + self._board.rules.client_ttl_ms
-            self._board.due.set(("session", *key), soon_ms if is_client_gone else max(gone_at_ms, soon_ms))
+            soon_ms = self._state.now_ms + self._state.rules.client_ttl_ms
+            self._state.due.set(("session", *key), soon_ms if is_client_gone else max(gone_at_ms, soon_ms))
 
     def restore_sessions(self, jobs: list[Job]) -> None:
         """Each session goes on where it was: what was delivered stays so, what was held is held or delivered."""

@@ -17,7 +17,7 @@ from ray_sched.core.job import Job
 
 _KILL = 2
 _POISON = 2 * _KILL
-_SUSPICIONS_BEFORE_IT_RUNS_ALONE = 2
+_SUSPICIONS_BEFORE_EXCLUSIVE = 2
 
 
 def engine_died(job: Job) -> None:
@@ -29,10 +29,10 @@ def agent_died(job: Job, *, was_alone: bool) -> None:
     """The process of the agent where this job ran has ended."""
     if was_alone:
         job.kills += 1
-        job.runs_alone = True
+        job.is_exclusive = True
         return
     job.suspicions += 1
-    job.runs_alone = job.runs_alone or job.suspicions >= _SUSPICIONS_BEFORE_IT_RUNS_ALONE
+    job.is_exclusive = job.is_exclusive or job.suspicions >= _SUSPICIONS_BEFORE_EXCLUSIVE
 
 
 def is_poison(job: Job) -> bool:

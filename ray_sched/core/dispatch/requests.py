@@ -10,7 +10,7 @@ from ray_sched.core.dispatch.assigning import Assigning
 from ray_sched.core.dispatch.attempts import Attempts
 from ray_sched.core.dispatch.client_events import assigned, delivered, speech_ready
 from ray_sched.core.dispatch.delivering import Delivering
-from ray_sched.core.dispatch.state import Board
+from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.effects import (
     DropClient,
     Log,
@@ -42,10 +42,10 @@ class Requests:
     """Hears clients. Nothing that a client says touches a job of another one."""
 
     def __init__(
-        self, boot: str, board: Board, assigning: Assigning, attempts: Attempts, delivering: Delivering
+        self, epoch: str, state: DispatchState, assigning: Assigning, attempts: Attempts, delivering: Delivering
     ) -> None:
-        self._boot = boot
-        self._board = board
+        self._epoch = epoch
+        self._state = state
         self._assigning = assigning
         self._attempts = attempts
         self._delivering = delivering
@@ -56,13 +56,13 @@ class Requests:
         self.number = 0
         """Jobs admitted so far."""
 
-    def see_client(self, client_id: str) -> None:
+    def touch_client(self, client_id: str) -> None:
         """A client is there."""
-        if client_id not in self._board.clients:
-            self._board.due.set(("client", client_id, ""), self._board.now_ms + self._board.rules.client_ttl_ms)
-        self._board.clients[client_id] = self._board.now_ms
+        if client_id not in self._state.clients:
+            self._state.due.set(("client", client_id, ""), self._state.now_ms + self._state.rules.client_ttl_ms)
+        self._state.clients[client_id] = self._state.now_ms
 
-    def hear_client(self, client_id: str, message: ClientMessage) -> Answer | None:
+    def handle_client(self, client_id: str, message: ClientMessage) -> Answer | None:
         """One message of a client; the answer to a Submit or Cancel."""
         match message:
             case Submit():
@@ -93,21 +93,21 @@ class Requests:
         self, client_id: str, job_id: str, attempt: int, status: JobStatus, then: Callable[[Job], None]
     ) -> None:
         """Do it if the client owns the job and the attempt still counts; else count it as late."""
-        job = self._board.jobs.get(job_id)
+        job = self._state.jobs.get(job_id)
         if job and job.client_id == client_id and job.attempt == attempt and job.status is status:
             then(job)
         else:
-            self._board.counters.late_messages += 1
+            self._state.counters.late_messages += 1
 
     def _submit(self, client_id: str, spec: JobSpec) -> Answer:
         answer = self._answer(client_id, spec)
         if isinstance(answer, Refused):
             code = answer.refusal.code
-            self._board.counters.rejected[code] = self._board.counters.rejected.get(code, 0) + 1
+            self._state.counters.rejected[code] = self._state.counters.rejected.get(code, 0) + 1
         return answer
 
     def _answer(self, client_id: str, spec: JobSpec) -> Answer:
-        known = self._board.jobs.get(self.by_id.get((client_id, spec.request_id), ""))
+        known = self._state.jobs.get(self.by_id.get((client_id, spec.request_id), ""))
         if known:
             return self._repeat(known, spec)
         refusal = self._refusal(client_id, spec)
@@ -115,7 +115,7 @@ class Requests:
             return Refused(refusal=refusal)
         session = self._delivering.enter(client_id, spec) if spec.session else None
         if spec.session and session is None:
-            return Refused(refusal=admission.too_many_sessions(self._board.rules))
+            return Refused(refusal=admission.too_many_sessions(self._state.rules))
         index = session.claim(spec.utterance_index) if session else None
         if session and index is None:
             return Refused(refusal=admission.index_taken(spec))
@@ -129,43 +129,43 @@ class Requests:
         if self.is_draining:
             return Refusal(code=Code.SHUTTING_DOWN, message="the scheduler is shutting down and takes no new jobs")
         return admission.invalid(spec) or admission.overloaded(
-            len(self._board.waiting),
-            *self._board.waiting.shares.waiting(spec.tenant, (client_id, spec.session)),
+            len(self._state.waiting),
+            *self._state.waiting.shares.waiting(spec.tenant, (client_id, spec.session)),
             spec,
-            self._board.rules,
-            self._board.rate.per_s,
+            self._state.rules,
+            self._state.rate.per_s,
         )
 
     def _repeat(self, job: Job, spec: JobSpec) -> Answer:
         """The same request id again: the same job back, and its outcome again if it was delivered."""
         if not admission.is_same_content(job, spec):
             return Refused(refusal=admission.other_content(job))
-        self._board.counters.duplicates += 1
+        self._state.counters.duplicates += 1
         if job.is_delivered:
-            self._board.tell(job, delivered(job))
+            self._state.notify(job, delivered(job))
         elif job.status is JobStatus.ASSIGNED:
-            self._board.tell(job, assigned(job))
+            self._state.notify(job, assigned(job))
         elif job.speech:
-            self._board.tell(job, speech_ready(job, job.speech))
+            self._state.notify(job, speech_ready(job, job.speech))
         return Accepted(job_id=job.job_id, is_duplicate=True, utterance_index=job.utterance_index)
 
     def _admit(self, client_id: str, spec: JobSpec, index: int | None) -> Job:
         self.number += 1
         client_id, spec = self._shared(client_id, spec)
         job = Job(
-            job_id=f"{self._boot}-{self.number}",
+            job_id=f"{self._epoch}-{self.number}",
             client_id=client_id,
             spec=spec,
             utterance_index=index,
-            created_at_ms=self._board.now_ms,
+            created_at_ms=self._state.now_ms,
             number=self.number,
             audio_ms=spec.audio_ms,
-            deadline_at_ms=self._board.now_ms + (spec.deadline_ms or self._board.rules.pending_timeout_ms),
+            deadline_at_ms=self._state.now_ms + (spec.deadline_ms or self._state.rules.pending_timeout_ms),
         )
-        job.tell(self._board.now_ms, "submitted")
-        self._board.jobs[job.job_id] = job
+        job.record(self._state.now_ms, "submitted")
+        self._state.jobs[job.job_id] = job
         self.by_id[client_id, spec.request_id] = job.job_id
-        self._board.counters.submitted += 1
+        self._state.counters.submitted += 1
         self._assigning.wait(job)
         return job
 
@@ -179,7 +179,7 @@ class Requests:
         return client_id, msgspec.structs.replace(spec, **shared)
 
     def _cancel(self, client_id: str, job_id: str) -> Answer:
-        job = self._board.jobs.get(job_id)
+        job = self._state.jobs.get(job_id)
         if not job or job.client_id != client_id:
             return Refused(refusal=Refusal(code=Code.UNKNOWN_JOB, message=f"there is no job {job_id} of this client"))
         if not job.is_terminal:
@@ -189,17 +189,17 @@ class Requests:
 
     def take_back(self, client_id: str, request_id: str) -> Job | None:
         """A job whose submit was answered no in the end leaves no trace. Returned, if there was one."""
-        job = self._board.jobs.get(self.by_id.get((client_id, request_id), ""))
+        job = self._state.jobs.get(self.by_id.get((client_id, request_id), ""))
         if job is None or job.is_terminal:
             return None
         self._attempts.stop_attempt(job)
         self._assigning.give_up(job)
-        self._board.due.cancel(("job", job.job_id, ""))
+        self._state.due.cancel(("job", job.job_id, ""))
         if job.utterance_index is not None:
             self._delivering.session(client_id, job.spec.session).take_back(job.utterance_index)
         code = Code.SCHEDULER_DEPENDENCY_DOWN
-        self._board.counters.submitted -= 1
-        self._board.counters.rejected[code] = self._board.counters.rejected.get(code, 0) + 1
+        self._state.counters.submitted -= 1
+        self._state.counters.rejected[code] = self._state.counters.rejected.get(code, 0) + 1
         return job
 
     def _push_failed(self, message: PushFailed) -> Callable[[Job], None]:
@@ -216,7 +216,7 @@ class Requests:
 
     def _speech_taken(self, job: Job) -> None:
         if job.speech:
-            self._board.order(job, DropSpeech(job_id=job.job_id, attempt=job.attempt))
+            self._state.order(job, DropSpeech(job_id=job.job_id, attempt=job.attempt))
             self._attempts.finish(job, job.speech)
 
     def _speech_lost(self, message: SpeechLost) -> Callable[[Job], None]:
@@ -225,20 +225,20 @@ class Requests:
 
     def _client_gone(self, client_id: str) -> None:
         """A client has not polled for too long: its waiting jobs end; what runs goes on."""
-        del self._board.clients[client_id]
+        del self._state.clients[client_id]
         refusal = Refusal(code=Code.CLIENT_GONE, message="the client that holds the audio has not been heard of")
-        gone = self._board.waiting.of_client(client_id)
+        gone = self._state.waiting.of_client(client_id)
         for job in gone:
             self._attempts.end(job, JobEvent.CANCEL, refusal)
         for name in self._delivering.of_client(client_id):
-            self._board.due.set(("session", client_id, name), self._board.now_ms)
-        self._board.effects.append(DropClient(client_id))
-        self._board.effects.append(Log(f"a client is gone; {len(gone)} waiting jobs cancelled"))
+            self._state.due.set(("session", client_id, name), self._state.now_ms)
+        self._state.effects.append(DropClient(client_id))
+        self._state.effects.append(Log(f"a client is gone; {len(gone)} waiting jobs cancelled"))
 
     def client_due(self, client_id: str) -> None:
         """See whether a client has been silent for too long."""
-        gone_at_ms = self._board.clients[client_id] + self._board.rules.client_ttl_ms
-        if self._board.now_ms >= gone_at_ms:
+        gone_at_ms = self._state.clients[client_id] + self._state.rules.client_ttl_ms
+        if self._state.now_ms >= gone_at_ms:
             self._client_gone(client_id)
         else:
-            self._board.due.set(("client", client_id, ""), gone_at_ms)
+            self._state.due.set(("client", client_id, ""), gone_at_ms)

@@ -8,14 +8,14 @@ from ray_sched.core.dispatch.cleanup import EndedJobs
 from ray_sched.core.dispatch.counters import Counters, Rate
 from ray_sched.core.effects import (
     DispatchEffect,
+    NotifyClient,
     OrderAgent,
     Save,
-    TellClient,
 )
 from ray_sched.core.job import Fenced, Job
 from ray_sched.core.messages.agent_dispatcher import DropSpeech, StopRun
 from ray_sched.core.messages.client_dispatcher import Assigned, ClientEvent, Delivered, PartialText, SpeechReady
-from ray_sched.core.placement.node_table import Seats
+from ray_sched.core.placement.node_table import NodeTable
 from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.queue.waiting import Waiting
 from ray_sched.core.rules import DispatchRules, SelectionRules
@@ -26,7 +26,7 @@ DueKey = tuple[str, str, str]
 ``("stop", node, attempt and id)``."""
 
 
-class Board:
+class DispatchState:
     """Jobs, seats, who waits and who is there; and the effects of this turn."""
 
     def __init__(self, rules: DispatchRules, selection: SelectionRules) -> None:
@@ -34,7 +34,7 @@ class Board:
         self.selection = selection
         self.jobs: dict[str, Job] = {}
         self.waiting = Waiting(self._somebody_stands)
-        self.seats = Seats(self.waiting.turn, self.waiting.demands)
+        self.node_table = NodeTable(self.waiting.turn, self.waiting.demands)
         self.ended = EndedJobs()
         self.speeds = SpeedBook(selection)
         self.counters = Counters()
@@ -48,9 +48,9 @@ class Board:
         self.due: DueQueue[DueKey] = DueQueue()
         self.is_store_away = False
         """Nothing can be saved, so nobody can be told."""
-        self.begin_turn(0)
+        self.begin_step(0)
 
-    def begin_turn(self, now_ms: int) -> None:
+    def begin_step(self, now_ms: int) -> None:
         """Nothing is decided yet."""
         self.now_ms = now_ms
         self.effects: list[DispatchEffect] = []
@@ -59,7 +59,7 @@ class Board:
         """Jobs to be saved at the end of the turn."""
 
     def _somebody_stands(self, demand: Demand) -> None:
-        self.seats.groups.want(demand)
+        self.node_table.groups.want(demand)
 
     def put_on_node(self, job: Job) -> None:
         """The current attempt is on its node."""
@@ -90,14 +90,14 @@ class Board:
         """Tell the agent of a job's current attempt."""
         self.effects.append(OrderAgent(job.agent, job.incarnation, order))
 
-    def post(self, client_id: str, event: ClientEvent) -> None:
+    def notify_client(self, client_id: str, event: ClientEvent) -> None:
         """Tell a client that is there; one that comes back asks again for what it misses."""
         if client_id in self.clients:
-            self.effects.append(TellClient(client_id, event))
+            self.effects.append(NotifyClient(client_id, event))
 
-    def tell(self, job: Job, event: Assigned | PartialText | SpeechReady | Delivered) -> None:
+    def notify(self, job: Job, event: Assigned | PartialText | SpeechReady | Delivered) -> None:
         """Tell the submitter of a job."""
-        self.post(job.client_id, event)
+        self.notify_client(job.client_id, event)
 
     def expected_ms(self, job: Job) -> int:
         """Duration of its audio as far as it is known."""

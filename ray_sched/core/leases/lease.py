@@ -12,7 +12,7 @@ class LeaseState(StrEnum):
     """Where a lease is."""
 
     OFFERED = auto()
-    SPENT = auto()
+    ACQUIRED = auto()
     ENDING = auto()
     REVOKED = auto()
     EXPIRED = auto()
@@ -21,8 +21,8 @@ class LeaseState(StrEnum):
 class LeaseEvent(StrEnum):
     """What happens to a lease."""
 
-    SPEND = auto()
-    RETURN = auto()
+    ACQUIRE = auto()
+    RELEASE = auto()
     REVOKE = auto()
     EXPIRE = auto()
     RENEW = auto()
@@ -30,20 +30,20 @@ class LeaseEvent(StrEnum):
 
 LEASE_TABLE: dict[LeaseState, dict[LeaseEvent, LeaseState]] = {
     LeaseState.OFFERED: {
-        LeaseEvent.SPEND: LeaseState.SPENT,
+        LeaseEvent.ACQUIRE: LeaseState.ACQUIRED,
         LeaseEvent.RENEW: LeaseState.OFFERED,
         LeaseEvent.REVOKE: LeaseState.REVOKED,
         LeaseEvent.EXPIRE: LeaseState.EXPIRED,
     },
-    LeaseState.SPENT: {
-        LeaseEvent.RETURN: LeaseState.OFFERED,
-        LeaseEvent.RENEW: LeaseState.SPENT,
+    LeaseState.ACQUIRED: {
+        LeaseEvent.RELEASE: LeaseState.OFFERED,
+        LeaseEvent.RENEW: LeaseState.ACQUIRED,
         LeaseEvent.REVOKE: LeaseState.ENDING,
         LeaseEvent.EXPIRE: LeaseState.ENDING,
     },
     LeaseState.ENDING: {
-        LeaseEvent.RETURN: LeaseState.REVOKED,
-        LeaseEvent.RENEW: LeaseState.SPENT,
+        LeaseEvent.RELEASE: LeaseState.REVOKED,
+        LeaseEvent.RENEW: LeaseState.ACQUIRED,
         LeaseEvent.REVOKE: LeaseState.ENDING,
         LeaseEvent.EXPIRE: LeaseState.ENDING,
     },

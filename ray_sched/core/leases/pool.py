@@ -7,7 +7,7 @@ receipt says how many slots are spent.
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, NodeOffer, PoolOffer
-from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, PoolSpent
+from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, SlotsAcquired
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import PoolRules
@@ -33,12 +33,12 @@ class PoolBrain:
         self._number = 0
         self.capability: Capability | None = None
         self.nodes: dict[str, NodeView] = {}
-        self.spent = PoolSpent(epoch=0, number=0, spent={})
+        self.spent = SlotsAcquired(epoch=0, number=0, spent={})
         """By the Dispatcher's last receipt."""
         self._words: dict[int, tuple[int, int]] = {}
         """Number of an offer to the word of the Registry that it followed from, until its receipt comes."""
 
-    def hear_members(self, members: PoolMembers) -> PoolOffer | None:
+    def handle_members(self, members: PoolMembers) -> PoolOffer | None:
         """The Registry's word on the nodes; answers with the offer that follows, None if the word is an old one."""
         if (members.epoch, members.number) <= self._seen:
             return None
@@ -47,12 +47,12 @@ class PoolBrain:
         self.nodes = {view.node: view for view in members.nodes}
         return self.offer(members.capability)
 
-    def hear_receipt(self, offer: PoolOffer, receipt: LeaseReceipt) -> None:
+    def handle_receipt(self, offer: PoolOffer, receipt: LeaseReceipt) -> None:
         """The Dispatcher's word on what is spent, now that it knows this offer."""
         epoch, number = self._words.get(offer.number, (0, 0))
         self._words = {later: word for later, word in self._words.items() if later > offer.number}
         if (epoch, number) > (self.spent.epoch, self.spent.number):
-            self.spent = PoolSpent(epoch=epoch, number=number, spent=receipt.spent)
+            self.spent = SlotsAcquired(epoch=epoch, number=number, spent=receipt.spent)
 
     def offer(self, capability: Capability) -> PoolOffer:
         """All leases of this pool as they are now."""

@@ -18,7 +18,7 @@ class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     services: Services
     wants_partials: bool
     n_bytes: Count
-    ticket: Text = ""
+    token: Text = ""
     """As it came with Assigned."""
 
 
@@ -40,5 +40,5 @@ class TakeSpeech(Message, frozen=True, kw_only=True):
 
     job_id: Text
     attempt: Attempt
-    ticket: Text = ""
+    token: Text = ""
     """As it came with SpeechReady."""

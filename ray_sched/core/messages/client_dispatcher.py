@@ -92,7 +92,7 @@ class ClientBatch(Message, frozen=True, kw_only=True):
     """Everything a client had to say since its last call returned."""
 
     client_id: Text
-    poller: Count
+    generation: Count
     """Start time of the client process in microseconds; the newest process of a client id wins."""
     messages: Annotated[tuple[ClientMessage, ...], Meta(max_length=20_000)]
 
@@ -101,10 +101,10 @@ class Poll(Message, frozen=True, kw_only=True):
     """A client waits for events. Returns when there are some, or empty after a bounded wait."""
 
     client_id: Text
-    poller: Count
+    generation: Count
     acked: Count
     """Number of the last event the client has handled; the Dispatcher forgets events up to it."""
-    boot: Text = ""
+    epoch: Text = ""
     """The ``boot`` of the mail that ``acked`` counts in; a number of another one acknowledges nothing."""
     is_resync: bool = False
     """True after a failed call: events after ``acked`` are handed out again."""
@@ -141,7 +141,7 @@ class Assigned(Message, frozen=True, kw_only=True):
     incarnation: Count
     agent: Text
     """Name of the agent's actor."""
-    ticket: Text = ""
+    token: Text = ""
     """Shows the agent that the attempt is this client's; the shell puts it in."""
 
 
@@ -161,7 +161,7 @@ class SpeechReady(Message, frozen=True, kw_only=True):
     agent: Text
     n_bytes: Count
     rate_hz: Count
-    ticket: Text = ""
+    token: Text = ""
 
 
 class AttemptNote(Struct, frozen=True, kw_only=True, gc=False):
@@ -220,7 +220,7 @@ ClientEvent = Assigned | PartialText | SpeechReady | Delivered | MissingResult
 class Mail(Message, frozen=True, kw_only=True):
     """Events for one client, in order; ``last`` is the number of the last one. Repeated until acknowledged."""
 
-    boot: Text
+    epoch: Text
     """Which life of the Dispatcher this is; another one means: resend what was not acknowledged."""
     last: Count
     events: tuple[ClientEvent, ...]

@@ -35,7 +35,7 @@ class PoolMembers(Message, frozen=True, kw_only=True):
     nodes: Annotated[tuple[NodeView, ...], Meta(max_length=MAX_NODES)]
 
 
-class PoolSpent(Message, frozen=True, kw_only=True):
+class SlotsAcquired(Message, frozen=True, kw_only=True):
     """A Pool answers the Registry: slots with a job on them, as the Dispatcher said when it knew this word of yours."""
 
     epoch: Count

@@ -62,9 +62,9 @@ class Node:
         self.last_beat_at_ms = 0
         self.drain_ends_at_ms = 0
         self.beats_since_drain = 0
-        self.drain_word = (0, 0)
+        self.drain_version = (0, 0)
         """Epoch and number of the first word to its pool since the drain began."""
-        self.is_spent = True
+        self.may_have_jobs = True
         """The Dispatcher may have jobs on it, or on their way to it: until it knows of the drain and says no."""
         self.gone_at_ms = 0
         self.has_died = False
@@ -83,27 +83,27 @@ class Node:
         self.status = row[event]
         return True
 
-    def hear(self, beat: Heartbeat, now_ms: int) -> None:
+    def handle(self, beat: Heartbeat, now_ms: int) -> None:
         """Take a heartbeat in. A good one says: loaded and healthy."""
         self.last_beat_at_ms = now_ms
         self.beat = beat
         self.beats_since_drain += self.status is NodeStatus.DRAINING
         self.why = beat.why
         if beat.capability:
-            self._hear_capability(beat.capability)
+            self._handle_capability(beat.capability)
         if not beat.is_healthy:
-            self._hear_bad()
+            self._count_bad_beat()
         elif beat.is_loaded:
             self._bad.append(False)
             self._bad_in_a_row = 0
             self.move(NodeEvent.GOOD_BEAT)
 
-    def _hear_capability(self, capability: Capability) -> None:
+    def _handle_capability(self, capability: Capability) -> None:
         if capability != self.capability and self._n_capabilities < _MAX_CAPABILITIES:
             self.capability = capability
             self._n_capabilities += 1
 
-    def _hear_bad(self) -> None:
+    def _count_bad_beat(self) -> None:
         self._bad.append(True)
         self._bad_in_a_row += 1
         if self._bad_in_a_row >= _BAD_IN_A_ROW or sum(self._bad) >= _BAD_OF_LAST_5:
@@ -120,7 +120,7 @@ class Node:
         has_never_run = not self.last_beat_at_ms and not self.is_restored
         if has_never_run:
             return True
-        is_free = not self.is_spent or not self.pool  # who was in no pool was never given a job
+        is_free = not self.may_have_jobs or not self.pool  # who was in no pool was never given a job
         has_speech = self.beat is not None and self.beat.speech_bytes > 0
         return is_free and self.beats_since_drain >= _BEATS_TO_BE_EMPTY and self.running == 0 and not has_speech
 

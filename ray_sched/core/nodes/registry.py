@@ -14,17 +14,17 @@ from ray_sched.core.capability import LABEL_PREFIX, Capability, Name
 from ray_sched.core.effects import (
     ClosePool,
     Log,
+    NotifyPool,
     OpenPool,
     RegistryEffect,
     Save,
     SpawnAgent,
     StopAgent,
-    TellPool,
     WatchAgent,
 )
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
 from ray_sched.core.messages.fields import MAX_SLOTS
-from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, PoolSpent
+from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, SlotsAcquired
 from ray_sched.core.node_status import NodeEvent, NodeStatus
 from ray_sched.core.nodes.node import Declaration, Node, NodeRecord
 from ray_sched.core.ports import ForgetNode, SaveNode
@@ -35,7 +35,7 @@ _PAIR = re.compile(rf"({_LANGUAGE.pattern})_({_LANGUAGE.pattern})")
 _NUMBER = re.compile(r"[0-9]{1,4}")
 _MAX_RESPAWN_DELAY_MS = 30_000
 _REMEMBER_DEAD_MS = 600_000
-_TELL_LOST_MS = 5_000
+_NOTIFY_LOST_MS = 5_000
 _DEAD = frozenset({NodeStatus.LOST, NodeStatus.GONE})
 _encode = msgspec.json.Encoder().encode
 
@@ -180,10 +180,10 @@ class RegistryBrain:
             if record.is_drained:
                 node.move(NodeEvent.DRAIN)
                 node.drain_ends_at_ms = now_ms + self._rules.drain_deadline_ms
-                node.drain_word = (self._epoch, 1)
+                node.drain_version = (self._epoch, 1)
             effects.append(WatchAgent(name, record.incarnation, node.agent))
         for pool in self.pools:
-            effects += [OpenPool(pool), *self._tell_pool(pool)]
+            effects += [OpenPool(pool), *self._notify_pool(pool)]
         return effects
 
     def _restore_place(self, node: Node, record: NodeRecord) -> None:
@@ -192,7 +192,7 @@ class RegistryBrain:
             pool = self.pools.setdefault(record.pool, Pool(record.pool, record.capability))
             pool.nodes.add(node.declaration.node)
 
-    def see_ray_nodes(self, ray_nodes: list[RayNode], now_ms: int) -> list[RegistryEffect]:
+    def handle_ray_nodes(self, ray_nodes: list[RayNode], now_ms: int) -> list[RegistryEffect]:
         """Ray's list of nodes: agents for new ones, the end of those that left."""
         effects: list[RegistryEffect] = []
         alive: dict[str, RayNode] = {}
@@ -202,7 +202,7 @@ class RegistryBrain:
             if declaration and ray_node.is_alive:
                 taken = alive.setdefault(declaration.node, ray_node)
                 if taken is ray_node:
-                    effects += self._see_declared(declaration, ray_node, now_ms)
+                    effects += self._handle_declared(declaration, ray_node, now_ms)
                 else:
                     effects += self._complain(ray_node.ray_node_id, f"two nodes are called {declaration.node}")
         for node in list(self.nodes.values()):
@@ -226,19 +226,19 @@ class RegistryBrain:
                 effects.append(Save(ForgetNode(node_id=name)))
         return effects
 
-    def hear_beat(self, beat: Heartbeat, now_ms: int) -> tuple[BeatReply, list[RegistryEffect]]:
+    def handle_heartbeat(self, beat: Heartbeat, now_ms: int) -> tuple[BeatReply, list[RegistryEffect]]:
         """An agent's heartbeat. One that is not current is told so, and ends itself."""
         node = self.nodes.get(beat.node)
         if node is None or node.incarnation != beat.incarnation or node.status in _DEAD:
             return BeatReply(is_current=False), []
         before = (node.status, node.capability)
-        node.hear(beat, now_ms)
+        node.handle(beat, now_ms)
         effects: list[RegistryEffect] = []
         if node.capability and node.status is not NodeStatus.REGISTERING:
             effects += self._place(node)
         if (node.status, node.capability) != before:
             effects.append(Log(f"{beat.node} is {node.status}{f': {node.why}' if node.why else ''}"))
-            effects += self._tell_pool(node.pool)
+            effects += self._notify_pool(node.pool)
             self._respawn.pop(beat.node, None)
         return BeatReply(is_current=True, is_draining=node.status is NodeStatus.DRAINING), effects
 
@@ -256,16 +256,16 @@ class RegistryBrain:
         if node is None or not node.move(NodeEvent.DRAIN):
             return None
         node.drain_ends_at_ms = now_ms + (deadline_ms if deadline_ms is not None else self._rules.drain_deadline_ms)
-        node.drain_word = (self._epoch, self._number + 1)
+        node.drain_version = (self._epoch, self._number + 1)
         self._drained.add((name, node.ray_node_id))
-        return [Log(f"{name} is draining"), self._save(node), *self._tell_pool(node.pool)]
+        return [Log(f"{name} is draining"), self._save(node), *self._notify_pool(node.pool)]
 
-    def hear_spent(self, told: PoolSpent) -> None:
+    def handle_acquired(self, told: SlotsAcquired) -> None:
         """A pool's word on what is spent: whether the Dispatcher, told of a node's drain, still has jobs on it."""
-        for name, n_spent in told.spent.items():
+        for name, n_acquired in told.spent.items():
             node = self.nodes.get(name)
-            if node and node.status is NodeStatus.DRAINING and (told.epoch, told.number) >= node.drain_word:
-                node.is_spent = n_spent > 0
+            if node and node.status is NodeStatus.DRAINING and (told.epoch, told.number) >= node.drain_version:
+                node.may_have_jobs = n_acquired > 0
 
     def store_was_emptied(self) -> list[RegistryEffect]:
         """The store has lost what it held: write all of it again."""
@@ -278,8 +278,8 @@ class RegistryBrain:
             effects += self._watch(node, now_ms)
         effects += self._close_idle_pools(now_ms)
         for name, pool in self.pools.items():
-            pool.lost = {it: node for it, node in pool.lost.items() if now_ms - node.gone_at_ms < _TELL_LOST_MS}
-            effects += self._tell_pool(name)
+            pool.lost = {it: node for it, node in pool.lost.items() if now_ms - node.gone_at_ms < _NOTIFY_LOST_MS}
+            effects += self._notify_pool(name)
         return effects
 
     # --- decisions -------------------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ class RegistryBrain:
         self._complaints[ray_node_id] = what
         return [Log(f"Ray node {ray_node_id[:8]} is left out: {what}")]
 
-    def _see_declared(self, declaration: Declaration, ray_node: RayNode, now_ms: int) -> list[RegistryEffect]:
+    def _handle_declared(self, declaration: Declaration, ray_node: RayNode, now_ms: int) -> list[RegistryEffect]:
         name = declaration.node
         node = self.nodes.get(name)
         effects: list[RegistryEffect] = []
@@ -370,7 +370,7 @@ class RegistryBrain:
             return self._lose(node, NodeEvent.TOO_LONG_SILENT, f"silent for {silent_ms} ms", now_ms)
         if silent_ms >= self._rules.suspect_after_ms and node.status is not NodeStatus.SUSPECT:
             node.move(NodeEvent.SILENT)
-            return self._tell_pool(node.pool)
+            return self._notify_pool(node.pool)
         return []
 
     def _finish_drain(self, node: Node, now_ms: int) -> list[RegistryEffect]:
@@ -378,7 +378,7 @@ class RegistryBrain:
         left = f", {node.running} jobs left at its deadline" if node.running else ""
         node.move(NodeEvent.EMPTY)
         node.gone_at_ms = now_ms
-        effects = self._tell_pool(node.pool)
+        effects = self._notify_pool(node.pool)
         self._leave(node, now_ms)
         return [self._save(node), *effects, StopAgent(node.agent), Log(f"{node.declaration.node} is drained{left}")]
 
@@ -390,7 +390,7 @@ class RegistryBrain:
         self._leave(node, now_ms)
         if node.pool in self.pools:
             self.pools[node.pool].lost[name] = node
-        effects = self._tell_pool(node.pool)
+        effects = self._notify_pool(node.pool)
         if self._is_drained(node):
             effects = [self._save(node), *effects]
         if node.is_restored and not node.last_beat_at_ms and event is NodeEvent.DIED:
@@ -418,13 +418,13 @@ class RegistryBrain:
         if capability is None or (node.pool and self.pools[node.pool].capability == capability):
             return []
         self._leave(node, node.last_beat_at_ms)
-        left = self._tell_pool(node.pool)
+        left = self._notify_pool(node.pool)
         pool, effects = self._pool_with_room(capability)
         pool.nodes.add(node.declaration.node)
         pool.lost.pop(node.declaration.node, None)
         pool.empty_since_ms = None
         node.pool = pool.name
-        return [self._save(node), *left, *effects, *self._tell_pool(pool.name)]
+        return [self._save(node), *left, *effects, *self._notify_pool(pool.name)]
 
     def _pool_with_room(self, capability: Capability) -> tuple[Pool, list[RegistryEffect]]:
         number = 0
@@ -452,7 +452,7 @@ class RegistryBrain:
             del self.pools[pool.name]
         return [effect for pool in idle for effect in (ClosePool(pool.name), Log(f"pool {pool.name} closes"))]
 
-    def _tell_pool(self, name: str) -> list[RegistryEffect]:
+    def _notify_pool(self, name: str) -> list[RegistryEffect]:
         """Tell a pool all of its members as they are now."""
         pool = self.pools.get(name)
         if pool is None:
@@ -466,7 +466,7 @@ class RegistryBrain:
             capability=pool.capability,
             nodes=tuple(self._view(node) for _, node in sorted(members.items())),
         )
-        return [TellPool(told)]
+        return [NotifyPool(told)]
 
     def _view(self, node: Node) -> NodeView:
         beat = node.beat

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from ray_sched.core.capability import Capability, Demand, uncovered
-from ray_sched.core.placement.node_state import Seat
+from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.policy import Question, best, chance, passes
-from ray_sched.core.queue.priority_queue import Line
+from ray_sched.core.queue.priority_queue import PriorityQueue
 from ray_sched.core.queue.waiting import Turn
 
 EXACT = 16
@@ -29,25 +29,25 @@ class Candidates:
 
     def __init__(self, groups: "tuple[Group, ...]", turn_of: Callable[[Demand], Turn | None]) -> None:
         self.groups = groups
-        self.free: list[Seat] = []
-        self.demands: Line[Turn, Demand] = Line(turn_of)
+        self.free: list[NodeState] = []
+        self.demands: PriorityQueue[Turn, Demand] = PriorityQueue(turn_of)
         self._place: dict[str, int] = {}
         for group in groups:
             group.candidates.append(self)
-            for seat in group.seats.values():
-                if seat.n_free:
-                    self.add_free(seat)
+            for node_state in group.node_states.values():
+                if node_state.n_free:
+                    self.add_free(node_state)
 
-    def add_free(self, seat: Seat) -> None:
+    def add_free(self, node_state: NodeState) -> None:
         """A seat has a free slot."""
-        self._place[seat.node] = len(self.free)
-        self.free.append(seat)
+        self._place[node_state.node] = len(self.free)
+        self.free.append(node_state)
 
-    def remove_free(self, seat: Seat) -> None:
+    def remove_free(self, node_state: NodeState) -> None:
         """It has none any more."""
-        place = self._place.pop(seat.node)
+        place = self._place.pop(node_state.node)
         last = self.free.pop()
-        if last is not seat:
+        if last is not node_state:
             self.free[place] = last
             self._place[last.node] = place
 
@@ -56,29 +56,29 @@ class Candidates:
         first = self.demands.first() if self.free else None
         return first[0] if first else None
 
-    def seats(self) -> Iterator[Seat]:
+    def node_states(self) -> Iterator[NodeState]:
         """All of them, free or not."""
-        return (seat for group in self.groups for seat in group.seats.values())
+        return (node_state for group in self.groups for node_state in group.node_states.values())
 
-    def sample(self, q: Question) -> Iterator[Seat]:
+    def sample(self, q: Question) -> Iterator[NodeState]:
         """The session's own node, its company's and a few others, all different: a stride walks them evenly."""
-        named = {node for node in (q.affine_node, q.company_node) if node in self._place}
+        named = {node for node in (q.affine_node, q.colocated_node) if node in self._place}
         for node in named:
             yield self.free[self._place[node]]
         n_free = len(self.free)
         at, stride = chance(q), n_free // SAMPLE
         for n in range(SAMPLE):
-            seat = self.free[(at + n * stride) % n_free]
-            if seat.node not in named:
-                yield seat
+            node_state = self.free[(at + n * stride) % n_free]
+            if node_state.node not in named:
+                yield node_state
 
 
 class Group:
-    """Seats of one capability."""
+    """NodeTable of one capability."""
 
     def __init__(self, capability: Capability) -> None:
         self.capability = capability
-        self.seats: dict[str, Seat] = {}
+        self.node_states: dict[str, NodeState] = {}
         self.candidates: list[Candidates] = []
         """Those it is part of."""
 
@@ -96,48 +96,48 @@ class Groups:
         self._groups: dict[Capability, Group] = {}
         self._of_groups: dict[tuple[Group, ...], Candidates] = {}
         self._of_demand: dict[Demand, Candidates] = {}
-        self._next: Line[Turn, Candidates] = Line(Candidates.turn)
+        self._next: PriorityQueue[Turn, Candidates] = PriorityQueue(Candidates.turn)
 
-    def add(self, seat: Seat) -> None:
+    def add(self, node_state: NodeState) -> None:
         """A seat joins the group of its capability."""
-        group = self._groups.get(seat.capability)
+        group = self._groups.get(node_state.capability)
         if group is None:
-            group = self._groups[seat.capability] = Group(seat.capability)
+            group = self._groups[node_state.capability] = Group(node_state.capability)
             self._begin_anew()
-        group.seats[seat.node] = seat
-        seat.tell(partial(self._note, group))
-        self._note(group, seat)
+        group.node_states[node_state.node] = node_state
+        node_state.watch(partial(self._note, group))
+        self._note(group, node_state)
 
-    def remove(self, seat: Seat) -> None:
+    def remove(self, node_state: NodeState) -> None:
         """A seat leaves its group; an empty group is forgotten."""
-        group = self._groups[seat.capability]
-        seat.tell(lambda _seat: None)
-        self.n_leased -= self._leased.pop(seat.node, 0)
-        self._set_free(group, seat, is_free=False)
-        del group.seats[seat.node]
-        if not group.seats:
-            del self._groups[seat.capability]
+        group = self._groups[node_state.capability]
+        node_state.watch(lambda _seat: None)
+        self.n_leased -= self._leased.pop(node_state.node, 0)
+        self._set_free(group, node_state, is_free=False)
+        del group.node_states[node_state.node]
+        if not group.node_states:
+            del self._groups[node_state.capability]
             self._begin_anew()
 
-    def _note(self, group: Group, seat: Seat) -> None:
+    def _note(self, group: Group, node_state: NodeState) -> None:
         """The leases of a seat may have changed."""
-        n_leased = seat.n_leased
-        self.n_leased += n_leased - self._leased.get(seat.node, 0)
-        self._leased[seat.node] = n_leased
-        self._set_free(group, seat, is_free=seat.n_free > 0)
+        n_leased = node_state.n_leased
+        self.n_leased += n_leased - self._leased.get(node_state.node, 0)
+        self._leased[node_state.node] = n_leased
+        self._set_free(group, node_state, is_free=node_state.n_free > 0)
 
-    def _set_free(self, group: Group, seat: Seat, *, is_free: bool) -> None:
-        if is_free == (seat.node in self._has_free):
+    def _set_free(self, group: Group, node_state: NodeState, *, is_free: bool) -> None:
+        if is_free == (node_state.node in self._has_free):
             return
         if is_free:
-            self._has_free.add(seat.node)
+            self._has_free.add(node_state.node)
             for candidates in group.candidates:
-                candidates.add_free(seat)
+                candidates.add_free(node_state)
                 self._next.put(candidates)
         else:
-            self._has_free.remove(seat.node)
+            self._has_free.remove(node_state.node)
             for candidates in group.candidates:
-                candidates.remove_free(seat)
+                candidates.remove_free(node_state)
 
     def _begin_anew(self) -> None:
         """A group has come or gone: other groups serve the demands now."""
@@ -198,20 +198,24 @@ class Groups:
 
     def has_others(self, demand: Demand, node: str) -> bool:
         """Whether another node than this one could do such a job at all."""
-        return any(len(group.seats) > (node in group.seats) for group in self.candidates(demand).groups)
+        return any(len(group.node_states) > (node in group.node_states) for group in self.candidates(demand).groups)
 
-    def pick(self, q: Question) -> Seat | None:
+    def pick(self, q: Question) -> NodeState | None:
         """The seat for this job, or None."""
         candidates = self.candidates(q.demand)
-        if q.runs_alone:
-            return best((seat for seat in candidates.free if passes(seat, q) and not seat.n_spent), q)
+        if q.is_exclusive:
+            return best(
+                (node_state for node_state in candidates.free if passes(node_state, q) and not node_state.n_acquired), q
+            )
         if len(candidates.free) > EXACT:
-            found = best((seat for seat in candidates.sample(q) if passes(seat, q)), q)
+            found = best((node_state for node_state in candidates.sample(q) if passes(node_state, q)), q)
             if found:
                 return found
-        return best((seat for seat in candidates.free if passes(seat, q)), q)
+        return best((node_state for node_state in candidates.free if passes(node_state, q)), q)
 
-    def least_busy(self, q: Question) -> Seat | None:
+    def least_busy(self, q: Question) -> NodeState | None:
         """The seat that will be empty first, for a job that has to run alone."""
-        seats = self.candidates(q.demand).seats()
-        return best((seat for seat in seats if passes(seat, q) and not seat.kept_empty_for), q)
+        node_states = self.candidates(q.demand).node_states()
+        return best(
+            (node_state for node_state in node_states if passes(node_state, q) and not node_state.reserved_for), q
+        )

@@ -16,11 +16,11 @@ _RECENT = 5
 _MAX_DOUBLINGS = 5
 
 
-def _nobody_cares(_seat: "Seat") -> None:
+def _nobody_cares(_seat: "NodeState") -> None:
     """A seat that is in no group."""
 
 
-class Seat:
+class NodeState:
     """A node in the Dispatcher's eyes: its leases, what is in flight there and how it did lately.
 
     Never oversold: a slot is in ``_free`` or on exactly one attempt, and every change goes through the lease table.
@@ -40,7 +40,7 @@ class Seat:
         self.in_flight_ms = 0
         self.quarantined_until_ms = 0
         self.resting_until_ms = 0
-        self.kept_empty_for = ""
+        self.reserved_for = ""
         """The one job that may be assigned here: it has to run alone."""
         self.unavailable_until_ms: dict[str, int] = {}
         self._recent: deque[bool] = deque(maxlen=_RECENT)
@@ -49,9 +49,9 @@ class Seat:
         self._leases: dict[int, LeaseState] = {}
         self._free: list[int] = []
         self._spent: dict[AttemptKey, tuple[int, int]] = {}
-        self._notice: Callable[[Seat], None] = _nobody_cares
+        self._notice: Callable[[NodeState], None] = _nobody_cares
 
-    def tell(self, notice: "Callable[[Seat], None]") -> None:
+    def watch(self, notice: "Callable[[NodeState], None]") -> None:
         """Call this whenever the number of leases or of free ones may have changed."""
         self._notice = notice
 
@@ -75,18 +75,18 @@ class Seat:
             self._end(list(self._leases), LeaseEvent.EXPIRE)
             self._notice(self)
 
-    def spend(self, attempt: AttemptKey, audio_ms: int) -> None:
+    def acquire(self, attempt: AttemptKey, audio_ms: int) -> None:
         """Put an attempt on a free slot. Raises IndexError if there is none."""
         slot = self._free.pop()
-        self._leases[slot] = next_lease_state(self._leases[slot], LeaseEvent.SPEND)
+        self._leases[slot] = next_lease_state(self._leases[slot], LeaseEvent.ACQUIRE)
         self._spent[attempt] = (slot, audio_ms)
         self.in_flight_ms += audio_ms
         self._notice(self)
 
-    def reclaim(self, attempt: AttemptKey, audio_ms: int) -> bool:
+    def adopt(self, attempt: AttemptKey, audio_ms: int) -> bool:
         """Put an attempt that is on the node already on a slot, leased or not. False if all slots are taken."""
         if not self._free:
-            if self.n_spent >= self.total_slots:
+            if self.n_acquired >= self.total_slots:
                 return False
             slot = next(slot for slot in range(self.total_slots) if slot not in self._leases)
             self._leases[slot] = LeaseState.ENDING
@@ -94,18 +94,18 @@ class Seat:
             self.in_flight_ms += audio_ms
             self._notice(self)
             return True
-        self.spend(attempt, audio_ms)
+        self.acquire(attempt, audio_ms)
         return True
 
-    def give_back(self, attempt: AttemptKey) -> bool:
+    def release(self, attempt: AttemptKey) -> bool:
         """The attempt has left its slot. False if it held none."""
         if attempt not in self._spent:
             return False
         slot, audio_ms = self._spent.pop(attempt)
-        if self.kept_empty_for == attempt[0]:
-            self.kept_empty_for = ""
+        if self.reserved_for == attempt[0]:
+            self.reserved_for = ""
         self.in_flight_ms -= audio_ms
-        state = next_lease_state(self._leases[slot], LeaseEvent.RETURN)
+        state = next_lease_state(self._leases[slot], LeaseEvent.RELEASE)
         if state is LeaseState.OFFERED:
             self._leases[slot] = state
             self._free.append(slot)
@@ -129,7 +129,7 @@ class Seat:
         return len(self._free)
 
     @property
-    def n_spent(self) -> int:
+    def n_acquired(self) -> int:
         """Slots with an attempt on them, also those whose lease is ending."""
         return len(self._spent)
 
@@ -146,9 +146,9 @@ class Seat:
         """The attempts that hold a slot."""
         return list(self._spent)
 
-    def keep_empty_for(self, job_id: str) -> None:
+    def reserve_for(self, job_id: str) -> None:
         """Nobody but this job gets a slot here until it has left its own; empty: anybody may."""
-        self.kept_empty_for = job_id
+        self.reserved_for = job_id
         self._notice(self)
 
     def remember(self, *, is_success: bool, now_ms: int, rules: SelectionRules) -> bool:

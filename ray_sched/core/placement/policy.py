@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from ray_sched.core.capability import Demand, uncovered
-from ray_sched.core.placement.node_state import Seat
+from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import SelectionRules
@@ -30,61 +30,61 @@ class Question(Struct, kw_only=True):
     speeds: SpeedBook
     tie_key: str
     job_id: str = ""
-    runs_alone: bool = False
+    is_exclusive: bool = False
     """It needs a node without any other attempt."""
     excluded_node: str = ""
     affine_node: str = ""
-    company_node: str = ""
+    colocated_node: str = ""
     """Where the submitter's job before this one went in the same turn."""
 
 
-Filter = Callable[[Seat, Question], Reason | None]
-Score = Callable[[Seat, Question], float]
+Filter = Callable[[NodeState, Question], Reason | None]
+Score = Callable[[NodeState, Question], float]
 
 
-def covers(seat: Seat, q: Question) -> Reason | None:
+def covers(node_state: NodeState, q: Question) -> Reason | None:
     """Languages, services, tenant and GPU."""
-    return uncovered(q.demand, seat.capability)
+    return uncovered(q.demand, node_state.capability)
 
 
-def is_leased(seat: Seat, q: Question) -> Reason | None:
+def is_leased(node_state: NodeState, q: Question) -> Reason | None:
     """Readiness, drain and thresholds: the pool's own word, and whether its term still runs."""
-    return seat.why or (Reason.NOT_READY if q.now_ms >= seat.term_ends_at_ms else None)
+    return node_state.why or (Reason.NOT_READY if q.now_ms >= node_state.term_ends_at_ms else None)
 
 
-def has_its_models(seat: Seat, q: Question) -> Reason | None:
+def has_its_models(node_state: NodeState, q: Question) -> Reason | None:
     """No service of the job was reported as not available a short while ago."""
-    until = seat.unavailable_until_ms
+    until = node_state.unavailable_until_ms
     if until and any(until.get(service, 0) > q.now_ms for service in q.demand.services):
         return Reason.SERVICE_UNAVAILABLE
     return None
 
 
-def is_trusted(seat: Seat, q: Question) -> Reason | None:
+def is_trusted(node_state: NodeState, q: Question) -> Reason | None:
     """The node did not fail too many of its last attempts."""
-    return Reason.QUARANTINED if seat.quarantined_until_ms > q.now_ms else None
+    return Reason.QUARANTINED if node_state.quarantined_until_ms > q.now_ms else None
 
 
-def is_willing(seat: Seat, q: Question) -> Reason | None:
+def is_willing(node_state: NodeState, q: Question) -> Reason | None:
     """The node did not refuse a job a moment ago."""
-    return Reason.REFUSED_LATELY if seat.resting_until_ms > q.now_ms else None
+    return Reason.REFUSED_LATELY if node_state.resting_until_ms > q.now_ms else None
 
 
-def is_another_node(seat: Seat, q: Question) -> Reason | None:
+def is_another_node(node_state: NodeState, q: Question) -> Reason | None:
     """The last attempt did not fail here."""
-    return Reason.EXCLUDED if seat.node == q.excluded_node else None
+    return Reason.EXCLUDED if node_state.node == q.excluded_node else None
 
 
-def is_not_kept(seat: Seat, q: Question) -> Reason | None:
+def is_not_reserved(node_state: NodeState, q: Question) -> Reason | None:
     """The node is not kept empty for another job."""
-    return Reason.KEPT_EMPTY if seat.kept_empty_for not in {"", q.job_id} else None
+    return Reason.RESERVED if node_state.reserved_for not in {"", q.job_id} else None
 
 
-def has_room(seat: Seat, q: Question) -> Reason | None:
+def has_room(node_state: NodeState, q: Question) -> Reason | None:
     """A lease is free; for a job that has to run alone, all of them are."""
-    if not seat.n_free:
+    if not node_state.n_free:
         return Reason.CAPACITY_FULL
-    return Reason.NOT_EMPTY if q.runs_alone and seat.n_spent else None
+    return Reason.NOT_EMPTY if q.is_exclusive and node_state.n_acquired else None
 
 
 FILTERS: tuple[Filter, ...] = (
@@ -94,7 +94,7 @@ FILTERS: tuple[Filter, ...] = (
     is_trusted,
     is_another_node,
     is_willing,
-    is_not_kept,
+    is_not_reserved,
     has_room,
 )
 
@@ -102,79 +102,79 @@ FILTERS: tuple[Filter, ...] = (
 _PASSING = tuple(passing for passing in FILTERS if passing not in {covers, has_room})
 
 
-def expected_completion_s(seat: Seat, q: Question) -> float:
+def expected_completion_s(node_state: NodeState, q: Question) -> float:
     """Seconds until this job would be done there: audio in flight, its own included, by the learned speed."""
-    return (seat.in_flight_ms + q.audio_ms) / 1000 / q.speeds.speed(seat.node, q.pair)
+    return (node_state.in_flight_ms + q.audio_ms) / 1000 / q.speeds.speed(node_state.node, q.pair)
 
 
-def affinity(seat: Seat, q: Question) -> float:
+def affinity(node_state: NodeState, q: Question) -> float:
     """The session's own node counts as a little faster than it is."""
-    return q.rules.affinity_discount if seat.node == q.affine_node else 1.0
+    return q.rules.affinity_discount if node_state.node == q.affine_node else 1.0
 
 
 SCORES: tuple[Score, ...] = (expected_completion_s, affinity)
 """Multiplied with each other."""
 
 
-def passes(seat: Seat, q: Question) -> bool:
+def passes(node_state: NodeState, q: Question) -> bool:
     """Whether nothing speaks against a seat that is known to cover the job and to have a free slot."""
     for passing in _PASSING:  # noqa: SIM110  # a generator costs half as much again
-        if passing(seat, q) is not None:
+        if passing(node_state, q) is not None:
             return False
     return True
 
 
-def blocker(seat: Seat, q: Question) -> Reason | None:
+def blocker(node_state: NodeState, q: Question) -> Reason | None:
     """The first reason against this seat, or None."""
     for passes in FILTERS:
-        reason = passes(seat, q)
+        reason = passes(node_state, q)
         if reason is not None:
             return reason
     return None
 
 
-def score(seat: Seat, q: Question) -> float:
+def score(node_state: NodeState, q: Question) -> float:
     """The seat's score for the question; smaller is better."""
     product = 1.0
     for factor in SCORES:
-        product *= factor(seat, q)
+        product *= factor(node_state, q)
     return product
 
 
-def select(seats: Iterable[Seat], q: Question) -> tuple[Seat | None, dict[str, Reason]]:
+def select(node_states: Iterable[NodeState], q: Question) -> tuple[NodeState | None, dict[str, Reason]]:
     """The best seat, or None, and the reason for each node passed over.
 
     The node of the failed attempt is excluded only while another node could do the job at all.
     """
-    seats = list(seats)
-    if q.excluded_node and not any(s.node != q.excluded_node and covers(s, q) is None for s in seats):
+    node_states = list(node_states)
+    if q.excluded_node and not any(s.node != q.excluded_node and covers(s, q) is None for s in node_states):
         q.excluded_node = ""
     reasons: dict[str, Reason] = {}
-    passed: list[Seat] = []
-    for seat in seats:
-        reason = blocker(seat, q)
+    passed: list[NodeState] = []
+    for node_state in node_states:
+        reason = blocker(node_state, q)
         if reason is None:
-            passed.append(seat)
+            passed.append(node_state)
         else:
-            reasons[seat.node] = reason
+            reasons[node_state.node] = reason
     return best(passed, q), reasons
 
 
-def best(seats: Iterable[Seat], q: Question) -> Seat | None:
+def best(node_states: Iterable[NodeState], q: Question) -> NodeState | None:
     """The seat with the best score; ties are broken by the job. Company is kept while it costs little time."""
-    found: list[Seat] = []
+    found: list[NodeState] = []
     best_score = float("inf")
-    company: tuple[float, Seat] | None = None
-    for seat in seats:
-        its_score = score(seat, q)
-        if seat.node == q.company_node:
-            company = (its_score, seat)
+    colocated: tuple[float, NodeState] | None = None
+    for node_state in node_states:
+        its_score = score(node_state, q)
+        if node_state.node == q.colocated_node:
+            colocated = (its_score, node_state)
         if its_score < best_score - _TIE:
-            found, best_score = [seat], its_score
+            found, best_score = [node_state], its_score
         elif its_score <= best_score + _TIE:
-            found.append(seat)
-    if company and company[0] <= best_score + q.rules.company_ms / 1000:
-        return company[1]
+            found.append(node_state)
+    if colocated and colocated[0] <= best_score + q.rules.colocate_ms / 1000:
+        return colocated[1]
     return found[chance(q) % len(found)] if found else None
 
 

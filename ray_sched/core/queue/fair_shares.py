@@ -17,7 +17,7 @@ logarithmic time; of those who do not wait, the ``MAX_REMEMBERED`` that have had
 
 from typing import Generic, TypeVar
 
-from ray_sched.core.queue.priority_queue import Line
+from ray_sched.core.queue.priority_queue import PriorityQueue
 
 KeyT = TypeVar("KeyT", bound=tuple[str, ...])
 
@@ -40,7 +40,7 @@ class Shares(Generic[KeyT]):
         self._n_waiting = 0
         self._served_at = 0
         """Where the last one served stood."""
-        self._absent: Line[tuple[int, KeyT], KeyT] = Line(lambda key: (self._had[key], key))
+        self._absent: PriorityQueue[tuple[int, KeyT], KeyT] = PriorityQueue(lambda key: (self._had[key], key))
         """Those who do not wait and are remembered."""
 
     def waiting(self, key: KeyT) -> int:

@@ -15,7 +15,7 @@ MemberT = TypeVar("MemberT", bound=Hashable)
 _COMPACT_ABOVE = 64
 
 
-class Line(Generic[KeyT, MemberT]):
+class PriorityQueue(Generic[KeyT, MemberT]):
     """Members in the order of their keys; ``key_of`` answers None for one that no longer stands. Keys are unique."""
 
     def __init__(self, key_of: Callable[[MemberT], KeyT | None]) -> None:

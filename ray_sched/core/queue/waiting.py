@@ -12,7 +12,7 @@ from functools import partial
 from ray_sched.core.capability import Demand
 from ray_sched.core.job import Job
 from ray_sched.core.queue.fair_shares import LEAST_MS, QUANTUM_MS, FairShares, Flow
-from ray_sched.core.queue.priority_queue import Line
+from ray_sched.core.queue.priority_queue import PriorityQueue
 
 Order = tuple[int, int, int]
 """Sort key within a flow: negative priority, deadline, arrival."""
@@ -38,8 +38,8 @@ class Queue:
     def __init__(self, order_of_id: Callable[[str], Order | None], turn_of: Callable[[Flow], int]) -> None:
         self._order_of_id = order_of_id
         self._turn_of = turn_of
-        self._jobs: dict[Flow, Line[Order, str]] = {}
-        self._flows: Line[FlowTurn, Flow] = Line(self._turn)
+        self._jobs: dict[Flow, PriorityQueue[Order, str]] = {}
+        self._flows: PriorityQueue[FlowTurn, Flow] = PriorityQueue(self._turn)
 
     def _turn(self, flow: Flow) -> FlowTurn | None:
         jobs = self._jobs[flow]
@@ -53,7 +53,7 @@ class Queue:
     def stand(self, flow: Flow, job_id: str) -> bool:
         """A job joins. False: the turn of the next job is not sooner by that."""
         if flow not in self._jobs:
-            self._jobs[flow] = Line(self._order_of_id)
+            self._jobs[flow] = PriorityQueue(self._order_of_id)
         self._jobs[flow].put(job_id)
         return self._flows.put(flow)
 
@@ -81,7 +81,7 @@ class Waiting:
         self._notice = notice
         self._jobs: dict[str, Job] = {}
         self._queues: dict[Demand, Queue] = {}
-        self._sessions: dict[Flow, Line[tuple[int, int], str]] = {}
+        self._sessions: dict[Flow, PriorityQueue[tuple[int, int], str]] = {}
         self._standing: dict[str, Job] = {}
         self._stander: dict[Flow, str] = {}
         self._of_client: dict[str, dict[str, None]] = {}
@@ -102,7 +102,7 @@ class Waiting:
             self._stand(job)
             return
         if flow not in self._sessions:
-            self._sessions[flow] = Line(self._place_of_id)
+            self._sessions[flow] = PriorityQueue(self._place_of_id)
         self._sessions[flow].put(job.job_id)
         self._step_up(flow)
 

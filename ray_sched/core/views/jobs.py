@@ -5,7 +5,7 @@ from msgspec import Struct
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job, JobStatus
-from ray_sched.core.placement.node_state import Seat
+from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.policy import SCORES, blocker, score
 from ray_sched.core.reasons import SENTENCE, Reason, reasons_text
 
@@ -87,14 +87,14 @@ def status_view(
     for job in brain.jobs.values():
         jobs[job.status] += 1
     count = brain.counters
-    seats = [seat for seat in brain.seats.values() if now_ms < seat.term_ends_at_ms]
+    node_states = [node_state for node_state in brain.node_states.values() if now_ms < node_state.term_ends_at_ms]
     return ClusterView(
         jobs=jobs,
         waiting=len(brain.waiting),
         ended_per_s=round(brain.ended_per_s, 2),
-        slots=sum(seat.n_leased for seat in seats),
-        free_slots=sum(seat.n_free for seat in seats),
-        spent_slots=sum(seat.n_spent for seat in brain.seats.values()),
+        slots=sum(node_state.n_leased for node_state in node_states),
+        free_slots=sum(node_state.n_free for node_state in node_states),
+        spent_slots=sum(node_state.n_acquired for node_state in brain.node_states.values()),
         sessions=len(brain.sessions),
         held_bytes=held_bytes,
         stored_bytes=stored_bytes,
@@ -155,7 +155,7 @@ def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:
         raise SchedError(
             Code.UNKNOWN_JOB, f"there is no job {job_id[:80]!r}; finished jobs are forgotten after the clean-up age"
         )
-    verdicts = tuple(_verdict(brain, job, seat) for seat in brain.seats.values())
+    verdicts = tuple(_verdict(brain, job, node_state) for node_state in brain.node_states.values())
     ahead = _ahead(brain, job) if job.status is JobStatus.PENDING else None
     return Explanation(
         job=job_view(job, now_ms),
@@ -166,13 +166,13 @@ def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:
     )
 
 
-def _verdict(brain: DispatchBrain, job: Job, seat: Seat) -> NodeVerdict:
+def _verdict(brain: DispatchBrain, job: Job, node_state: NodeState) -> NodeVerdict:
     question = brain.question(job)
-    reason = blocker(seat, question)
+    reason = blocker(node_state, question)
     if reason:
-        return NodeVerdict(node=seat.node, reason=reason, sentence=SENTENCE[reason])
-    parts = {part.__name__: round(part(seat, question), 4) for part in SCORES}
-    return NodeVerdict(node=seat.node, score=round(score(seat, question), 4), parts=parts)
+        return NodeVerdict(node=node_state.node, reason=reason, sentence=SENTENCE[reason])
+    parts = {part.__name__: round(part(node_state, question), 4) for part in SCORES}
+    return NodeVerdict(node=node_state.node, score=round(score(node_state, question), 4), parts=parts)
 
 
 def _ahead(brain: DispatchBrain, job: Job) -> int:

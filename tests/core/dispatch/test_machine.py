@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ray_sched.core.effects import CleanupDue, DispatchEffect, OrderAgent, TellClient
+from ray_sched.core.effects import CleanupDue, DispatchEffect, NotifyClient, OrderAgent
 from ray_sched.core.errors import Code
 from ray_sched.core.job import JobStatus
 from ray_sched.core.ledger import AudioState, Ledger
@@ -12,7 +12,7 @@ from ray_sched.core.messages.agent_dispatcher import AgentMessage, StopRun
 from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, MissingResult, PushFailed, Submit
 from ray_sched.core.rules import DispatchRules
 from tests.support.builders import (
-    Desk,
+    DispatchHarness,
     a_draining_node,
     a_node,
     a_spec,
@@ -45,7 +45,7 @@ class DispatchMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.desk = Desk(DispatchRules(run_timeout_ms=5_000, run_timeout_factor=1.0))
+        self.harness = DispatchHarness(DispatchRules(run_timeout_ms=5_000, run_timeout_factor=1.0))
         self.agents: dict[str, ModelAgent] = {}
         self.incarnations = dict.fromkeys(NODES, 0)
         self.pushes: list[Assigned] = []
@@ -59,14 +59,14 @@ class DispatchMachine(RuleBasedStateMachine):
 
     # --- what the brain says
 
-    def hear(self, effects: list[DispatchEffect]) -> None:
+    def handle(self, effects: list[DispatchEffect]) -> None:
         for effect in effects:
-            if isinstance(effect, TellClient):
-                self.hear_event(effect)
+            if isinstance(effect, NotifyClient):
+                self.handle_event(effect)
             elif isinstance(effect, OrderAgent) and isinstance(effect.order, StopRun):
                 self.stops.append((effect, effect.order))
 
-    def hear_event(self, effect: TellClient) -> None:
+    def handle_event(self, effect: NotifyClient) -> None:
         event = effect.event
         if isinstance(event, Assigned):
             self.pushes.append(event)
@@ -99,7 +99,7 @@ class DispatchMachine(RuleBasedStateMachine):
     def report(self, node: str, *messages: AgentMessage) -> None:
         for message in messages:
             self.said.append((node, self.incarnations[node], message))
-        self.hear(self.desk.report(*messages, node=node, incarnation=self.incarnations[node]))
+        self.handle(self.harness.report(*messages, node=node, incarnation=self.incarnations[node]))
 
     def offer(self, *, draining: str = "") -> None:
         nodes = [
@@ -108,7 +108,7 @@ class DispatchMachine(RuleBasedStateMachine):
             else a_node(node, slots=SLOTS, incarnation=self.incarnations[node])
             for node in self.agents
         ]
-        self.hear(self.desk.offer(*nodes))
+        self.handle(self.harness.offer(*nodes))
 
     # --- rules
 
@@ -121,20 +121,20 @@ class DispatchMachine(RuleBasedStateMachine):
     def submit(self, session: str, priority: int, n: int) -> None:
         for _ in range(n):
             self.n_submitted += 1
-            before = set(self.desk.brain.jobs)
+            before = set(self.harness.brain.jobs)
 
             spec = a_spec(f"r{self.n_submitted}", session=session, priority=priority)
-            effects = self.desk.say(Submit(spec=spec))
+            effects = self.harness.send(Submit(spec=spec))
             assert len(answers(effects)) == 1
-            (job,) = set(self.desk.brain.jobs) - before
+            (job,) = set(self.harness.brain.jobs) - before
             self.ledger.open(job, AudioState.HELD, AUDIO_BYTES)
-            self.hear(effects)
+            self.handle(effects)
 
     @rule(n=which)
     def cancel(self, n: int) -> None:
-        jobs = sorted(self.desk.brain.jobs)
+        jobs = sorted(self.harness.brain.jobs)
         if jobs:
-            self.hear(self.desk.cancel(jobs[n % len(jobs)]))
+            self.handle(self.harness.cancel(jobs[n % len(jobs)]))
 
     @precondition(lambda self: self.pushes)
     @rule(n=which, is_moody=st.booleans(), is_lost=st.booleans())
@@ -144,7 +144,7 @@ class DispatchMachine(RuleBasedStateMachine):
         key = (event.job_id, event.attempt)
         agent = self.agents.get(event.node)
         if is_lost and n % 3 == 0:
-            self.hear(self.desk.say(PushFailed(job_id=event.job_id, attempt=event.attempt, why="lost")))
+            self.handle(self.harness.send(PushFailed(job_id=event.job_id, attempt=event.attempt, why="lost")))
         elif agent is None or event.incarnation != self.incarnations[event.node]:
             return
         elif key in agent.fenced or (is_moody and n % 2 == 0):
@@ -192,7 +192,7 @@ class DispatchMachine(RuleBasedStateMachine):
         key = (message.job_id, message.attempt)
         is_on_its_way_out = node in self.agents and key not in self.agents[node].running
         if is_on_its_way_out or (node, incarnation, message) == self.said[-1]:
-            self.hear(self.desk.report(message, node=node, incarnation=incarnation))
+            self.handle(self.harness.report(message, node=node, incarnation=incarnation))
 
     @rule(node=st.sampled_from(NODES))
     def start(self, node: str) -> None:
@@ -212,17 +212,17 @@ class DispatchMachine(RuleBasedStateMachine):
 
     @rule(duration_ms=st.sampled_from([1, 60, 1_000, 2_500, 6_000, 12_000]))
     def wait(self, duration_ms: int) -> None:
-        self.hear(self.desk.wait(duration_ms))
+        self.handle(self.harness.wait(duration_ms))
 
     @rule(max_age_ms=st.sampled_from([0, 5_000, 300_000]))
     def clean_up(self, max_age_ms: int) -> None:
-        self.hear(self.desk.handle(CleanupDue(max_age_ms)))
+        self.handle(self.harness.handle(CleanupDue(max_age_ms)))
 
     # --- what must never happen
 
     @invariant()
     def never_two_live_attempts(self) -> None:
-        brain = self.desk.brain
+        brain = self.harness.brain
         for job in brain.jobs.values():
             is_waiting = job.job_id in brain.waiting
             assert is_waiting == (job.status is JobStatus.PENDING)
@@ -231,20 +231,20 @@ class DispatchMachine(RuleBasedStateMachine):
 
     @invariant()
     def indexes_say_what_the_jobs_say(self) -> None:
-        brain = self.desk.brain
+        brain = self.harness.brain
         for node in NODES:
             there = [job for job in brain.jobs.values() if job.node == node and job.status in ON_A_NODE]
             assert sorted(job.job_id for job in brain.jobs_on(node)) == sorted(job.job_id for job in there)
             fenced = {job.job_id for job in brain.jobs.values() if node in {it.node for it in job.fenced}}
-            assert set(brain._board.fenced_on.get(node, {})) == fenced
+            assert set(brain._state.fenced_on.get(node, {})) == fenced
 
     @invariant()
     def never_oversold(self) -> None:
-        for node, seat in self.desk.brain.seats.items():
-            assert seat.n_free + seat.n_spent <= SLOTS
-            assert seat.n_spent <= seat.n_leased
-            assert self.agents[node].running <= set(seat.attempts())
-            assert seat.in_flight_ms == 1_000 * seat.n_spent
+        for node, node_state in self.harness.brain.node_states.items():
+            assert node_state.n_free + node_state.n_acquired <= SLOTS
+            assert node_state.n_acquired <= node_state.n_leased
+            assert self.agents[node].running <= set(node_state.attempts())
+            assert node_state.in_flight_ms == 1_000 * node_state.n_acquired
 
     @invariant()
     def ledger_adds_up(self) -> None:
@@ -254,7 +254,7 @@ class DispatchMachine(RuleBasedStateMachine):
 
     @invariant()
     def ended_jobs_add_up(self) -> None:
-        brain = self.desk.brain
+        brain = self.harness.brain
         n_ended = sum(job.is_terminal for job in brain.jobs.values())
         assert n_ended == len(brain.ended)
         assert sum(brain.counters.ended.values()) == n_ended + brain.counters.cleaned
@@ -279,12 +279,12 @@ class DispatchMachine(RuleBasedStateMachine):
             if len(self.delivered) == self.n_submitted:
                 break
         self.wait(6_000)
-        brain = self.desk.brain
+        brain = self.harness.brain
         assert len(self.delivered) == self.n_submitted
-        assert [seat.n_spent for seat in brain.seats.values()] == [0]
-        assert [seat.n_free for seat in brain.seats.values()] == [SLOTS]
+        assert [node_state.n_acquired for node_state in brain.node_states.values()] == [0]
+        assert [node_state.n_free for node_state in brain.node_states.values()] == [SLOTS]
         assert (len(brain.waiting), self.ledger.bytes_in()) == (0, 0)
-        self.desk.clean_up(0)
+        self.harness.clean_up(0)
         assert brain.jobs == {}
         assert all(session.is_idle for session in brain.sessions.values())
 

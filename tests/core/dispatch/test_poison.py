@@ -1,22 +1,22 @@
 """Poison: the job that kills agents is failed, and nobody that ran beside it."""
 
-from ray_sched.core.effects import DispatchEffect, TellPool
+from ray_sched.core.effects import DispatchEffect, NotifyPool
 from ray_sched.core.errors import EXIT_STATUS, Code, Refusal
 from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages.client_dispatcher import Delivered
 from ray_sched.core.messages.pool_dispatcher import NodeOffer
 from ray_sched.core.rules import PoolRules
 from ray_sched.core.views.jobs import explain
-from tests.core.dispatch.test_restore import SavingDesk
-from tests.core.nodes.test_registry import Hall, of
-from tests.support.builders import Desk, a_beat, a_node, accepted, failed, finished, only, stopped, told
+from tests.core.dispatch.test_restore import SavingHarness
+from tests.core.nodes.test_registry import RegistryHarness, of
+from tests.support.builders import DispatchHarness, a_beat, a_node, accepted, failed, finished, only, stopped, told
 
 
 def a_dead_node(node: str, why: str = "its agent died: signal 11", *, has_died: bool = True) -> NodeOffer:
     return a_node(node, slots=0, total_slots=2, status="lost", has_died=has_died, because=why)
 
 
-class Ward(SavingDesk):
+class Ward(SavingHarness):
     """A desk with nodes that can be killed; each has a pool of its own, and comes back at once."""
 
     def __init__(self, n_nodes: int, slots: int = 2) -> None:
@@ -117,7 +117,7 @@ def test_those_who_had_bad_company_once_go_on_as_if_nothing_had_happened() -> No
     for job in jobs:
         ward.accept(job)
     ward.kill("node-0")
-    assert [(ward.job(job).suspicions, ward.job(job).runs_alone) for job in jobs] == [(1, False)] * 2
+    assert [(ward.job(job).suspicions, ward.job(job).is_exclusive) for job in jobs] == [(1, False)] * 2
     assert [ward.job(job).node for job in jobs] == ["node-0"] * 2
 
 
@@ -153,10 +153,10 @@ def test_the_node_that_has_least_to_do_becomes_empty_while_others_pass() -> None
     for job in busy:
         ward.accept(job)
     alone = ward.submit("alone", priority=1)
-    ward.job(alone).runs_alone = True
+    ward.job(alone).is_exclusive = True
     passing = [ward.submit(f"passing-{n}") for n in range(2)]
     ward.finish(busy[0])
-    kept = next(seat for seat in ward.brain.seats.values() if seat.kept_empty_for == alone)
+    kept = next(node_state for node_state in ward.brain.node_states.values() if node_state.reserved_for == alone)
     assert [ward.status(job) for job in (alone, *passing)] == ["pending", "pending", "pending"]
     others = [job for job in busy[1:] if ward.job(job).node != kept.node]
     for job in others:
@@ -165,7 +165,7 @@ def test_the_node_that_has_least_to_do_becomes_empty_while_others_pass() -> None
     for job in busy[1:]:
         if job not in others:
             ward.finish(job)
-    assert (ward.job(alone).node, kept.n_spent) == (kept.node, 1)
+    assert (ward.job(alone).node, kept.n_acquired) == (kept.node, 1)
     late = ward.submit("late")
     assert ward.status(late) == "pending"
     ward.accept(alone)
@@ -178,10 +178,10 @@ def test_a_node_is_kept_empty_no_longer_than_somebody_waits_for_it() -> None:
     poison, innocent = suspect(ward)
     ward.accept(poison)
     ward.finish(poison)
-    assert ward.brain.seats["node-0"].kept_empty_for == innocent
+    assert ward.brain.node_states["node-0"].reserved_for == innocent
     ward.cancel(innocent)
     ward.report(stopped(innocent, 3), incarnation=ward.incarnation["node-0"], node="node-0")
-    assert ward.brain.seats["node-0"].kept_empty_for == ""
+    assert ward.brain.node_states["node-0"].reserved_for == ""
 
 
 def test_evidence_outlives_the_dispatcher() -> None:
@@ -191,20 +191,20 @@ def test_evidence_outlives_the_dispatcher() -> None:
     ward.crash()
     for node in ward.incarnation:
         ward.ready(node)
-    assert (ward.job(job).kills, ward.brain.seats[ward.job(job).node].kept_empty_for) == (1, job)
+    assert (ward.job(job).kills, ward.brain.node_states[ward.job(job).node].reserved_for) == (1, job)
     ward.poll()
     assert error_of(ward.kill(ward.accept(job))).code is Code.POISON_JOB
 
 
 def test_the_dispatcher_is_told_why_a_node_is_lost_and_whether_its_agent_died() -> None:
-    hall = Hall()
-    hall.join()
+    harness = RegistryHarness()
+    harness.join()
     pool = PoolBrain("echo/asr=en", 1, PoolRules())
-    died = of(hall.brain.agent_died("node-a", 1, "its agent died: x", hall.now_ms), TellPool)[0]
-    hall.wait(1_000)
-    hall.beat(a_beat(incarnation=2))
-    silent = of(hall.wait(7_000), TellPool)[-1]
-    offers = [pool.hear_members(effect.members) for effect in (died, silent)]
+    died = of(harness.brain.agent_died("node-a", 1, "its agent died: x", harness.now_ms), NotifyPool)[0]
+    harness.wait(1_000)
+    harness.beat(a_beat(incarnation=2))
+    silent = of(harness.wait(7_000), NotifyPool)[-1]
+    offers = [pool.handle_members(effect.members) for effect in (died, silent)]
     nodes = [offer.nodes[0] for offer in offers if offer]
     assert [(node.status, node.has_died, node.because) for node in nodes] == [
         ("lost", True, "its agent died: x"),
@@ -213,8 +213,8 @@ def test_the_dispatcher_is_told_why_a_node_is_lost_and_whether_its_agent_died() 
 
 
 def test_why_a_node_is_lost_is_told_in_the_attempt() -> None:
-    desk = Desk()
-    desk.offer(a_node("node-a"), a_node("node-b"))
-    job = desk.submit("r1")
-    desk.offer(a_dead_node(desk.job(job).node, "silent for 3000 ms", has_died=False), a_node("node-c"))
-    assert desk.job(job).attempts[0].why.endswith("the node is lost: silent for 3000 ms")
+    harness = DispatchHarness()
+    harness.offer(a_node("node-a"), a_node("node-b"))
+    job = harness.submit("r1")
+    harness.offer(a_dead_node(harness.job(job).node, "silent for 3000 ms", has_died=False), a_node("node-c"))
+    assert harness.job(job).attempts[0].why.endswith("the node is lost: silent for 3000 ms")

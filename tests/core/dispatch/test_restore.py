@@ -6,7 +6,7 @@ from ray_sched.core.effects import CleanupDue, DispatchEffect, Save, StoreWasEmp
 from ray_sched.core.job import Job, JobStatus, from_record
 from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, MissingResult, SpeechReady, Submit
 from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
-from tests.support.builders import Desk, a_node, a_spec, accepted, finished, only, stopped, told
+from tests.support.builders import DispatchHarness, a_node, a_spec, accepted, finished, only, stopped, told
 
 
 def submit_again(request_id: str, **changes: object) -> Submit:
@@ -37,7 +37,7 @@ class Disk:
         return [from_record(record) for record in self.records.values()]
 
 
-class SavingDesk(Desk):
+class SavingHarness(DispatchHarness):
     """A desk whose brain can be lost."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class SavingDesk(Desk):
 
     def crash(self) -> list[DispatchEffect]:
         """The brain is lost and another one begins with what is on the disk."""
-        fresh = Desk()
+        fresh = DispatchHarness()
         self.brain = fresh.brain
         effects = self.brain.restore(self.disk.jobs(), self.now_ms)
         self.disk.save(effects)
@@ -59,163 +59,163 @@ class SavingDesk(Desk):
 
 
 def test_waiting_jobs_wait_on_in_their_order() -> None:
-    desk = SavingDesk()
-    jobs = [desk.submit(f"r{n}", priority=n % 2) for n in range(4)]
-    desk.crash()
-    assert {job.status for job in desk.brain.jobs.values()} == {JobStatus.PENDING}
-    effects = desk.offer(a_node("node-a", slots=4))
+    harness = SavingHarness()
+    jobs = [harness.submit(f"r{n}", priority=n % 2) for n in range(4)]
+    harness.crash()
+    assert {job.status for job in harness.brain.jobs.values()} == {JobStatus.PENDING}
+    effects = harness.offer(a_node("node-a", slots=4))
     assert [event.job_id for event in told(effects, Assigned)] == [jobs[1], jobs[3], jobs[0], jobs[2]]
 
 
 def test_an_assigned_job_keeps_its_slot_and_its_submitter_is_told_again_when_it_comes_back() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a", slots=1))
-    job = desk.submit("r1")
-    desk.crash()
-    desk.offer(a_node("node-a", slots=1))
-    waiting = desk.submit("r2")
-    assert desk.job(waiting).status is JobStatus.PENDING
-    again = desk.say(submit_again("r1"))
+    harness = SavingHarness()
+    harness.offer(a_node("node-a", slots=1))
+    job = harness.submit("r1")
+    harness.crash()
+    harness.offer(a_node("node-a", slots=1))
+    waiting = harness.submit("r2")
+    assert harness.job(waiting).status is JobStatus.PENDING
+    again = harness.send(submit_again("r1"))
     assert only(told(again, Assigned)).attempt == 1
-    desk.run(job)
-    assert desk.job(job).status is JobStatus.COMPLETED
-    assert desk.job(waiting).status is JobStatus.ASSIGNED
+    harness.run(job)
+    assert harness.job(job).status is JobStatus.COMPLETED
+    assert harness.job(waiting).status is JobStatus.ASSIGNED
 
 
 def test_a_result_that_comes_before_the_nodes_offer_counts() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a"))
-    job = desk.submit("r1")
-    desk.crash()
-    effects = desk.report(finished(job, 1))
+    harness = SavingHarness()
+    harness.offer(a_node("node-a"))
+    job = harness.submit("r1")
+    harness.crash()
+    effects = harness.report(finished(job, 1))
     assert only(results(effects)).job_id == job
 
 
 def test_jobs_of_a_node_that_came_back_as_a_new_incarnation_are_run_again() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a"))
-    job = desk.submit("r1")
-    desk.crash()
-    desk.offer(a_node("node-a", incarnation=2))
-    assert (desk.job(job).attempt, desk.job(job).incarnation) == (2, 2)
+    harness = SavingHarness()
+    harness.offer(a_node("node-a"))
+    job = harness.submit("r1")
+    harness.crash()
+    harness.offer(a_node("node-a", incarnation=2))
+    assert (harness.job(job).attempt, harness.job(job).incarnation) == (2, 2)
 
 
 def test_a_request_id_still_names_its_job_and_a_delivered_result_is_told_again() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a"))
-    job = desk.submit("r1")
-    desk.run(job)
-    desk.crash()
-    effects = desk.say(submit_again("r1"))
+    harness = SavingHarness()
+    harness.offer(a_node("node-a"))
+    job = harness.submit("r1")
+    harness.run(job)
+    harness.crash()
+    effects = harness.send(submit_again("r1"))
     assert only(results(effects)).job_id == job
-    assert len(desk.brain.jobs) == 1
+    assert len(harness.brain.jobs) == 1
 
 
 def test_a_session_goes_on_at_its_next_index_and_in_order() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a", slots=4))
-    jobs = [desk.submit(f"r{n}", session="s", utterance_index=n) for n in range(4)]
-    desk.run(jobs[0])
-    desk.run(jobs[2])
-    desk.crash()
-    desk.offer(a_node("node-a", slots=4))
-    effects = desk.report(accepted(jobs[1]), finished(jobs[1], 1))
+    harness = SavingHarness()
+    harness.offer(a_node("node-a", slots=4))
+    jobs = [harness.submit(f"r{n}", session="s", utterance_index=n) for n in range(4)]
+    harness.run(jobs[0])
+    harness.run(jobs[2])
+    harness.crash()
+    harness.offer(a_node("node-a", slots=4))
+    effects = harness.report(accepted(jobs[1]), finished(jobs[1], 1))
     assert [event.utterance_index for event in results(effects)] == [1, 2]
-    assert desk.refusal("r9", session="s", utterance_index=0).code == "DUPLICATE_INDEX"
-    last = desk.report(accepted(jobs[3]), finished(jobs[3], 1))
+    assert harness.refusal("r9", session="s", utterance_index=0).code == "DUPLICATE_INDEX"
+    last = harness.report(accepted(jobs[3]), finished(jobs[3], 1))
     assert [(event.utterance_index, event.is_late) for event in results(last)] == [(3, False)]
 
 
 def test_a_session_whose_delivered_jobs_are_forgotten_does_not_begin_anew() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a", slots=4))
+    harness = SavingHarness()
+    harness.offer(a_node("node-a", slots=4))
     for n in range(3):
-        desk.run(desk.submit(f"r{n}", session="s"))
-    desk.brain.cleanup_completed_jobs(0)
-    desk.disk.records.clear()
-    waiting = desk.submit("r3", session="s")
-    desk.crash()
-    desk.offer(a_node("node-a", slots=4))
-    effects = desk.report(accepted(waiting), finished(waiting, 1))
+        harness.run(harness.submit(f"r{n}", session="s"))
+    harness.brain.cleanup_completed_jobs(0)
+    harness.disk.records.clear()
+    waiting = harness.submit("r3", session="s")
+    harness.crash()
+    harness.offer(a_node("node-a", slots=4))
+    effects = harness.report(accepted(waiting), finished(waiting, 1))
     assert [event.utterance_index for event in results(effects)] == [3]
-    assert told(desk.wait(6_000), MissingResult) == []
+    assert told(harness.wait(6_000), MissingResult) == []
 
 
 def test_a_job_whose_gap_was_announced_is_still_delivered_late() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a", slots=4))
-    first, second = (desk.submit(f"r{n}", session="s", deadline_ms=60_000) for n in range(2))
-    desk.report(accepted(first))
-    desk.run(second)
-    assert told(desk.wait(5_100), MissingResult)
-    desk.crash()
-    desk.offer(a_node("node-a", slots=4))
-    effects = desk.report(finished(first, 1))
+    harness = SavingHarness()
+    harness.offer(a_node("node-a", slots=4))
+    first, second = (harness.submit(f"r{n}", session="s", deadline_ms=60_000) for n in range(2))
+    harness.report(accepted(first))
+    harness.run(second)
+    assert told(harness.wait(5_100), MissingResult)
+    harness.crash()
+    harness.offer(a_node("node-a", slots=4))
+    effects = harness.report(finished(first, 1))
     assert [(event.utterance_index, event.is_late) for event in results(effects)] == [(0, True)]
 
 
 def test_speech_that_waits_to_be_fetched_still_waits() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a"))
-    job = desk.submit("r1")
-    desk.report(accepted(job), finished(job, 1, speech_bytes=3_200))
-    desk.crash()
-    effects = desk.say(submit_again("r1"))
+    harness = SavingHarness()
+    harness.offer(a_node("node-a"))
+    job = harness.submit("r1")
+    harness.report(accepted(job), finished(job, 1, speech_bytes=3_200))
+    harness.crash()
+    effects = harness.send(submit_again("r1"))
     assert only(told(effects, SpeechReady)).n_bytes == 3_200
 
 
 def test_waiting_jobs_of_a_client_that_does_not_come_back_are_cancelled() -> None:
-    desk = SavingDesk()
-    job = desk.submit("r1", deadline_ms=60_000)
-    desk.crash()
-    desk.wait(10_000, polling=())
-    assert desk.job(job).status is JobStatus.CANCELLED
+    harness = SavingHarness()
+    job = harness.submit("r1", deadline_ms=60_000)
+    harness.crash()
+    harness.wait(10_000, polling=())
+    assert harness.job(job).status is JobStatus.CANCELLED
 
 
 def test_finished_jobs_are_forgotten_at_their_time() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a"))
-    desk.run(desk.submit("r1"))
-    desk.wait(200_000)
-    desk.run(desk.submit("r2"))
-    desk.crash()
-    desk.wait(100_000)
-    desk.brain.cleanup_completed_jobs(300_000)
-    assert [job.spec.request_id for job in desk.brain.jobs.values()] == ["r2"]
+    harness = SavingHarness()
+    harness.offer(a_node("node-a"))
+    harness.run(harness.submit("r1"))
+    harness.wait(200_000)
+    harness.run(harness.submit("r2"))
+    harness.crash()
+    harness.wait(100_000)
+    harness.brain.cleanup_completed_jobs(300_000)
+    assert [job.spec.request_id for job in harness.brain.jobs.values()] == ["r2"]
 
 
 def test_all_that_an_emptied_store_held_is_written_again_and_a_restart_goes_on_with_it() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a", slots=1))
-    done, fenced, waiting = (desk.submit(f"r{n}", session="s") for n in range(3))
-    desk.run(done)
-    desk.report(accepted(fenced))
-    desk.cancel(fenced)
-    held = set(desk.disk.records)
-    desk.disk.records = {}
-    desk.handle(StoreWasEmptied())
-    assert set(desk.disk.records) == held
-    desk.crash()
-    desk.offer(a_node("node-a", slots=1))
-    assert [desk.status(job) for job in (done, fenced, waiting)] == ["completed", "cancelled", "pending"]
-    desk.report(stopped(fenced))
-    assert results(desk.run(waiting))[0].utterance_index == 2
+    harness = SavingHarness()
+    harness.offer(a_node("node-a", slots=1))
+    done, fenced, waiting = (harness.submit(f"r{n}", session="s") for n in range(3))
+    harness.run(done)
+    harness.report(accepted(fenced))
+    harness.cancel(fenced)
+    held = set(harness.disk.records)
+    harness.disk.records = {}
+    harness.handle(StoreWasEmptied())
+    assert set(harness.disk.records) == held
+    harness.crash()
+    harness.offer(a_node("node-a", slots=1))
+    assert [harness.status(job) for job in (done, fenced, waiting)] == ["completed", "cancelled", "pending"]
+    harness.report(stopped(fenced))
+    assert results(harness.run(waiting))[0].utterance_index == 2
 
 
 def test_learned_speeds_are_written_again_into_an_emptied_store() -> None:
-    desk = Desk()
-    desk.offer(a_node("node-a"))
-    desk.run(desk.submit("r1"), run_ms=500)
-    desk.handle(CleanupDue(300_000))
-    saved = [effect.change for effect in desk.handle(StoreWasEmptied()) if isinstance(effect, Save)]
+    harness = DispatchHarness()
+    harness.offer(a_node("node-a"))
+    harness.run(harness.submit("r1"), run_ms=500)
+    harness.handle(CleanupDue(300_000))
+    saved = [effect.change for effect in harness.handle(StoreWasEmptied()) if isinstance(effect, Save)]
     assert SaveSpeeds(node_id="node-a", speeds={"en:en": 2.0}) in saved
 
 
 def test_a_job_whose_submit_is_taken_back_is_on_no_node_any_more() -> None:
-    desk = SavingDesk()
-    desk.offer(a_node("node-a", slots=1))
-    desk.submit("r1")
-    desk.handle(SubmitsTakenBack("c1", ("r1",)))
-    assert (desk.brain.jobs, desk.brain.jobs_on("node-a")) == ({}, [])
-    desk.offer()
-    assert desk.brain.counters.requeued == 0
+    harness = SavingHarness()
+    harness.offer(a_node("node-a", slots=1))
+    harness.submit("r1")
+    harness.handle(SubmitsTakenBack("c1", ("r1",)))
+    assert (harness.brain.jobs, harness.brain.jobs_on("node-a")) == ({}, [])
+    harness.offer()
+    assert harness.brain.counters.requeued == 0

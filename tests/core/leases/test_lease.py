@@ -16,9 +16,9 @@ def test_an_event_moves_a_lease_by_the_table_or_is_an_error(state: LeaseState, e
 
 
 def test_only_an_offered_lease_can_be_spent() -> None:
-    assert [state for state in LeaseState if LeaseEvent.SPEND in LEASE_TABLE[state]] == [LeaseState.OFFERED]
+    assert [state for state in LeaseState if LeaseEvent.ACQUIRE in LEASE_TABLE[state]] == [LeaseState.OFFERED]
 
 
 def test_a_lease_that_is_revoked_while_spent_ends_with_its_job() -> None:
-    ending = next_lease_state(LeaseState.SPENT, LeaseEvent.REVOKE)
-    assert next_lease_state(ending, LeaseEvent.RETURN) is LeaseState.REVOKED
+    ending = next_lease_state(LeaseState.ACQUIRED, LeaseEvent.REVOKE)
+    assert next_lease_state(ending, LeaseEvent.RELEASE) is LeaseState.REVOKED

@@ -5,7 +5,7 @@ import pytest
 from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages.agent_registry import Load
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
-from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, PoolSpent
+from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, SlotsAcquired
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import PoolRules
 from tests.support.builders import ENGLISH, only
@@ -22,7 +22,7 @@ def some_members(*views: NodeView, number: int = 1, epoch: int = 1) -> PoolMembe
 
 
 def offered(*views: NodeView, rules: PoolRules | None = None) -> PoolOffer:
-    offer = PoolBrain("p", 9, rules or PoolRules()).hear_members(some_members(*views))
+    offer = PoolBrain("p", 9, rules or PoolRules()).handle_members(some_members(*views))
     assert offer is not None
     return offer
 
@@ -67,22 +67,22 @@ def test_a_threshold_of_101_is_never_reached() -> None:
 
 def test_an_old_word_of_the_registry_changes_nothing() -> None:
     pool = PoolBrain("p", 9, PoolRules())
-    assert pool.hear_members(some_members(a_view("draining"), number=2)) is not None
-    assert pool.hear_members(some_members(a_view(), number=2)) is None
-    assert pool.hear_members(some_members(a_view(), number=1)) is None
+    assert pool.handle_members(some_members(a_view("draining"), number=2)) is not None
+    assert pool.handle_members(some_members(a_view(), number=2)) is None
+    assert pool.handle_members(some_members(a_view(), number=1)) is None
     assert pool.nodes["node-a"].status == "draining"
-    assert pool.hear_members(some_members(a_view(), number=1, epoch=2)) is not None, "the Registry was restarted"
+    assert pool.handle_members(some_members(a_view(), number=1, epoch=2)) is not None, "the Registry was restarted"
 
 
 def test_what_is_spent_is_told_with_the_word_that_the_dispatcher_knew_then() -> None:
     pool = PoolBrain("p", 9, PoolRules())
-    first, second, third = [pool.hear_members(some_members(a_view(), number=number)) for number in (1, 2, 3)]
+    first, second, third = [pool.handle_members(some_members(a_view(), number=number)) for number in (1, 2, 3)]
     assert first is not None
     assert second is not None
     assert third is not None
-    pool.hear_receipt(second, LeaseReceipt(spent={"node-a": 2}))
-    assert pool.spent == PoolSpent(epoch=1, number=2, spent={"node-a": 2})
-    pool.hear_receipt(first, LeaseReceipt(spent={"node-a": 1}))
+    pool.handle_receipt(second, LeaseReceipt(spent={"node-a": 2}))
+    assert pool.spent == SlotsAcquired(epoch=1, number=2, spent={"node-a": 2})
+    pool.handle_receipt(first, LeaseReceipt(spent={"node-a": 1}))
     assert pool.spent.number == 2, "an old answer changes nothing"
-    pool.hear_receipt(third, LeaseReceipt(spent={}))
-    assert pool.spent == PoolSpent(epoch=1, number=3, spent={})
+    pool.handle_receipt(third, LeaseReceipt(spent={}))
+    assert pool.spent == SlotsAcquired(epoch=1, number=3, spent={})

@@ -37,19 +37,19 @@ def test_the_first_good_beat_makes_a_node_ready_and_one_while_it_loads_does_not(
     node = a_new_node()
     seen = []
     for beat in (a_beat(is_loaded=False, capability=None), a_beat()):
-        node.hear(beat, 100)
+        node.handle(beat, 100)
         seen.append(node.status)
     assert seen == [NodeStatus.REGISTERING, NodeStatus.READY]
 
 
 def test_three_bad_beats_in_a_row_degrade_a_node_and_a_good_one_makes_it_ready_again() -> None:
     node = a_new_node()
-    node.hear(a_beat(), 0)
+    node.handle(a_beat(), 0)
     seen = []
     for _ in range(3):
-        node.hear(a_beat(is_healthy=False), 0)
+        node.handle(a_beat(is_healthy=False), 0)
         seen.append(node.status)
-    node.hear(a_beat(), 0)
+    node.handle(a_beat(), 0)
     assert [*seen, node.status] == [NodeStatus.READY, NodeStatus.READY, NodeStatus.DEGRADED, NodeStatus.READY]
 
 
@@ -57,7 +57,7 @@ def test_three_bad_beats_of_five_degrade_a_node() -> None:
     node = a_new_node()
     seen = []
     for is_healthy in (True, False, True, False, False):
-        node.hear(a_beat(is_healthy=is_healthy), 0)
+        node.handle(a_beat(is_healthy=is_healthy), 0)
         seen.append(node.status)
     assert seen == [NodeStatus.READY] * 4 + [NodeStatus.DEGRADED]
 
@@ -66,5 +66,5 @@ def test_a_draining_node_stays_draining_whatever_its_beats_say() -> None:
     node = a_new_node()
     node.move(NodeEvent.DRAIN)
     for is_healthy in (True, False, False, False, True):
-        node.hear(a_beat(is_healthy=is_healthy), 0)
+        node.handle(a_beat(is_healthy=is_healthy), 0)
     assert node.status is NodeStatus.DRAINING

@@ -10,16 +10,16 @@ from ray_sched.core.capability import Capability
 from ray_sched.core.effects import (
     ClosePool,
     Log,
+    NotifyPool,
     OpenPool,
     RegistryEffect,
     Save,
     SpawnAgent,
     StopAgent,
-    TellPool,
     WatchAgent,
 )
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
-from ray_sched.core.messages.registry_pool import PoolMembers, PoolSpent
+from ray_sched.core.messages.registry_pool import PoolMembers, SlotsAcquired
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.node import NodeRecord
 from ray_sched.core.nodes.registry import BadLabelError, RayNode, RegistryBrain, declare
@@ -37,10 +37,10 @@ def of(effects: Iterable[RegistryEffect], kind: type[KindT]) -> list[KindT]:
 
 def members(effects: Iterable[RegistryEffect], pool: str = ENGLISH_POOL) -> PoolMembers:
     """The last thing a pool is told."""
-    return [effect.members for effect in effects if isinstance(effect, TellPool) and effect.members.pool == pool][-1]
+    return [effect.members for effect in effects if isinstance(effect, NotifyPool) and effect.members.pool == pool][-1]
 
 
-class Hall:
+class RegistryHarness:
     """A RegistryBrain, the time, and what Ray lists at the moment."""
 
     def __init__(self, pool_rules: PoolRules | None = None, rules: NodeRules | None = None) -> None:
@@ -53,11 +53,11 @@ class Hall:
     def look(self, *ray_nodes: RayNode) -> list[RegistryEffect]:
         """Ray lists these nodes."""
         self.listed = list(ray_nodes)
-        return self.brain.see_ray_nodes(self.listed, self.now_ms)
+        return self.brain.handle_ray_nodes(self.listed, self.now_ms)
 
     def beat(self, beat: Heartbeat) -> list[RegistryEffect]:
         """A heartbeat that has to be current."""
-        reply, effects = self.brain.hear_beat(beat, self.now_ms)
+        reply, effects = self.brain.handle_heartbeat(beat, self.now_ms)
         assert reply.is_current
         return effects
 
@@ -73,10 +73,10 @@ class Hall:
         while self.now_ms < end_ms:
             self.now_ms = min(self.now_ms + 500, end_ms)
             for beat in beats:
-                effects += self.brain.hear_beat(beat, self.now_ms)[1]
-            effects += self.brain.see_ray_nodes(self.listed, self.now_ms)
+                effects += self.brain.handle_heartbeat(beat, self.now_ms)[1]
+            effects += self.brain.handle_ray_nodes(self.listed, self.now_ms)
             told = self.brain.tick(self.now_ms)
-            for tell in of(told, TellPool):
+            for tell in of(told, NotifyPool):
                 self.answer(tell.members)
             effects += told
         return effects
@@ -84,7 +84,7 @@ class Hall:
     def answer(self, word: PoolMembers) -> None:
         """A pool has this word passed on to the Dispatcher, and says what is spent."""
         spent = {view.node: self.spent.get(view.node, 0) for view in word.nodes}
-        self.brain.hear_spent(PoolSpent(epoch=word.epoch, number=word.number, spent=spent))
+        self.brain.handle_acquired(SlotsAcquired(epoch=word.epoch, number=word.number, spent=spent))
 
     def status(self, name: str = "node-a") -> NodeStatus:
         return self.brain.nodes[name].status
@@ -141,18 +141,18 @@ def test_a_label_that_makes_no_sense_is_named(labels: dict[str, str]) -> None:
 
 
 def test_a_bad_label_is_complained_about_once_and_again_when_it_is_bad_in_another_way() -> None:
-    hall = Hall()
+    harness = RegistryHarness()
     bad = labelled(engine="echo", asr="english")
-    assert only(hall.look(bad)) == Log(
+    assert only(harness.look(bad)) == Log(
         "Ray node 01234567 is left out: ray-sched.io/asr='english': 'english' is not a language tag such as en"
     )
-    assert hall.look(bad) == []
-    assert len(hall.look(labelled(engine="echo", asr="EN"))) == 1
+    assert harness.look(bad) == []
+    assert len(harness.look(labelled(engine="echo", asr="EN"))) == 1
 
 
 def test_a_bad_node_keeps_no_good_one_out() -> None:
-    hall = Hall()
-    effects = hall.look(labelled(engine="echo", slots="0"), a_ray_node())
+    harness = RegistryHarness()
+    effects = harness.look(labelled(engine="echo", slots="0"), a_ray_node())
     assert [spawn.node for spawn in of(effects, SpawnAgent)] == ["node-a"]
 
 
@@ -160,7 +160,7 @@ def test_a_bad_node_keeps_no_good_one_out() -> None:
 
 
 def test_a_new_node_gets_an_agent_and_is_stored_before() -> None:
-    effects = Hall().look(a_ray_node())
+    effects = RegistryHarness().look(a_ray_node())
     saved, spawn = effects[:2]
     assert isinstance(saved, Save)
     assert isinstance(saved.change, SaveNode)
@@ -178,27 +178,27 @@ def test_a_new_node_gets_an_agent_and_is_stored_before() -> None:
 
 
 def test_a_node_that_is_seen_again_gets_no_second_agent() -> None:
-    hall = Hall()
-    hall.look(a_ray_node())
-    assert hall.look(a_ray_node()) == []
+    harness = RegistryHarness()
+    harness.look(a_ray_node())
+    assert harness.look(a_ray_node()) == []
 
 
 def test_labels_that_were_corrected_are_read_again() -> None:
-    hall = Hall()
+    harness = RegistryHarness()
     ray_node = a_ray_node()
     for slots, n_agents in (("none", 0), ("2", 1), ("3", 0)):
         changed = msgspec.structs.replace(ray_node, labels=ray_node.labels | {"ray-sched.io/slots": slots})
-        assert len(of(hall.look(changed), SpawnAgent)) == n_agents
-    assert hall.brain.nodes["node-a"].declaration.slots == 2, "what runs stays what it is"
+        assert len(of(harness.look(changed), SpawnAgent)) == n_agents
+    assert harness.brain.nodes["node-a"].declaration.slots == 2, "what runs stays what it is"
 
 
 def test_the_first_good_beat_makes_a_node_ready_and_puts_it_into_a_pool() -> None:
-    hall = Hall()
-    hall.look(a_ray_node())
-    assert hall.beat(a_beat(is_loaded=False, capability=None)) == []
-    assert hall.status() is NodeStatus.REGISTERING
-    effects = hall.beat(a_beat())
-    assert hall.status() is NodeStatus.READY
+    harness = RegistryHarness()
+    harness.look(a_ray_node())
+    assert harness.beat(a_beat(is_loaded=False, capability=None)) == []
+    assert harness.status() is NodeStatus.REGISTERING
+    effects = harness.beat(a_beat())
+    assert harness.status() is NodeStatus.READY
     assert of(effects, OpenPool) == [OpenPool(ENGLISH_POOL)]
     view = only(members(effects).nodes)
     assert (view.node, view.incarnation, view.agent, view.status, view.slots) == (
@@ -211,297 +211,301 @@ def test_the_first_good_beat_makes_a_node_ready_and_puts_it_into_a_pool() -> Non
 
 
 def test_an_engine_that_can_do_other_things_than_declared_moves_the_node_to_another_pool() -> None:
-    hall = Hall()
-    hall.join()
+    harness = RegistryHarness()
+    harness.join()
     both = Capability(engine="echo", asr=("de", "en"))
-    effects = hall.beat(a_beat(capability=both))
+    effects = harness.beat(a_beat(capability=both))
     assert members(effects, ENGLISH_POOL).nodes == ()
     assert [view.node for view in members(effects, "echo/asr=de.en").nodes] == ["node-a"]
     assert of(effects, OpenPool) == [OpenPool("echo/asr=de.en")]
 
 
 def test_a_full_pool_opens_the_next_one_and_a_place_that_becomes_free_is_taken_again() -> None:
-    hall = Hall(PoolRules(max_nodes_per_pool=2))
+    harness = RegistryHarness(PoolRules(max_nodes_per_pool=2))
     for n in range(3):
-        hall.join(f"node-{n}", f"ray-{n}")
-    assert [hall.brain.nodes[f"node-{n}"].pool for n in range(3)] == [ENGLISH_POOL, ENGLISH_POOL, f"{ENGLISH_POOL}#1"]
-    hall.look(*hall.listed[1:])
-    hall.join("node-3", "ray-3")
-    assert hall.brain.nodes["node-3"].pool == ENGLISH_POOL
+        harness.join(f"node-{n}", f"ray-{n}")
+    assert [harness.brain.nodes[f"node-{n}"].pool for n in range(3)] == [
+        ENGLISH_POOL,
+        ENGLISH_POOL,
+        f"{ENGLISH_POOL}#1",
+    ]
+    harness.look(*harness.listed[1:])
+    harness.join("node-3", "ray-3")
+    assert harness.brain.nodes["node-3"].pool == ENGLISH_POOL
 
 
 def test_a_pool_without_nodes_is_closed_after_a_minute() -> None:
-    hall = Hall()
-    hall.join()
-    hall.look()
-    assert of(hall.wait(59_999), ClosePool) == []
-    assert of(hall.wait(1), ClosePool) == [ClosePool(ENGLISH_POOL)]
-    assert hall.brain.pools == {}
+    harness = RegistryHarness()
+    harness.join()
+    harness.look()
+    assert of(harness.wait(59_999), ClosePool) == []
+    assert of(harness.wait(1), ClosePool) == [ClosePool(ENGLISH_POOL)]
+    assert harness.brain.pools == {}
 
 
 def test_a_pool_that_gets_a_node_in_time_stays() -> None:
-    hall = Hall()
-    hall.join()
-    hall.look()
-    hall.wait(59_000)
-    hall.join("node-b", "ray-2")
-    assert of(hall.wait(10_000, a_beat("node-b")), ClosePool) == []
+    harness = RegistryHarness()
+    harness.join()
+    harness.look()
+    harness.wait(59_000)
+    harness.join("node-b", "ray-2")
+    assert of(harness.wait(10_000, a_beat("node-b")), ClosePool) == []
 
 
 # --- health -------------------------------------------------------------------------------------------------------
 
 
 def test_a_silent_node_is_suspect_after_a_second_and_a_half_and_lost_after_three() -> None:
-    hall = Hall()
-    hall.join()
-    hall.wait(1_499)
-    assert hall.status() is NodeStatus.READY
-    effects = hall.wait(1)
-    assert hall.status() is NodeStatus.SUSPECT
+    harness = RegistryHarness()
+    harness.join()
+    harness.wait(1_499)
+    assert harness.status() is NodeStatus.READY
+    effects = harness.wait(1)
+    assert harness.status() is NodeStatus.SUSPECT
     assert only(members(effects).nodes).status == "suspect"
-    hall.wait(1_499)
-    assert hall.status() is NodeStatus.SUSPECT
-    effects = hall.wait(1)
-    assert hall.status() is NodeStatus.LOST
+    harness.wait(1_499)
+    assert harness.status() is NodeStatus.SUSPECT
+    effects = harness.wait(1)
+    assert harness.status() is NodeStatus.LOST
     assert of(effects, StopAgent) == [StopAgent("agent:node-a")]
-    assert {view.status for effect in of(effects, TellPool) for view in effect.members.nodes} == {"lost"}
+    assert {view.status for effect in of(effects, NotifyPool) for view in effect.members.nodes} == {"lost"}
 
 
 def test_a_suspect_node_that_beats_again_is_ready() -> None:
-    hall = Hall()
-    hall.join()
-    hall.wait(2_000)
-    effects = hall.beat(a_beat())
+    harness = RegistryHarness()
+    harness.join()
+    harness.wait(2_000)
+    effects = harness.beat(a_beat())
     assert only(members(effects).nodes).status == "ready"
 
 
 def test_three_bad_beats_in_a_row_degrade_a_node_and_one_good_beat_heals_it() -> None:
-    hall = Hall()
-    hall.join()
+    harness = RegistryHarness()
+    harness.join()
     bad = a_beat(is_healthy=False, why="model crashed")
-    assert (hall.beat(bad), hall.beat(bad)) == ([], [])
-    effects = hall.beat(bad)
+    assert (harness.beat(bad), harness.beat(bad)) == ([], [])
+    effects = harness.beat(bad)
     assert (only(members(effects).nodes).status, only(members(effects).nodes).why) == ("degraded", "model crashed")
-    assert only(members(hall.beat(a_beat())).nodes).status == "ready"
+    assert only(members(harness.beat(a_beat())).nodes).status == "ready"
 
 
 def test_an_agent_without_a_first_beat_is_started_again_after_a_minute() -> None:
-    hall = Hall()
-    hall.look(a_ray_node())
-    assert of(hall.wait(59_999), SpawnAgent) == []
-    effects = hall.wait(1) + hall.wait(1_000)
+    harness = RegistryHarness()
+    harness.look(a_ray_node())
+    assert of(harness.wait(59_999), SpawnAgent) == []
+    effects = harness.wait(1) + harness.wait(1_000)
     assert [spawn.incarnation for spawn in of(effects, SpawnAgent)] == [2]
 
 
 def test_a_dead_agent_is_started_again_as_a_new_incarnation_after_a_pause_that_doubles() -> None:
-    hall = Hall()
-    hall.join()
+    harness = RegistryHarness()
+    harness.join()
     for incarnation, pause_ms in ((1, 1_000), (2, 2_000), (3, 4_000)):
-        effects = hall.brain.agent_died("node-a", incarnation, "killed", hall.now_ms)
+        effects = harness.brain.agent_died("node-a", incarnation, "killed", harness.now_ms)
         assert of(effects, StopAgent) == [StopAgent("agent:node-a")]
-        assert of(hall.wait(pause_ms - 1), SpawnAgent) == []
-        assert [spawn.incarnation for spawn in of(hall.wait(1), SpawnAgent)] == [incarnation + 1]
+        assert of(harness.wait(pause_ms - 1), SpawnAgent) == []
+        assert [spawn.incarnation for spawn in of(harness.wait(1), SpawnAgent)] == [incarnation + 1]
 
 
 def test_an_agent_that_became_ready_is_forgiven() -> None:
-    hall = Hall()
-    hall.join()
+    harness = RegistryHarness()
+    harness.join()
     for incarnation in (1, 2, 3):
-        hall.brain.agent_died("node-a", incarnation, "killed", hall.now_ms)
-        assert len(of(hall.wait(1_000), SpawnAgent)) == 1
-        hall.beat(a_beat(incarnation=incarnation + 1))
+        harness.brain.agent_died("node-a", incarnation, "killed", harness.now_ms)
+        assert len(of(harness.wait(1_000), SpawnAgent)) == 1
+        harness.beat(a_beat(incarnation=incarnation + 1))
 
 
 def test_the_pause_before_a_start_is_never_longer_than_half_a_minute() -> None:
-    hall = Hall()
-    hall.look(a_ray_node())
+    harness = RegistryHarness()
+    harness.look(a_ray_node())
     for incarnation in range(1, 10):
-        hall.brain.agent_died("node-a", incarnation, "no memory", hall.now_ms)
-        assert len(of(hall.wait(30_000), SpawnAgent)) == 1
+        harness.brain.agent_died("node-a", incarnation, "no memory", harness.now_ms)
+        assert len(of(harness.wait(30_000), SpawnAgent)) == 1
 
 
 def test_a_beat_of_an_old_incarnation_is_told_so_and_changes_nothing() -> None:
-    hall = Hall()
-    hall.join()
-    hall.brain.agent_died("node-a", 1, "silent", hall.now_ms)
-    assert hall.brain.hear_beat(a_beat(incarnation=1), hall.now_ms) == (BeatReply(is_current=False), [])
-    hall.wait(1_000)
-    assert hall.brain.hear_beat(a_beat(incarnation=1), hall.now_ms) == (BeatReply(is_current=False), [])
-    assert hall.status() is NodeStatus.REGISTERING
-    assert hall.brain.hear_beat(a_beat("node-x"), hall.now_ms) == (BeatReply(is_current=False), [])
+    harness = RegistryHarness()
+    harness.join()
+    harness.brain.agent_died("node-a", 1, "silent", harness.now_ms)
+    assert harness.brain.handle_heartbeat(a_beat(incarnation=1), harness.now_ms) == (BeatReply(is_current=False), [])
+    harness.wait(1_000)
+    assert harness.brain.handle_heartbeat(a_beat(incarnation=1), harness.now_ms) == (BeatReply(is_current=False), [])
+    assert harness.status() is NodeStatus.REGISTERING
+    assert harness.brain.handle_heartbeat(a_beat("node-x"), harness.now_ms) == (BeatReply(is_current=False), [])
 
 
 def test_the_death_of_an_old_incarnation_is_no_news() -> None:
-    hall = Hall()
-    hall.join()
-    hall.brain.agent_died("node-a", 1, "killed", hall.now_ms)
-    hall.wait(1_000)
-    hall.beat(a_beat(incarnation=2))
-    assert hall.brain.agent_died("node-a", 1, "killed", hall.now_ms) == []
-    assert hall.status() is NodeStatus.READY
+    harness = RegistryHarness()
+    harness.join()
+    harness.brain.agent_died("node-a", 1, "killed", harness.now_ms)
+    harness.wait(1_000)
+    harness.beat(a_beat(incarnation=2))
+    assert harness.brain.agent_died("node-a", 1, "killed", harness.now_ms) == []
+    assert harness.status() is NodeStatus.READY
 
 
 def test_a_node_that_ray_lists_no_more_is_lost_at_once_and_not_started_again() -> None:
-    hall = Hall()
-    hall.join()
-    hall.look(a_ray_node(is_alive=False))
-    assert hall.status() is NodeStatus.LOST
-    assert of(hall.wait(60_000), SpawnAgent) == []
+    harness = RegistryHarness()
+    harness.join()
+    harness.look(a_ray_node(is_alive=False))
+    assert harness.status() is NodeStatus.LOST
+    assert of(harness.wait(60_000), SpawnAgent) == []
 
 
 def test_a_machine_that_was_restarted_is_a_new_incarnation_at_once() -> None:
-    hall = Hall()
-    hall.join()
-    effects = hall.look(a_ray_node("ray-1", is_alive=False), a_ray_node("ray-2"))
-    assert hall.status() is NodeStatus.LOST
-    effects = hall.look(a_ray_node("ray-1", is_alive=False), a_ray_node("ray-2")) + hall.wait(1_000)
+    harness = RegistryHarness()
+    harness.join()
+    effects = harness.look(a_ray_node("ray-1", is_alive=False), a_ray_node("ray-2"))
+    assert harness.status() is NodeStatus.LOST
+    effects = harness.look(a_ray_node("ray-1", is_alive=False), a_ray_node("ray-2")) + harness.wait(1_000)
     assert [(spawn.incarnation, spawn.ray_node_id) for spawn in of(effects, SpawnAgent)] == [(2, "ray-2")]
 
 
 @pytest.mark.parametrize("newcomer_is_listed_first", [False, True])
 def test_of_two_ray_nodes_with_one_name_the_one_that_was_there_stays(*, newcomer_is_listed_first: bool) -> None:
-    hall = Hall()
-    hall.join()
+    harness = RegistryHarness()
+    harness.join()
     both = [a_ray_node("ray-1"), a_ray_node("ray-2")]
     listed = both[::-1] if newcomer_is_listed_first else both
-    assert hall.look(*listed) == [Log("Ray node ray-2 is left out: two nodes are called node-a")]
-    assert hall.look(*listed) == []
-    assert hall.status() is NodeStatus.READY
-    hall.brain.agent_died("node-a", 1, "killed", hall.now_ms)
-    assert [spawn.ray_node_id for spawn in of(hall.wait(1_000), SpawnAgent)] == ["ray-1"]
-    hall.look(a_ray_node("ray-2"))
-    assert [spawn.ray_node_id for spawn in of(hall.wait(2_000), SpawnAgent)] == ["ray-2"]
+    assert harness.look(*listed) == [Log("Ray node ray-2 is left out: two nodes are called node-a")]
+    assert harness.look(*listed) == []
+    assert harness.status() is NodeStatus.READY
+    harness.brain.agent_died("node-a", 1, "killed", harness.now_ms)
+    assert [spawn.ray_node_id for spawn in of(harness.wait(1_000), SpawnAgent)] == ["ray-1"]
+    harness.look(a_ray_node("ray-2"))
+    assert [spawn.ray_node_id for spawn in of(harness.wait(2_000), SpawnAgent)] == ["ray-2"]
 
 
 # --- leaving ------------------------------------------------------------------------------------------------------
 
 
 def test_a_drained_node_without_jobs_is_gone_once_it_has_said_so_and_is_not_started_again() -> None:
-    hall = Hall()
-    hall.join()
-    effects = hall.brain.drain("node-a", None, hall.now_ms)
+    harness = RegistryHarness()
+    harness.join()
+    effects = harness.brain.drain("node-a", None, harness.now_ms)
     assert effects is not None
     assert only(members(effects).nodes).status == "draining"
     record = msgspec.json.decode(of(effects, Save)[0].change.record, type=NodeRecord)  # type: ignore[union-attr]
     assert record.is_drained
-    effects = hall.wait(1_000, a_beat())
+    effects = harness.wait(1_000, a_beat())
     assert of(effects, StopAgent) == [StopAgent("agent:node-a")]
-    assert hall.status() is NodeStatus.GONE
-    assert of(hall.wait(60_000), SpawnAgent) == []
+    assert harness.status() is NodeStatus.GONE
+    assert of(harness.wait(60_000), SpawnAgent) == []
 
 
 def test_a_job_pushed_just_before_the_drain_is_not_cut_off() -> None:
-    hall = Hall()
-    hall.join()
-    hall.brain.drain("node-a", None, hall.now_ms)
-    assert hall.brain.tick(hall.now_ms + 100)
-    assert hall.status() is NodeStatus.DRAINING, "its last beat is older than the drain: who knows what it runs"
-    hall.wait(1_000, a_beat(running=1))
-    assert hall.status() is NodeStatus.DRAINING
+    harness = RegistryHarness()
+    harness.join()
+    harness.brain.drain("node-a", None, harness.now_ms)
+    assert harness.brain.tick(harness.now_ms + 100)
+    assert harness.status() is NodeStatus.DRAINING, "its last beat is older than the drain: who knows what it runs"
+    harness.wait(1_000, a_beat(running=1))
+    assert harness.status() is NodeStatus.DRAINING
 
 
 def test_a_job_still_on_its_way_to_a_draining_node_is_not_cut_off() -> None:
-    hall = Hall()
-    before = members(hall.join())
-    hall.brain.drain("node-a", None, hall.now_ms)
-    hall.spent = {"node-a": 1}
-    hall.wait(2_000, a_beat())
-    assert hall.status() is NodeStatus.DRAINING
-    hall.spent = {}
-    hall.answer(before)
-    hall.beat(a_beat())
-    hall.brain.tick(hall.now_ms)
-    assert hall.status() is NodeStatus.DRAINING, "that was said before the Dispatcher knew of the drain"
-    hall.wait(1_000, a_beat())
-    assert hall.status() is NodeStatus.GONE
+    harness = RegistryHarness()
+    before = members(harness.join())
+    harness.brain.drain("node-a", None, harness.now_ms)
+    harness.spent = {"node-a": 1}
+    harness.wait(2_000, a_beat())
+    assert harness.status() is NodeStatus.DRAINING
+    harness.spent = {}
+    harness.answer(before)
+    harness.beat(a_beat())
+    harness.brain.tick(harness.now_ms)
+    assert harness.status() is NodeStatus.DRAINING, "that was said before the Dispatcher knew of the drain"
+    harness.wait(1_000, a_beat())
+    assert harness.status() is NodeStatus.GONE
 
 
 def test_speech_that_waits_to_be_fetched_keeps_a_draining_node() -> None:
-    hall = Hall()
-    hall.join()
-    hall.brain.drain("node-a", None, hall.now_ms)
-    hall.wait(5_000, a_beat(speech_bytes=32_000))
-    assert hall.status() is NodeStatus.DRAINING
-    hall.wait(500, a_beat())
-    assert hall.status() is NodeStatus.GONE
+    harness = RegistryHarness()
+    harness.join()
+    harness.brain.drain("node-a", None, harness.now_ms)
+    harness.wait(5_000, a_beat(speech_bytes=32_000))
+    assert harness.status() is NodeStatus.DRAINING
+    harness.wait(500, a_beat())
+    assert harness.status() is NodeStatus.GONE
 
 
 def test_a_node_that_never_beat_is_drained_at_once() -> None:
-    hall = Hall()
-    hall.look(a_ray_node())
-    hall.brain.drain("node-a", None, hall.now_ms)
-    hall.wait(1)
-    assert hall.status() is NodeStatus.GONE
+    harness = RegistryHarness()
+    harness.look(a_ray_node())
+    harness.brain.drain("node-a", None, harness.now_ms)
+    harness.wait(1)
+    assert harness.status() is NodeStatus.GONE
 
 
 def test_a_draining_node_says_so_to_its_agent_and_finishes_what_it_runs() -> None:
-    hall = Hall()
-    hall.join()
-    hall.brain.drain("node-a", 60_000, hall.now_ms)
+    harness = RegistryHarness()
+    harness.join()
+    harness.brain.drain("node-a", 60_000, harness.now_ms)
     busy = a_beat(running=1)
-    assert hall.brain.hear_beat(busy, hall.now_ms)[0] == BeatReply(is_current=True, is_draining=True)
-    hall.wait(30_000, busy)
-    assert hall.status() is NodeStatus.DRAINING
-    effects = hall.wait(1_000, a_beat(running=0))
-    assert hall.status() is NodeStatus.GONE
+    assert harness.brain.handle_heartbeat(busy, harness.now_ms)[0] == BeatReply(is_current=True, is_draining=True)
+    harness.wait(30_000, busy)
+    assert harness.status() is NodeStatus.DRAINING
+    effects = harness.wait(1_000, a_beat(running=0))
+    assert harness.status() is NodeStatus.GONE
     assert Log("node-a is drained") in effects
 
 
 def test_a_drain_has_a_deadline() -> None:
-    hall = Hall()
-    hall.join()
-    hall.brain.drain("node-a", 10_000, hall.now_ms)
+    harness = RegistryHarness()
+    harness.join()
+    harness.brain.drain("node-a", 10_000, harness.now_ms)
     busy = a_beat(running=2)
-    hall.wait(9_999, busy)
-    assert hall.status() is NodeStatus.DRAINING
-    effects = hall.wait(1, busy)
+    harness.wait(9_999, busy)
+    assert harness.status() is NodeStatus.DRAINING
+    effects = harness.wait(1, busy)
     assert Log("node-a is drained, 2 jobs left at its deadline") in effects
     assert StopAgent("agent:node-a") in effects
 
 
 def test_nobody_drains_a_node_that_is_not_there() -> None:
-    hall = Hall()
-    hall.join()
-    assert hall.brain.drain("node-x", None, hall.now_ms) is None
-    hall.look()
-    assert hall.brain.drain("node-a", None, hall.now_ms) is None
+    harness = RegistryHarness()
+    harness.join()
+    assert harness.brain.drain("node-x", None, harness.now_ms) is None
+    harness.look()
+    assert harness.brain.drain("node-a", None, harness.now_ms) is None
 
 
 def test_ray_s_own_drain_drains_a_node_once() -> None:
-    hall = Hall()
-    hall.join()
-    effects = hall.look(a_ray_node(is_draining=True))
+    harness = RegistryHarness()
+    harness.join()
+    effects = harness.look(a_ray_node(is_draining=True))
     assert only(members(effects).nodes).status == "draining"
-    assert hall.look(a_ray_node(is_draining=True)) == []
+    assert harness.look(a_ray_node(is_draining=True)) == []
 
 
 def test_ray_s_own_drain_ends_when_ray_says() -> None:
-    hall = Hall()
-    hall.join()
-    hall.look(a_ray_node(is_draining=True, drain_ends_in_ms=5_000))
-    assert of(hall.wait(4_900, a_beat(running=1)), StopAgent) == []
-    assert only(of(hall.wait(200, a_beat(running=1)), StopAgent)).agent == "agent:node-a"
+    harness = RegistryHarness()
+    harness.join()
+    harness.look(a_ray_node(is_draining=True, drain_ends_in_ms=5_000))
+    assert of(harness.wait(4_900, a_beat(running=1)), StopAgent) == []
+    assert only(of(harness.wait(200, a_beat(running=1)), StopAgent)).agent == "agent:node-a"
 
 
 def test_no_agent_is_started_on_a_node_that_ray_drains() -> None:
-    assert Hall().look(a_ray_node(is_draining=True)) == []
+    assert RegistryHarness().look(a_ray_node(is_draining=True)) == []
 
 
 def test_a_drained_machine_that_was_restarted_joins_again() -> None:
-    hall = Hall()
-    hall.join()
-    hall.brain.drain("node-a", None, hall.now_ms)
-    hall.wait(1_000, a_beat())
-    assert [spawn.incarnation for spawn in of(hall.look(a_ray_node("ray-2")), SpawnAgent)] == [2]
+    harness = RegistryHarness()
+    harness.join()
+    harness.brain.drain("node-a", None, harness.now_ms)
+    harness.wait(1_000, a_beat())
+    assert [spawn.incarnation for spawn in of(harness.look(a_ray_node("ray-2")), SpawnAgent)] == [2]
 
 
 def test_a_node_that_is_silent_while_it_drains_is_lost() -> None:
-    hall = Hall()
-    hall.join()
-    hall.beat(a_beat(running=1))
-    hall.brain.drain("node-a", 60_000, hall.now_ms)
-    hall.wait(3_000)
-    assert hall.status() is NodeStatus.LOST
+    harness = RegistryHarness()
+    harness.join()
+    harness.beat(a_beat(running=1))
+    harness.brain.drain("node-a", 60_000, harness.now_ms)
+    harness.wait(3_000)
+    assert harness.status() is NodeStatus.LOST
 
 
 # --- restart ------------------------------------------------------------------------------------------------------
@@ -514,11 +518,11 @@ def a_record(node: str, ray_node_id: str, incarnation: int, *, is_drained: bool 
 
 
 def test_what_is_stored_of_a_node_is_what_a_restarted_registry_takes_up() -> None:
-    hall = Hall()
+    harness = RegistryHarness()
     stored: dict[str, NodeRecord] = {}
-    hall.look(a_ray_node("ray-1", "node-a"), a_ray_node("ray-2", "node-b"))
-    hall.brain.agent_died("node-a", 1, "killed", hall.now_ms)
-    effects = hall.wait(1_000) + (hall.brain.drain("node-b", None, hall.now_ms) or [])
+    harness.look(a_ray_node("ray-1", "node-a"), a_ray_node("ray-2", "node-b"))
+    harness.brain.agent_died("node-a", 1, "killed", harness.now_ms)
+    effects = harness.wait(1_000) + (harness.brain.drain("node-b", None, harness.now_ms) or [])
     for saved in of(effects, Save):
         assert isinstance(saved.change, SaveNode)
         stored[saved.change.node_id] = msgspec.json.decode(saved.change.record, type=NodeRecord)
@@ -527,7 +531,7 @@ def test_what_is_stored_of_a_node_is_what_a_restarted_registry_takes_up() -> Non
 
 
 def test_an_agent_that_still_beats_outlives_its_registry() -> None:
-    after = Hall()
+    after = RegistryHarness()
     effects = after.brain.restore([a_record("node-a", "ray-1", 2)], after.now_ms)
     assert of(effects, WatchAgent) == [WatchAgent("node-a", 2, "agent:node-a")]
     assert of(after.look(a_ray_node("ray-1", "node-a")), SpawnAgent) == []
@@ -536,7 +540,7 @@ def test_an_agent_that_still_beats_outlives_its_registry() -> None:
 
 
 def test_an_agent_that_died_with_its_registry_is_started_again_at_once() -> None:
-    after = Hall()
+    after = RegistryHarness()
     after.brain.restore([a_record("node-a", "ray-1", 2)], after.now_ms)
     effects = after.brain.agent_died("node-a", 2, "there is no actor", after.now_ms)
     assert of(effects, StopAgent) == []
@@ -545,7 +549,7 @@ def test_an_agent_that_died_with_its_registry_is_started_again_at_once() -> None
 
 
 def test_a_restored_agent_that_stays_silent_is_lost_after_three_seconds() -> None:
-    after = Hall()
+    after = RegistryHarness()
     after.brain.restore([a_record("node-a", "ray-1", 2)], after.now_ms)
     after.look(a_ray_node("ray-1", "node-a"))
     after.wait(2_999)
@@ -556,20 +560,22 @@ def test_a_restored_agent_that_stays_silent_is_lost_after_three_seconds() -> Non
 
 
 def test_a_drained_node_stays_drained_when_the_registry_is_restarted() -> None:
-    after = Hall()
+    after = RegistryHarness()
     after.brain.restore([a_record("node-b", "ray-2", 1, is_drained=True)], after.now_ms)
     assert of(after.look(a_ray_node("ray-2", "node-b")), SpawnAgent) == []
 
 
 def test_all_that_an_emptied_store_held_is_written_again() -> None:
-    hall = Hall()
-    hall.join("node-a", "ray-1")
-    hall.join("node-b", "ray-2")
-    hall.join("node-c", "ray-3")
-    hall.brain.drain("node-b", None, hall.now_ms)
-    hall.look(*hall.listed[:2])
-    hall.wait(600_500, a_beat("node-a"))  # node-b is gone and node-c is lost, both for so long that they are not shown
-    again = {node: record.is_drained for node, record in written(hall.brain.store_was_emptied()).items()}
+    harness = RegistryHarness()
+    harness.join("node-a", "ray-1")
+    harness.join("node-b", "ray-2")
+    harness.join("node-c", "ray-3")
+    harness.brain.drain("node-b", None, harness.now_ms)
+    harness.look(*harness.listed[:2])
+    harness.wait(
+        600_500, a_beat("node-a")
+    )  # node-b is gone and node-c is lost, both for so long that they are not shown
+    again = {node: record.is_drained for node, record in written(harness.brain.store_was_emptied()).items()}
     assert again == {"node-a": False, "node-b": True}
 
 
@@ -581,33 +587,33 @@ def written(effects: Iterable[RegistryEffect]) -> dict[str, NodeRecord]:
 
 
 def test_a_pool_is_told_of_a_lost_node_for_five_seconds_and_not_when_it_is_back() -> None:
-    hall = Hall()
-    hall.join("node-a", "ray-1")
-    hall.join("node-b", "ray-2")
-    hall.brain.agent_died("node-a", 1, "killed", hall.now_ms)
-    hall.look(hall.listed[1])
-    told = of(hall.wait(4_500, a_beat("node-b")), TellPool)
+    harness = RegistryHarness()
+    harness.join("node-a", "ray-1")
+    harness.join("node-b", "ray-2")
+    harness.brain.agent_died("node-a", 1, "killed", harness.now_ms)
+    harness.look(harness.listed[1])
+    told = of(harness.wait(4_500, a_beat("node-b")), NotifyPool)
     assert {tuple(view.status for view in effect.members.nodes) for effect in told} == {("lost", "ready")}
-    assert len(members(hall.wait(500, a_beat("node-b"))).nodes) == 1
-    hall.brain.agent_died("node-b", 1, "killed", hall.now_ms)
-    hall.wait(1_000)
-    told = of(hall.beat(a_beat("node-b", incarnation=2)), TellPool)
+    assert len(members(harness.wait(500, a_beat("node-b"))).nodes) == 1
+    harness.brain.agent_died("node-b", 1, "killed", harness.now_ms)
+    harness.wait(1_000)
+    told = of(harness.beat(a_beat("node-b", incarnation=2)), NotifyPool)
     assert [(view.incarnation, view.status) for view in told[-1].members.nodes] == [(2, "ready")]
 
 
 def test_what_a_pool_is_told_carries_a_growing_number() -> None:
-    hall = Hall()
-    told = [*of(hall.join(), TellPool), *of(hall.wait(5_000, a_beat()), TellPool)]
+    harness = RegistryHarness()
+    told = [*of(harness.join(), NotifyPool), *of(harness.wait(5_000, a_beat()), NotifyPool)]
     stamps = [(effect.members.epoch, effect.members.number) for effect in told]
     assert stamps == sorted(set(stamps))
     assert {epoch for epoch, _ in stamps} == {7}
 
 
 def test_a_lost_node_is_shown_for_ten_minutes_and_then_forgotten() -> None:
-    hall = Hall()
-    hall.join()
-    hall.look()
-    hall.wait(599_999)
-    assert set(hall.brain.nodes) == {"node-a"}
-    hall.wait(1)
-    assert hall.brain.nodes == {}
+    harness = RegistryHarness()
+    harness.join()
+    harness.look()
+    harness.wait(599_999)
+    assert set(harness.brain.nodes) == {"node-a"}
+    harness.wait(1)
+    assert harness.brain.nodes == {}

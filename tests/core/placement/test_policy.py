@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ray_sched.core.capability import Capability, Demand, uncovered
 from ray_sched.core.leases.lease import LeaseError
-from ray_sched.core.placement.node_state import Seat
+from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.policy import Question, select
 from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.reasons import SENTENCE, Reason
@@ -16,11 +16,11 @@ from tests.support.builders import EN_ES, ENGLISH
 RULES = SelectionRules()
 
 
-def a_seat(node: str = "node-a", slots: int = 2, capability: Capability = ENGLISH) -> Seat:
-    seat = Seat(node, 1, capability)
-    seat.why = None
-    seat.lease(slots, 10_000)
-    return seat
+def a_node_state(node: str = "node-a", slots: int = 2, capability: Capability = ENGLISH) -> NodeState:
+    node_state = NodeState(node, 1, capability)
+    node_state.why = None
+    node_state.lease(slots, 10_000)
+    return node_state
 
 
 def a_question(now_ms: int = 0, speeds: SpeedBook | None = None, **changes: object) -> Question:
@@ -57,14 +57,16 @@ def test_every_reason_has_a_sentence() -> None:
 
 
 def test_every_node_that_is_passed_over_has_its_reason() -> None:
-    full, late, resting, tired, modelless = (a_seat(name) for name in ("full", "late", "resting", "tired", "modelless"))
-    full.spend(("x", 1), 0)
-    full.spend(("y", 1), 0)
+    full, late, resting, tired, modelless = (
+        a_node_state(name) for name in ("full", "late", "resting", "tired", "modelless")
+    )
+    full.acquire(("x", 1), 0)
+    full.acquire(("y", 1), 0)
     late.term_ends_at_ms = 5
     resting.resting_until_ms = 6
     tired.quarantined_until_ms = 6
     modelless.unavailable_until_ms["asr"] = 6
-    other = a_seat("other", capability=Capability(engine="echo", asr=("de",)))
+    other = a_node_state("other", capability=Capability(engine="echo", asr=("de",)))
     found, reasons = select([full, late, resting, tired, modelless, other], a_question(now_ms=5))
     assert found is None
     assert reasons == {
@@ -78,25 +80,25 @@ def test_every_node_that_is_passed_over_has_its_reason() -> None:
 
 
 def test_the_failed_node_is_excluded_only_while_another_could_do_it_at_all() -> None:
-    alone = a_seat("node-a")
+    alone = a_node_state("node-a")
     assert select([alone], a_question(excluded_node="node-a"))[0] is alone
-    full = a_seat("node-b", slots=0)
+    full = a_node_state("node-b", slots=0)
     assert select([alone, full], a_question(excluded_node="node-a"))[0] is None
 
 
 def test_ties_are_broken_by_the_job_and_always_the_same_way() -> None:
-    seats = [a_seat(f"node-{n}") for n in range(4)]
-    picked = [select(seats, a_question(tie_key=f"j{n}/1"))[0] for n in range(100)]
-    assert picked == [select(seats, a_question(tie_key=f"j{n}/1"))[0] for n in range(100)]
-    assert len({seat.node for seat in picked if seat}) == 4
+    node_states = [a_node_state(f"node-{n}") for n in range(4)]
+    picked = [select(node_states, a_question(tie_key=f"j{n}/1"))[0] for n in range(100)]
+    assert picked == [select(node_states, a_question(tie_key=f"j{n}/1"))[0] for n in range(100)]
+    assert len({node_state.node for node_state in picked if node_state}) == 4
 
 
 def test_the_session_s_node_counts_as_a_fifth_faster_and_no_more() -> None:
-    mine, other = a_seat("mine"), a_seat("other")
-    mine.spend(("x", 1), 240)
+    mine, other = a_node_state("mine"), a_node_state("other")
+    mine.acquire(("x", 1), 240)
     assert select([mine, other], a_question(affine_node="mine"))[0] is mine
-    mine.give_back(("x", 1))
-    mine.spend(("x", 1), 260)
+    mine.release(("x", 1))
+    mine.acquire(("x", 1), 260)
     assert select([mine, other], a_question(affine_node="mine"))[0] is other
 
 
@@ -104,20 +106,20 @@ def test_a_job_keeps_the_company_of_the_one_before_it_while_that_costs_little_ti
     speeds = SpeedBook(RULES)
     speeds.learn("a", "en:en", 1_000, 1)
     speeds.learn("b", "en:en", 1_000, 1)
-    a, b = a_seat("a", slots=64), a_seat("b", slots=64)
+    a, b = a_node_state("a", slots=64), a_node_state("b", slots=64)
     went = []
     for number in range(22):
-        seat, _ = select([a, b], a_question(speeds=speeds, company_node="a", tie_key=f"j{number}/1"))
-        assert seat is not None
-        seat.spend((f"j{number}", 1), 1_000)
-        went.append(seat.node)
+        node_state, _ = select([a, b], a_question(speeds=speeds, colocated_node="a", tie_key=f"j{number}/1"))
+        assert node_state is not None
+        node_state.acquire((f"j{number}", 1), 1_000)
+        went.append(node_state.node)
     assert went == ["a"] * 21 + ["b"], "a millisecond each, 20 ms are allowed"
 
 
 def test_company_never_outweighs_a_job_that_takes_its_time() -> None:
-    a, b = a_seat("a"), a_seat("b")
-    a.spend(("x", 1), 1_000)
-    assert select([a, b], a_question(company_node="a"))[0] is b
+    a, b = a_node_state("a"), a_node_state("b")
+    a.acquire(("x", 1), 1_000)
+    assert select([a, b], a_question(colocated_node="a"))[0] is b
 
 
 def test_speed_is_learned_per_node_and_pair_and_a_stranger_is_assumed_average() -> None:
@@ -144,35 +146,35 @@ def test_speed_is_learned_per_node_and_pair_and_a_stranger_is_assumed_average() 
 @settings(max_examples=200, deadline=None)
 def test_a_seat_is_never_oversold_and_never_loses_a_slot(steps: list[tuple[str, int]]) -> None:
     """``never_oversold`` for one node, whatever the pool and the jobs do."""
-    seat = Seat("node-a", 1, ENGLISH)
+    node_state = NodeState("node-a", 1, ENGLISH)
     offered = 0
     for number, (what, n) in enumerate(steps):
         if what == "lease":
             offered = 4
-            seat.lease(4, number + 5)
+            node_state.lease(4, number + 5)
         elif what == "revoke":
             offered = 0
-            seat.lease(0, number + 5)
+            node_state.lease(0, number + 5)
         elif what == "expire":
-            seat.expire(number)
-            offered = offered if number < seat.term_ends_at_ms else 0
-        elif what == "spend" and seat.n_free:
-            seat.spend((f"j{number}", 1), 10)
-        elif what == "return" and seat.attempts():
-            attempt = seat.attempts()[n % seat.n_spent]
-            assert seat.give_back(attempt)
-            assert not seat.give_back(attempt)
-        assert seat.n_spent <= 4
-        assert seat.n_free == max(0, offered - seat.n_spent)
-        assert seat.in_flight_ms == 10 * seat.n_spent
+            node_state.expire(number)
+            offered = offered if number < node_state.term_ends_at_ms else 0
+        elif what == "spend" and node_state.n_free:
+            node_state.acquire((f"j{number}", 1), 10)
+        elif what == "return" and node_state.attempts():
+            attempt = node_state.attempts()[n % node_state.n_acquired]
+            assert node_state.release(attempt)
+            assert not node_state.release(attempt)
+        assert node_state.n_acquired <= 4
+        assert node_state.n_free == max(0, offered - node_state.n_acquired)
+        assert node_state.in_flight_ms == 10 * node_state.n_acquired
 
 
 def test_a_seat_without_a_free_slot_cannot_be_spent() -> None:
-    seat = a_seat(slots=1)
-    seat.spend(("x", 1), 0)
+    node_state = a_node_state(slots=1)
+    node_state.acquire(("x", 1), 0)
     with pytest.raises((IndexError, LeaseError)):
-        seat.spend(("y", 1), 0)
-    assert (seat.n_free, seat.attempts()) == (0, [("x", 1)])
+        node_state.acquire(("y", 1), 0)
+    assert (node_state.n_free, node_state.attempts()) == (0, [("x", 1)])
 
 
 def test_speeds_that_were_learned_are_saved_once_and_loaded_behind_what_was_learned_since() -> None:

@@ -11,12 +11,12 @@ from ray_sched.core.messages.client_dispatcher import Assigned, Refused, Submit
 from ray_sched.core.queue.fair_shares import MAX_LAG_MS, MAX_REMEMBERED, QUANTUM_MS, Shares
 from ray_sched.core.rules import DispatchRules
 from ray_sched.core.views.jobs import explain
-from tests.support.builders import Desk, a_node, a_spec, accepted, answers, finished, told
+from tests.support.builders import DispatchHarness, a_node, a_spec, accepted, answers, finished, told
 
 A, B = ("a",), ("b",)
 
 
-class Shop(Desk):
+class Shop(DispatchHarness):
     """A desk with one node whose slots are always busy; time does not pass."""
 
     def __init__(self, slots: int = 1, rules: DispatchRules | None = None) -> None:
@@ -29,7 +29,7 @@ class Shop(Desk):
         """So many jobs that run end, one after the other; the jobs that are assigned instead."""
         assigned: list[str] = []
         for _ in range(n_jobs):
-            job, attempt = self.brain.seats["node-a"].attempts()[0]
+            job, attempt = self.brain.node_states["node-a"].attempts()[0]
             self.report(accepted(job, attempt, audio_ms or self.job(job).audio_ms))
             effects = self.report(finished(job, attempt))
             for client in ("c0", "c1", "c2", "c3"):
@@ -40,7 +40,7 @@ class Shop(Desk):
         """So many jobs of one flow wait."""
         before = len(self.brain.jobs)
         specs = [a_spec(f"{name}-{before + n}", name=name, **changes) for n in range(n_jobs)]
-        said = answers(self.say(*(Submit(spec=spec) for spec in specs), client=client))
+        said = answers(self.send(*(Submit(spec=spec) for spec in specs), client=client))
         assert not any(isinstance(answer, Refused) for answer in said)
 
     def who(self, jobs: list[str]) -> Counter[str]:
@@ -169,7 +169,7 @@ def test_between_two_that_both_wait_all_the_time_the_difference_stays_small(
 def test_a_greedy_client_that_fills_the_queue_leaves_room_for_everybody_else() -> None:
     shop = Shop(rules=DispatchRules(max_waiting_jobs=1_000, max_waiting_jobs_per_session=1_000))
     specs = [Submit(spec=a_spec(f"r{n}", tenant="acme")) for n in range(2_000)]
-    taken = sum(not isinstance(answer, Refused) for answer in answers(shop.say(*specs)))
+    taken = sum(not isinstance(answer, Refused) for answer in answers(shop.send(*specs)))
     assert taken == 1_000 - 2 * 31
     refusal = shop.refusal("r2000", tenant="acme")
     assert (refusal.code, refusal.retry_after_ms) == (Code.OVERLOADED, 1_000)
@@ -182,7 +182,7 @@ def test_a_greedy_client_that_fills_the_queue_leaves_room_for_everybody_else() -
 def test_when_a_hundred_are_greedy_the_next_place_is_for_whoever_has_nothing_waiting() -> None:
     shop = Shop(rules=DispatchRules(max_waiting_jobs=1_000))
     for n in range(100):
-        shop.say(*(Submit(spec=a_spec(f"r{n}-{k}", session=f"s{n}")) for k in range(200)))
+        shop.send(*(Submit(spec=a_spec(f"r{n}-{k}", session=f"s{n}")) for k in range(200)))
     shop.submit("stranger", client="c3", tenant="zeta")
     shop.serve(2)
     assert shop.refusal("more", session="s0").code is Code.OVERLOADED
@@ -191,7 +191,7 @@ def test_when_a_hundred_are_greedy_the_next_place_is_for_whoever_has_nothing_wai
 
 def test_a_refusal_names_whose_share_is_full() -> None:
     shop = Shop(rules=DispatchRules(max_waiting_jobs=1_000, max_waiting_jobs_per_session=1_000))
-    shop.say(*(Submit(spec=a_spec(f"r{n}", session="s")) for n in range(1_000)))
+    shop.send(*(Submit(spec=a_spec(f"r{n}", session="s")) for n in range(1_000)))
     assert "jobs of session 's' wait already; the room left is for others" in shop.refusal("x", session="s").message
 
 

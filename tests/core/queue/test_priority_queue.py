@@ -4,13 +4,13 @@ import random
 
 import pytest
 
-from ray_sched.core.queue.priority_queue import Line
+from ray_sched.core.queue.priority_queue import PriorityQueue
 
 
 @pytest.mark.parametrize("n_left_behind", range(150))
 def test_who_is_first_is_found_while_the_line_is_tidied_up(n_left_behind: int) -> None:
     keys = {f"gone-{n}": (n,) for n in range(10)} | {"a": (20,), "b": (21,)}
-    line: Line[tuple[int], str] = Line(keys.get)
+    line: PriorityQueue[tuple[int], str] = PriorityQueue(keys.get)
     for member in keys:
         line.put(member)
     for key in range(2_000, 2_000 - n_left_behind, -1):  # one that moves forward leaves something behind each time
@@ -26,7 +26,7 @@ def test_who_is_first_is_found_while_the_line_is_tidied_up(n_left_behind: int) -
 def test_it_answers_as_if_everybody_was_asked(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311  # the same every time
     keys: dict[str, tuple[int, int]] = {}
-    line: Line[tuple[int, int], str] = Line(keys.get)
+    line: PriorityQueue[tuple[int, int], str] = PriorityQueue(keys.get)
     for number in range(2_000):
         name = f"m{rng.randint(0, 40)}"
         match rng.randint(0, 5):
