@@ -14,6 +14,7 @@ import msgspec
 from ray_sched.actors.retry import STORE_RETRY_S, retry_until_answered
 from ray_sched.core.delivery.mailbox import Mailbox
 from ray_sched.core.dispatch.brain import DispatchBrain
+from ray_sched.core.dispatch.records import read_jobs
 from ray_sched.core.effects import (
     AgentSpoke,
     AnswerClient,
@@ -57,7 +58,6 @@ from ray_sched.core.messages.client_dispatcher import (
 )
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
 from ray_sched.core.ports import Change, Store, StoreDownError, StoreEmptiedError
-from ray_sched.core.records import read_jobs
 from ray_sched.core.rules import CleanupRules
 from ray_sched.core.views.jobs import ClusterView, Explanation, JobView, explain, jobs_view, status_view
 from ray_sched.wire.auth import agent_key, attempt_token, is_same

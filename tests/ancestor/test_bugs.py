@@ -10,6 +10,7 @@ import pytest
 from ray_sched.client.audio import AudioSource
 from ray_sched.core.capability import Capability
 from ray_sched.core.dispatch.counters import Counters
+from ray_sched.core.dispatch.records import read_jobs
 from ray_sched.core.effects import DispatchEffect, Save
 from ray_sched.core.errors import Code
 from ray_sched.core.job import Job, to_record
@@ -20,7 +21,6 @@ from ray_sched.core.messages.client_dispatcher import Accepted, Assigned, Client
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import Change, SaveJob
 from ray_sched.core.reasons import Reason
-from ray_sched.core.records import read_jobs
 from ray_sched.core.rules import CleanupRules, DispatchRules
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.wire.codec import decode, encode

@@ -32,6 +32,7 @@ from ray_sched.agent.engine_process import (
 from ray_sched.client import audio
 from ray_sched.core.capability import MAX_NAME, BadCapabilityError, Capability, checked
 from ray_sched.core.dispatch.brain import DispatchBrain
+from ray_sched.core.dispatch.records import read_jobs
 from ray_sched.core.effects import CleanupDue, ClientPolled, PoolOffered, Swept
 from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.job import Job, to_record
@@ -74,7 +75,7 @@ from ray_sched.core.messages.fields import MAX_SLOTS, Message
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt
 from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, SlotsAcquired
 from ray_sched.core.nodes.registry import BadLabelError, RayNode, RegistryBrain, declare
-from ray_sched.core.records import read_jobs, read_nodes
+from ray_sched.core.records import read_nodes
 from ray_sched.core.rules import DeliveryRules, DispatchRules, NodeRules, PoolRules, SelectionRules
 from ray_sched.settings import PREFIX, Settings, checked_settings, parse_yaml
 from ray_sched.wire.codec import decode, encode
