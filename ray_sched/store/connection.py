@@ -2,7 +2,7 @@
 
 It drives redis-py's ``Connection`` (sockets, TLS, passwords, reply parsing) and leaves out redis-py's client and
 pipeline, which cost two to four times the CPU (redis-py 8.1, hiredis 3.5, unix socket: 45 to 80 us instead of 150 to
-170 us for a commit of one job, 0.24 to 0.42 ms instead of 0.5 to 1.6 ms for 64; ``tests/store/measure_commit.py``).
+170 us for a commit of one job, 0.24 to 0.42 ms instead of 0.5 to 1.6 ms for 64; ``tests/benchmarks/commit.py``).
 """
 
 import asyncio

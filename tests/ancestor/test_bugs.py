@@ -24,7 +24,6 @@ from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import CleanupRules, DispatchRules
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.wire.codec import decode, encode
-from tests.core.nodes.test_registry import RegistryHarness
 from tests.support.builders import (
     EN_ES,
     ENGLISH,
@@ -41,6 +40,7 @@ from tests.support.builders import (
 )
 from tests.support.in_process import InProcess
 from tests.support.redis import records, save
+from tests.support.registry_harness import RegistryHarness
 
 if TYPE_CHECKING:
     import redis

@@ -1,5 +1,7 @@
 """``python -m tests.benchmarks.overload [--seconds 120] [--factor 3] [--json]``: more than there is capacity for.
 
+No test: a person runs it; a short run of it is part of ``tests/cluster/test_overload.py``.
+
 Four echo nodes. First the capacity is measured by keeping just enough jobs in flight; then a multiple of it is offered
 by an open loop that does not wait: a greedy tenant with one greedy session, three modest tenants, some jobs with a
 priority, some with a deadline. Told: goodput against capacity, time to a refusal, what each tenant and session got,

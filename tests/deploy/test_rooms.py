@@ -1,4 +1,4 @@
-"""What import-linter cannot see of the rooms: who reads the environment, who calls Ray, and how large things are."""
+"""What import-linter cannot see of the packages: who reads the environment, who calls Ray, and how large things are."""
 
 import ast
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ PURE = {"abc", "base64", "bisect", "collections", "copy", "dataclasses", "enum",
 PURE |= {"itertools", "json", "math", "operator", "re", "statistics", "string", "typing", "zlib"}
 
 
-def room(path: Path) -> str:
+def within(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
@@ -49,7 +49,7 @@ def lines(node: ast.stmt) -> int:
 
 def test_only_the_settings_read_the_environment() -> None:
     allowed = {"settings.py", *MAY_SET_THE_ENVIRONMENT}
-    paths = [path for path in PACKAGE.rglob("*.py") if room(path) not in allowed]
+    paths = [path for path in PACKAGE.rglob("*.py") if within(path) not in allowed]
     assert [place for path in paths for place in spells(path, "os.environ", "os.getenv", "os.environb")] == []
 
 
@@ -68,7 +68,7 @@ def test_only_the_system_calls_ray() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in PACKAGE.rglob("*.py")
-        if not room(path).startswith(MAY_CALL_RAY)
+        if not within(path).startswith(MAY_CALL_RAY)
         for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "remote"
     ]
@@ -81,7 +81,7 @@ def test_the_core_imports_nothing_that_knows_the_world() -> None:
         for node in nodes(path):
             names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            found |= {f"{room(path)}: {name}" for name in names if name.partition(".")[0] not in CORE_IMPORTS | PURE}
+            found |= {f"{within(path)}: {name}" for name in names if name.partition(".")[0] not in CORE_IMPORTS | PURE}
     assert found == set()
 
 
@@ -99,3 +99,14 @@ def test_a_file_holds_one_idea() -> None:
     sizes = {path: path.read_text(encoding="utf-8").count("\n") for path in OURS}
     long = [f"{path.relative_to(ROOT)} has {n} lines" for path, n in sizes.items() if n > MAX_FILE_LINES]
     assert long == []
+
+
+def test_no_test_module_imports_another() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {node.module}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in nodes(path)
+        if isinstance(node, ast.ImportFrom)
+        if (node.module or "").startswith("tests.") and ".test_" in (node.module or "")
+    ]
+    assert found == [], "what two of them need is in tests/support"

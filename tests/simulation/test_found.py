@@ -10,9 +10,9 @@ from ray_sched.core.messages.client_dispatcher import Cancel, MissingResult, Pus
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.node import NodeRecord
 from ray_sched.core.ports import SaveSpeeds
-from tests.core.dispatch.test_restore import SavingHarness
-from tests.core.nodes.test_registry import RegistryHarness, a_record, of
 from tests.support.builders import a_beat, a_node, accepted, finished, orders, refused, stopped, told
+from tests.support.registry_harness import RegistryHarness, a_record, of
+from tests.support.saving_harness import SavingHarness
 
 ENGLISH = Capability(engine="echo", asr=("en",))
 

@@ -17,7 +17,6 @@ from ray_sched.core.messages.client_dispatcher import (
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import ForgetNode, SaveNode
 from ray_sched.core.rules import DispatchRules
-from tests.core.nodes.test_registry import RegistryHarness, of
 from tests.support.builders import (
     DispatchHarness,
     a_beat,
@@ -30,6 +29,7 @@ from tests.support.builders import (
     stopped,
     told,
 )
+from tests.support.registry_harness import RegistryHarness, of
 
 HUGE = 2**53
 

@@ -7,9 +7,9 @@ from ray_sched.core.messages.client_dispatcher import Delivered
 from ray_sched.core.messages.pool_dispatcher import NodeOffer
 from ray_sched.core.rules import PoolRules
 from ray_sched.core.views.jobs import explain
-from tests.core.dispatch.test_restore import SavingHarness
-from tests.core.nodes.test_registry import RegistryHarness, of
 from tests.support.builders import DispatchHarness, a_beat, a_node, accepted, failed, finished, only, stopped, told
+from tests.support.registry_harness import RegistryHarness, of
+from tests.support.saving_harness import SavingHarness
 
 
 def a_dead_node(node: str, why: str = "its agent died: signal 11", *, has_died: bool = True) -> NodeOffer:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 
 from ray_sched.core.effects import CleanupDue, DispatchEffect, Save, StoreWasEmptied, SubmitsTakenBack
-from ray_sched.core.job import Job, JobStatus, from_record
+from ray_sched.core.job import JobStatus
 from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, MissingResult, SpeechReady, Submit
-from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
+from ray_sched.core.ports import SaveSpeeds
 from tests.support.builders import DispatchHarness, a_node, a_spec, accepted, finished, only, stopped, told
+from tests.support.saving_harness import SavingHarness
 
 
 def submit_again(request_id: str, **changes: object) -> Submit:
@@ -15,47 +16,6 @@ def submit_again(request_id: str, **changes: object) -> Submit:
 
 def results(effects: Iterable[DispatchEffect]) -> list[Delivered]:
     return told(effects, Delivered)
-
-
-class Disk:
-    """What was saved, by job."""
-
-    def __init__(self) -> None:
-        self.records: dict[str, bytes] = {}
-
-    def save(self, effects: Iterable[DispatchEffect]) -> None:
-        for effect in effects:
-            match effect:
-                case Save(change=SaveJob() as saved):
-                    self.records[saved.job_id] = saved.record
-                case Save(change=ForgetJob() as forgotten):
-                    self.records.pop(forgotten.job_id, None)
-                case _:
-                    pass
-
-    def jobs(self) -> list[Job]:
-        return [from_record(record) for record in self.records.values()]
-
-
-class SavingHarness(DispatchHarness):
-    """A desk whose brain can be lost."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.disk = Disk()
-
-    def handle(self, event: object) -> list[DispatchEffect]:
-        effects = super().handle(event)  # type: ignore[arg-type]  # passed on as it came
-        self.disk.save(effects)
-        return effects
-
-    def crash(self) -> list[DispatchEffect]:
-        """The brain is lost and another one begins with what is on the disk."""
-        fresh = DispatchHarness()
-        self.brain = fresh.brain
-        effects = self.brain.restore(self.disk.jobs(), self.now_ms)
-        self.disk.save(effects)
-        return effects
 
 
 def test_waiting_jobs_wait_on_in_their_order() -> None:

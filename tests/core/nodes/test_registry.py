@@ -1,7 +1,6 @@
 """The Registry's brain: nodes join, are well or not, leave, and have a pool. A fact, what follows, the next fact."""
 
 from collections.abc import Iterable
-from typing import TypeVar
 
 import msgspec
 import pytest
@@ -18,77 +17,14 @@ from ray_sched.core.effects import (
     StopAgent,
     WatchAgent,
 )
-from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
-from ray_sched.core.messages.registry_pool import PoolMembers, SlotsAcquired
+from ray_sched.core.messages.agent_registry import BeatReply
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.node import NodeRecord
-from ray_sched.core.nodes.registry import BadLabelError, RayNode, RegistryBrain, declare
+from ray_sched.core.nodes.registry import BadLabelError, RayNode, declare
 from ray_sched.core.ports import SaveNode
-from ray_sched.core.rules import NodeRules, PoolRules
+from ray_sched.core.rules import PoolRules
 from tests.support.builders import ENGLISH, a_beat, a_ray_node, only
-
-KindT = TypeVar("KindT")
-ENGLISH_POOL = "echo/asr=en"
-
-
-def of(effects: Iterable[RegistryEffect], kind: type[KindT]) -> list[KindT]:
-    return [effect for effect in effects if isinstance(effect, kind)]
-
-
-def members(effects: Iterable[RegistryEffect], pool: str = ENGLISH_POOL) -> PoolMembers:
-    """The last thing a pool is told."""
-    return [effect.members for effect in effects if isinstance(effect, NotifyPool) and effect.members.pool == pool][-1]
-
-
-class RegistryHarness:
-    """A RegistryBrain, the time, and what Ray lists at the moment."""
-
-    def __init__(self, pool_rules: PoolRules | None = None, rules: NodeRules | None = None) -> None:
-        self.brain = RegistryBrain(7, rules or NodeRules(), pool_rules or PoolRules())
-        self.now_ms = 1_000_000
-        self.listed: list[RayNode] = []
-        self.spent: dict[str, int] = {}
-        """Slots with a job on them, as the Dispatcher says."""
-
-    def look(self, *ray_nodes: RayNode) -> list[RegistryEffect]:
-        """Ray lists these nodes."""
-        self.listed = list(ray_nodes)
-        return self.brain.handle_ray_nodes(self.listed, self.now_ms)
-
-    def beat(self, beat: Heartbeat) -> list[RegistryEffect]:
-        """A heartbeat that has to be current."""
-        reply, effects = self.brain.handle_heartbeat(beat, self.now_ms)
-        assert reply.is_current
-        return effects
-
-    def join(self, name: str = "node-a", ray_node_id: str = "ray-1") -> list[RegistryEffect]:
-        """One more node, up to its first good beat."""
-        self.look(*self.listed, a_ray_node(ray_node_id, name))
-        return self.beat(a_beat(name, self.brain.nodes[name].incarnation))
-
-    def wait(self, duration_ms: int, *beats: Heartbeat) -> list[RegistryEffect]:
-        """Time passes in steps of at most 500 ms; these beats come at each, Ray is asked, then the tick."""
-        effects: list[RegistryEffect] = []
-        end_ms = self.now_ms + duration_ms
-        while self.now_ms < end_ms:
-            self.now_ms = min(self.now_ms + 500, end_ms)
-            for beat in beats:
-                effects += self.brain.handle_heartbeat(beat, self.now_ms)[1]
-            effects += self.brain.handle_ray_nodes(self.listed, self.now_ms)
-            told = self.brain.tick(self.now_ms)
-            for tell in of(told, NotifyPool):
-                self.answer(tell.members)
-            effects += told
-        return effects
-
-    def answer(self, word: PoolMembers) -> None:
-        """A pool has this word passed on to the Dispatcher, and says what is spent."""
-        spent = {view.node: self.spent.get(view.node, 0) for view in word.nodes}
-        self.brain.handle_acquired(SlotsAcquired(epoch=word.epoch, number=word.number, spent=spent))
-
-    def status(self, name: str = "node-a") -> NodeStatus:
-        return self.brain.nodes[name].status
-
+from tests.support.registry_harness import ENGLISH_POOL, RegistryHarness, a_record, members, of
 
 # --- labels -------------------------------------------------------------------------------------------------------
 
@@ -509,12 +445,6 @@ def test_a_node_that_is_silent_while_it_drains_is_lost() -> None:
 
 
 # --- restart ------------------------------------------------------------------------------------------------------
-
-
-def a_record(node: str, ray_node_id: str, incarnation: int, *, is_drained: bool = False) -> NodeRecord:
-    declaration = declare(a_ray_node(ray_node_id, node), 4)
-    assert declaration
-    return NodeRecord(declaration=declaration, ray_node_id=ray_node_id, incarnation=incarnation, is_drained=is_drained)
 
 
 def test_what_is_stored_of_a_node_is_what_a_restarted_registry_takes_up() -> None:

@@ -1,4 +1,4 @@
-"""What a commit costs, as one table: ``python -m tests.store.measure_commit``. Not a test.
+"""What a commit costs, as one table: ``python -m tests.benchmarks.commit``. No test: a person runs it.
 
 CPU is that of the calling process, in microseconds per commit of 600-byte records over a unix socket; wall time
 includes Redis with its append-only file.

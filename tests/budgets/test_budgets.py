@@ -20,7 +20,7 @@ from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.system.store_stats import object_store_history
 from ray_sched.wire.peers import Payload, Peer
 from ray_sched.wire.samples import Samples
-from tests.bench.budgets import BUDGETS, Budget
+from tests.budgets.budgets import BUDGETS, Budget
 from tests.support.cluster import RunningCluster, echo_node
 from tests.support.in_process import InProcess, MemoryObjectStore, Network
 

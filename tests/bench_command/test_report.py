@@ -4,7 +4,7 @@ import pytest
 
 from ray_sched.bench.plot import plot_contest
 from ray_sched.bench.report import median_of, percentile, this_setting
-from tests.bench.figures import run_of
+from tests.bench_command.figures import run_of
 
 
 def test_a_result_is_the_median_of_its_runs() -> None:

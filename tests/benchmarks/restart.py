@@ -1,4 +1,5 @@
-"""How long a killed Dispatcher assigns nothing: ``python -m tests.cluster.measure_restart``. Not a test.
+"""How long a killed Dispatcher assigns nothing: ``python -m tests.benchmarks.restart [--waiting 5000]
+[--times 5]``. No test: a person runs it.
 
 Three nodes of four slots are busy and ``--waiting`` jobs wait when the Dispatcher's process is killed. What is measured
 is the time from the kill to the moment when a client is told the next assignment. Ray's own restart is most of it:

@@ -5,7 +5,7 @@ from ray_sched.bench.rounds import notes_of, results_by_in_flight, rounds
 from ray_sched.bench.throughput import best_of
 from ray_sched.bench.trial import TrialResult
 from ray_sched.core.errors import Code, SchedError
-from tests.bench.figures import run_of
+from tests.bench_command.figures import run_of
 
 
 async def test_each_has_one_turn_a_round_and_nobody_is_always_first() -> None:

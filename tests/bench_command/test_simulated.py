@@ -12,7 +12,7 @@ from ray_sched.bench.scale import SHAPES, measure_scale
 from ray_sched.bench.simulated import Shape, SimulatedCluster
 from ray_sched.client.client import Client
 from ray_sched.core.ledger import AudioState
-from tests.bench.budgets import FINISHED_JOB_BYTES
+from tests.budgets.budgets import FINISHED_JOB_BYTES
 from tests.support.in_process import InProcess, MemoryObjectStore, MemoryStore
 
 
