@@ -15,6 +15,9 @@ from ray_sched.core.messages.client_dispatcher import AttemptNote, JobSpec, Outc
 from ray_sched.core.messages.fields import Attempt, Count, Index, Number
 from ray_sched.core.ports import SaveJob
 
+SessionKey = tuple[str, str]
+"""Client id and the client's name for the session; an empty name is all of the client's jobs without a session."""
+
 
 class JobStatus(StrEnum):
     """Where a job is."""
@@ -164,7 +167,7 @@ class Job(Struct, kw_only=True, gc=False):
         return self.spec.demand()
 
     @property
-    def session_key(self) -> tuple[str, str]:
+    def session_key(self) -> SessionKey:
         """Sessions of different clients never meet, whatever they are called."""
         return (self.client_id, self.spec.session)
 

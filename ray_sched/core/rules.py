@@ -86,7 +86,7 @@ class SelectionRules:
     quarantine_ms: Milliseconds = 30_000
     """How long a quarantined node rests before it is tried again."""
     colocate_ms: Annotated[int, Ge(0), Le(60_000)] = 20
-    """Jobs of one submitter that find a slot in the same turn go to one node while none is done later by more than
+    """Jobs of one submitter that find a slot in the same step go to one node while none is done later by more than
     this: they travel in one push, and a push across machines costs about 6 ms of CPU whatever it carries."""
     refusal_rest_ms: Milliseconds = 50
     """A node that refused is left alone this long; doubles with each refusal in a row, up to 1.6 s."""

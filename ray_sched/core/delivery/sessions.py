@@ -3,12 +3,9 @@
 from collections.abc import Iterable
 
 from ray_sched.core.delivery.order import Deliver, Delivery, Gap, IndexState
-from ray_sched.core.job import Job
+from ray_sched.core.job import Job, SessionKey
 from ray_sched.core.messages.client_dispatcher import Delivered
 from ray_sched.core.messages.fields import MAX_INDEX
-
-SessionKey = tuple[str, str]
-"""Client id and the client's name for the session."""
 
 
 class Session:

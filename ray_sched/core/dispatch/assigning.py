@@ -93,31 +93,31 @@ class Assigning:
             self.queue_arrival()
         if not len(self._state.waiting):
             return
-        aside = []
+        skipped = []
         while (demand := groups.next_demand()) is not None:
             if not self._assign_next(demand):
-                groups.set_aside(demand)
-                aside.append(demand)
-        for demand in aside:
+                groups.skip(demand)
+                skipped.append(demand)
+        for demand in skipped:
             groups.want(demand)
 
     def _assign_next(self, demand: Demand) -> bool:
         """Assign the next job of a demand; where it avoids its failed node or has to run alone, one behind it."""
-        aside: list[Job] = []
+        skipped: list[Job] = []
         node_state = None
-        while (job := self._state.waiting.first(demand)) is not None:
+        while (job := self._state.waiting.head(demand)) is not None:
             node_state = self._state.node_table.groups.pick(self.question(job))
             if node_state:
                 self._assign(job, node_state)
                 break
             if job.is_exclusive:
                 self._reserve_a_node(job)
-            if not (job.is_exclusive or job.excluded_node) or len(aside) == _LOOK_BEHIND:
+            if not (job.is_exclusive or job.excluded_node) or len(skipped) == _LOOK_BEHIND:
                 break
-            self._state.waiting.step_aside(job)
-            aside.append(job)
-        for passed in aside:
-            self._state.waiting.step_back(passed)
+            self._state.waiting.skip(job)
+            skipped.append(job)
+        for job in skipped:
+            self._state.waiting.readmit(job)
         return node_state is not None
 
     def question(self, job: Job) -> Question:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import msgspec
 
 from ray_sched.core.delivery.order import Deliver
-from ray_sched.core.delivery.sessions import Release, Session, SessionKey
+from ray_sched.core.delivery.sessions import Release, Session
 from ray_sched.core.dispatch.client_events import delivered
 from ray_sched.core.dispatch.state import DispatchState
-from ray_sched.core.job import Job
+from ray_sched.core.job import Job, SessionKey
 from ray_sched.core.messages.client_dispatcher import JobSpec, MissingResult
 from ray_sched.core.rules import DeliveryRules
 

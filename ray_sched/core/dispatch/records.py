@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from ray_sched.core.job import Job, JobStatus, from_record
+from ray_sched.core.job import Job, JobStatus, SessionKey, from_record
 from ray_sched.core.records import ReadBack, read_back
 
 
@@ -14,7 +14,7 @@ def read_jobs(records: Iterable[bytes]) -> ReadBack[Job]:
 def _flaw_finder() -> Callable[[Job], str | None]:
     """Judges one job after the other: what is wrong with each, by itself or beside those before it."""
     known: set[str] = set()
-    awaited: set[tuple[tuple[str, str], int | None]] = set()
+    awaited: set[tuple[SessionKey, int | None]] = set()
 
     def flaw(job: Job) -> str | None:
         place = (job.session_key, job.utterance_index)

@@ -34,7 +34,7 @@ class DispatchState:
         self.selection = selection
         self.jobs: dict[str, Job] = {}
         self.waiting = Waiting(self._somebody_stands)
-        self.node_table = NodeTable(self.waiting.turn, self.waiting.demands)
+        self.node_table = NodeTable(self.waiting.queue_key, self.waiting.demands)
         self.ended = EndedJobs()
         self.speeds = SpeedBook(selection)
         self.counters = Counters()

@@ -1,6 +1,6 @@
-"""Groups: seats of equal capability, and whose turn it is among the demands for which a slot is free.
+"""Groups: seats of equal capability, and which is next of the demands for which a slot is free.
 
-Demands that the same groups can serve share their candidates: one list of free seats, one line of those who wait. So
+Demands that the same groups can serve share their candidates: one list of free seats, one queue of those who wait. So
 an assignment costs the same with three nodes as with a thousand and with one pool as with fifty. A slot that becomes
 free, or full, is noted with each of the candidates that it belongs to: as many as there are kinds of demands that its
 group serves together with different others, mostly one or two.
@@ -17,7 +17,7 @@ from ray_sched.core.capability import Capability, Demand, uncovered
 from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.policy import Question, best, chance, passes
 from ray_sched.core.queue.priority_queue import PriorityQueue
-from ray_sched.core.queue.waiting import Turn
+from ray_sched.core.queue.waiting import QueueKey
 
 EXACT = 16
 SAMPLE = 8
@@ -27,10 +27,10 @@ _REMEMBERED_DEMANDS = 4_096
 class Candidates:
     """The groups that can serve certain demands, their free seats, and which of these demands wait."""
 
-    def __init__(self, groups: "tuple[Group, ...]", turn_of: Callable[[Demand], Turn | None]) -> None:
+    def __init__(self, groups: "tuple[Group, ...]", queue_key_of: Callable[[Demand], QueueKey | None]) -> None:
         self.groups = groups
         self.free: list[NodeState] = []
-        self.demands: PriorityQueue[Turn, Demand] = PriorityQueue(turn_of)
+        self.demands: PriorityQueue[QueueKey, Demand] = PriorityQueue(queue_key_of)
         self._place: dict[str, int] = {}
         for group in groups:
             group.candidates.append(self)
@@ -51,10 +51,10 @@ class Candidates:
             self.free[place] = last
             self._place[last.node] = place
 
-    def turn(self) -> Turn | None:
-        """The turn of the first of these demands, None as long as there is no slot for it."""
-        first = self.demands.first() if self.free else None
-        return first[0] if first else None
+    def queue_key(self) -> QueueKey | None:
+        """The key of the first of these demands, None as long as there is no slot for it."""
+        head = self.demands.head() if self.free else None
+        return head[0] if head else None
 
     def node_states(self) -> Iterator[NodeState]:
         """All of them, free or not."""
@@ -84,10 +84,12 @@ class Group:
 
 
 class Groups:
-    """All groups, and whose turn it is among the demands for which a slot is free."""
+    """All groups, and which is next of the demands for which a slot is free."""
 
-    def __init__(self, turn_of: Callable[[Demand], Turn | None], demands: Callable[[], Iterable[Demand]]) -> None:
-        self._turn_of = turn_of
+    def __init__(
+        self, queue_key_of: Callable[[Demand], QueueKey | None], demands: Callable[[], Iterable[Demand]]
+    ) -> None:
+        self._queue_key_of = queue_key_of
         self._demands = demands
         self.n_leased = 0
         """Slots of all seats that may be used."""
@@ -96,7 +98,7 @@ class Groups:
         self._groups: dict[Capability, Group] = {}
         self._of_groups: dict[tuple[Group, ...], Candidates] = {}
         self._of_demand: dict[Demand, Candidates] = {}
-        self._next: PriorityQueue[Turn, Candidates] = PriorityQueue(Candidates.turn)
+        self._next: PriorityQueue[QueueKey, Candidates] = PriorityQueue(Candidates.queue_key)
 
     def add(self, node_state: NodeState) -> None:
         """A seat joins the group of its capability."""
@@ -133,7 +135,7 @@ class Groups:
             self._has_free.add(node_state.node)
             for candidates in group.candidates:
                 candidates.add_free(node_state)
-                self._next.put(candidates)
+                self._next.enqueue(candidates)
         else:
             self._has_free.remove(node_state.node)
             for candidates in group.candidates:
@@ -162,7 +164,7 @@ class Groups:
         groups = tuple(group for group in self._groups.values() if uncovered(demand, group.capability) is None)
         found = self._of_groups.get(groups)
         if found is None:
-            found = self._of_groups[groups] = Candidates(groups, self._turn_of)
+            found = self._of_groups[groups] = Candidates(groups, self._queue_key_of)
         return found
 
     def _forget_idle(self) -> None:
@@ -170,27 +172,27 @@ class Groups:
         self._of_demand.clear()
         self._next.clear()
         for groups, candidates in list(self._of_groups.items()):
-            if candidates.demands.first():
-                self._next.put(candidates)
+            if candidates.demands.head():
+                self._next.enqueue(candidates)
             else:
                 del self._of_groups[groups]
                 for group in groups:
                     group.candidates.remove(candidates)
 
     def want(self, demand: Demand) -> None:
-        """Somebody stands in the queue of this demand, perhaps with an earlier turn than those before."""
+        """Jobs of this demand wait; its queue key may be smaller than it was."""
         candidates = self.candidates(demand)
-        if candidates.groups and candidates.demands.put(demand):
-            self._next.put(candidates)
+        if candidates.groups and candidates.demands.enqueue(demand):
+            self._next.enqueue(candidates)
 
-    def set_aside(self, demand: Demand) -> None:
+    def skip(self, demand: Demand) -> None:
         """None of the free slots is for this demand's next jobs, for the moment."""
-        self.candidates(demand).demands.drop(demand)
+        self.candidates(demand).demands.remove(demand)
 
     def next_demand(self) -> Demand | None:
-        """The demand whose turn it is, among those for which a slot is free."""
-        found = self._next.first()
-        return found[1].demands.front() if found else None
+        """The demand that is next, among those for which a slot is free."""
+        found = self._next.head()
+        return found[1].demands.last_head() if found else None
 
     def is_served(self, demand: Demand) -> bool:
         """Whether any node could do such a job at all."""

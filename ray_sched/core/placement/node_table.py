@@ -11,7 +11,7 @@ from ray_sched.core.capability import Demand
 from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
 from ray_sched.core.placement.groups import Groups
 from ray_sched.core.placement.node_state import NodeState
-from ray_sched.core.queue.waiting import Turn
+from ray_sched.core.queue.waiting import QueueKey
 
 _GONE = frozenset({"lost", "gone"})
 
@@ -30,11 +30,11 @@ class NodeTable:
 
     def __init__(
         self,
-        turn_of: Callable[[Demand], Turn | None] = lambda _demand: None,
+        queue_key_of: Callable[[Demand], QueueKey | None] = lambda _demand: None,
         demands: Callable[[], Iterable[Demand]] = tuple,
     ) -> None:
         self.by_node: dict[str, NodeState] = {}
-        self.groups = Groups(turn_of, demands)
+        self.groups = Groups(queue_key_of, demands)
         self._pools: dict[str, dict[str, NodeState]] = {}
         self._stamps: dict[str, tuple[int, int]] = {}
 

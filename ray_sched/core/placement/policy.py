@@ -35,7 +35,7 @@ class Question(Struct, kw_only=True):
     excluded_node: str = ""
     affine_node: str = ""
     colocated_node: str = ""
-    """Where the submitter's job before this one went in the same turn."""
+    """Where the submitter's job before this one went in the same step."""
 
 
 Filter = Callable[[NodeState, Question], Reason | None]

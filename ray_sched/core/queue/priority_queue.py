@@ -1,8 +1,8 @@
-"""A line of members by key, smallest first, whose keys may grow unnoticed.
+"""A priority queue, smallest key first, whose members' keys may grow unnoticed.
 
-Each member stands in it once. A key that has become smaller has to be told with :meth:`Line.put`; one that has grown,
-or a member that has nothing to stand for any more, is noticed when it comes to the front. Every operation costs
-logarithmic time.
+A key that has become smaller has to be told with :meth:`PriorityQueue.enqueue`; one that has grown, or a member that
+belongs here no more, is noticed when it comes to the head. Every operation costs logarithmic time. It never compares
+members: keys are unique.
 """
 
 import heapq
@@ -16,20 +16,20 @@ _COMPACT_ABOVE = 64
 
 
 class PriorityQueue(Generic[KeyT, MemberT]):
-    """Members in the order of their keys; ``key_of`` answers None for one that no longer stands. Keys are unique."""
+    """Each member once, in the order of its key. ``key_of`` answers None for one that belongs here no more."""
 
     def __init__(self, key_of: Callable[[MemberT], KeyT | None]) -> None:
         self._key_of = key_of
         self._key: dict[MemberT, KeyT] = {}
         self._heap: list[tuple[KeyT, MemberT]] = []
 
-    def put(self, member: MemberT) -> bool:
-        """A member joins, or its key may have become smaller. False: the line is as it was, and so is who is first."""
+    def enqueue(self, member: MemberT) -> bool:
+        """Add a member, or note that its key may have become smaller. False: nothing has changed, nor has the head."""
         key = self._key_of(member)
         if key is None:
             return False
-        had = self._key.get(member)
-        if had is not None and had <= key:
+        before = self._key.get(member)
+        if before is not None and before <= key:
             return False
         self._key[member] = key
         heapq.heappush(self._heap, (key, member))
@@ -38,17 +38,17 @@ class PriorityQueue(Generic[KeyT, MemberT]):
             heapq.heapify(self._heap)
         return True
 
-    def drop(self, member: MemberT) -> None:
-        """A member leaves."""
+    def remove(self, member: MemberT) -> None:
+        """Remove a member; nothing happens if it is not here."""
         self._key.pop(member, None)
 
     def clear(self) -> None:
-        """Everybody leaves."""
+        """Remove all members."""
         self._key.clear()
         self._heap.clear()
 
-    def first(self) -> tuple[KeyT, MemberT] | None:
-        """Who is first, and its key."""
+    def head(self) -> tuple[KeyT, MemberT] | None:
+        """The first member and its key, None if there is none."""
         heap = self._heap
         asked: MemberT | None = None
         while heap:
@@ -65,16 +65,12 @@ class PriorityQueue(Generic[KeyT, MemberT]):
             else:
                 heapq.heapreplace(heap, (now, member))
                 self._key[member] = now
-                asked = member  # once is enough: in lines of lines twice would double at each level
+                asked = member  # once is enough: in queues of queues twice would double at each level
         return None
 
-    def front(self) -> MemberT:
-        """Who was first when :meth:`first` last found somebody. Only asked if nothing has changed since."""
+    def last_head(self) -> MemberT:
+        """The member that :meth:`head` found last. Only for one who knows that nothing has changed since."""
         return self._heap[0][1]
-
-    def members(self) -> list[MemberT]:
-        """Everybody in it, and perhaps some that no longer stand, in no order."""
-        return list(self._key)
 
     def __len__(self) -> int:
         return len(self._key)

@@ -177,7 +177,7 @@ def _verdict(brain: DispatchBrain, job: Job, node_state: NodeState) -> NodeVerdi
 
 def _ahead(brain: DispatchBrain, job: Job) -> int:
     """Jobs of the same demand that would be served before it if nobody else came."""
-    for ahead, other in enumerate(brain.waiting.in_turn(job.demand)):
+    for ahead, other in enumerate(brain.waiting.in_order(job.demand)):
         if other.job_id == job.job_id:
             return ahead
     return 0

@@ -11,7 +11,7 @@ from ray_sched.core.placement.groups import EXACT, SAMPLE, Groups
 from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.policy import Question, score
 from ray_sched.core.placement.speeds import SpeedBook
-from ray_sched.core.queue.waiting import Turn
+from ray_sched.core.queue.waiting import QueueKey
 from ray_sched.core.rules import SelectionRules
 from tests.support.builders import ENGLISH, DispatchHarness, a_node, told
 
@@ -19,7 +19,7 @@ DEMAND = Demand(src="en", tgt="en", services=("asr",))
 RULES = SelectionRules()
 
 
-def nobody(_demand: Demand) -> Turn | None:
+def nobody(_demand: Demand) -> QueueKey | None:
     return None
 
 
@@ -104,8 +104,8 @@ def test_the_next_demand_is_the_first_of_all_for_which_any_seat_is_free(seed: in
     """Seats come, go, fill and empty, demands come and grow old: the answer is always that of looking at everything."""
     rng = random.Random(seed)  # noqa: S311  # the same every time
     languages = ("de", "en", "es", "fr")
-    turns: dict[Demand, Turn] = {}
-    groups = Groups(turns.get, lambda: list(turns))
+    queue_keys: dict[Demand, QueueKey] = {}
+    groups = Groups(queue_keys.get, lambda: list(queue_keys))
     node_states: list[NodeState] = []
     for number in range(400):
         demand = Demand(src=(language := rng.choice(languages)), tgt=language, services=("asr",))
@@ -122,14 +122,16 @@ def test_the_next_demand_is_the_first_of_all_for_which_any_seat_is_free(seed: in
             case "empty" if full := [node_state for node_state in node_states if node_state.n_acquired]:
                 (node_state := rng.choice(full)).release(node_state.attempts()[0])
             case "wait":
-                turns[demand] = min(turns.get(demand, (9, 0, 0, 0, 0)), (0, 0, 0, rng.randint(0, 9), number))
+                queue_keys[demand] = min(queue_keys.get(demand, (9, 0, 0, 0, 0)), (0, 0, 0, rng.randint(0, 9), number))
                 groups.want(demand)
             case "serve" if (served := groups.next_demand()) and rng.random() < 0.5:
-                del turns[served]
+                del queue_keys[served]
             case "serve" if served:
-                turns[served] = (0, 0, 0, turns[served][3] + rng.randint(0, 9), number)
-        able = [demand for demand in turns if any(s.n_free and demand.src in s.capability.asr for s in node_states)]
-        assert groups.next_demand() == min(able, key=turns.__getitem__, default=None)
+                queue_keys[served] = (0, 0, 0, queue_keys[served][3] + rng.randint(0, 9), number)
+        able = [
+            demand for demand in queue_keys if any(s.n_free and demand.src in s.capability.asr for s in node_states)
+        ]
+        assert groups.next_demand() == min(able, key=queue_keys.__getitem__, default=None)
         assert (groups.pick(a_question(number, demand=demand)) is None) == (
             not any(node_state.n_free and demand.src in node_state.capability.asr for node_state in node_states)
         )
@@ -137,8 +139,8 @@ def test_the_next_demand_is_the_first_of_all_for_which_any_seat_is_free(seed: in
 
 
 def test_a_demand_that_waits_is_not_forgotten_however_many_others_were_seen() -> None:
-    turns: dict[Demand, Turn] = {DEMAND: (0, 0, 0, 0, 1)}
-    groups = Groups(turns.get, lambda: list(turns))
+    queue_keys: dict[Demand, QueueKey] = {DEMAND: (0, 0, 0, 0, 1)}
+    groups = Groups(queue_keys.get, lambda: list(queue_keys))
     node_state = a_node_state("node-1", ENGLISH)
     groups.add(node_state)
     groups.want(DEMAND)

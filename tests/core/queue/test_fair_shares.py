@@ -113,7 +113,7 @@ def test_who_pauses_for_a_moment_has_still_had_what_it_had() -> None:
     shares.charge(A, 100_000, is_served=True)
     shares.end(A)
     shares.begin(A)
-    assert (shares.had(A), shares.had(B)) == (100_000, 0)
+    assert (shares.virtual_ms(A), shares.virtual_ms(B)) == (100_000, 0)
 
 
 def test_who_was_kept_waiting_for_hours_catches_up_with_a_minute() -> None:
@@ -123,7 +123,7 @@ def test_who_was_kept_waiting_for_hours_catches_up_with_a_minute() -> None:
     for _ in range(100):
         shares.charge(A, 100_000, is_served=True)
     shares.charge(B, 1_000, is_served=True)
-    assert shares.had(B) == 99 * 100_000 - MAX_LAG_MS + 1_000
+    assert shares.virtual_ms(B) == 99 * 100_000 - MAX_LAG_MS + 1_000
 
 
 def test_only_those_that_had_most_are_remembered_and_nobody_once_nobody_waits() -> None:
@@ -135,7 +135,7 @@ def test_only_those_that_had_most_are_remembered_and_nobody_once_nobody_waits() 
         shares.charge(key, n + 1, is_served=True)
         shares.end(key)
     assert len(shares) == MAX_REMEMBERED + 1
-    assert (shares.had(("0",)), shares.had(("600",))) == (0, 601)
+    assert (shares.virtual_ms(("0",)), shares.virtual_ms(("600",))) == (0, 601)
     shares.end(A)
     assert len(shares) == 0
 
@@ -159,8 +159,8 @@ def test_between_two_that_both_wait_all_the_time_the_difference_stays_small(
     shop.fill(100, "two", client="c2", session="two", audio_ms=9_000)
     for _ in range(20):
         shop.serve(3)
-        had = [shop.brain.waiting.shares.had("", flow) for flow in (("c1", "one"), ("c2", "two"))]
-        assert abs(had[0] - had[1]) <= QUANTUM_MS + 9_000
+        virtual_ms = [shop.brain.waiting.shares.virtual_ms("", flow) for flow in (("c1", "one"), ("c2", "two"))]
+        assert abs(virtual_ms[0] - virtual_ms[1]) <= QUANTUM_MS + 9_000
 
 
 # --- admission ----------------------------------------------------------------------------------------------------

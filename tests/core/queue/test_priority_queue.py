@@ -1,4 +1,4 @@
-"""The line: who is first, while keys grow unnoticed and members come to stand for nothing."""
+"""The queue: who is first, while keys grow unnoticed and members come to stand for nothing."""
 
 import random
 
@@ -10,38 +10,38 @@ from ray_sched.core.queue.priority_queue import PriorityQueue
 @pytest.mark.parametrize("n_left_behind", range(150))
 def test_who_is_first_is_found_while_the_line_is_tidied_up(n_left_behind: int) -> None:
     keys = {f"gone-{n}": (n,) for n in range(10)} | {"a": (20,), "b": (21,)}
-    line: PriorityQueue[tuple[int], str] = PriorityQueue(keys.get)
+    queue: PriorityQueue[tuple[int], str] = PriorityQueue(keys.get)
     for member in keys:
-        line.put(member)
+        queue.enqueue(member)
     for key in range(2_000, 2_000 - n_left_behind, -1):  # one that moves forward leaves something behind each time
         keys["c"] = (key,)
-        line.put("c")
+        queue.enqueue("c")
     for n in range(10):
         del keys[f"gone-{n}"]
     keys |= {"a": (50,), "b": (31,)}
-    assert line.first() == ((31,), "b")
+    assert queue.head() == ((31,), "b")
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_it_answers_as_if_everybody_was_asked(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311  # the same every time
     keys: dict[str, tuple[int, int]] = {}
-    line: PriorityQueue[tuple[int, int], str] = PriorityQueue(keys.get)
+    queue: PriorityQueue[tuple[int, int], str] = PriorityQueue(keys.get)
     for number in range(2_000):
         name = f"m{rng.randint(0, 40)}"
         match rng.randint(0, 5):
             case 0 | 1:
                 keys[name] = (rng.randint(0, 99), number)
-                line.put(name)
+                queue.enqueue(name)
             case 2 if name in keys:
                 keys[name] = (keys[name][0] + rng.randint(0, 50), number)
             case 3 | 4:
                 keys.pop(name, None)
             case 5 if rng.random() < 0.2:
-                assert line.first() == min(((key, member) for member, key in keys.items()), default=None)
+                assert queue.head() == min(((key, member) for member, key in keys.items()), default=None)
     while keys:
-        first = line.first()
-        assert first == min((key, member) for member, key in keys.items())
-        assert line.front() == first[1]
-        del keys[first[1]]
-    assert line.first() is None
+        head = queue.head()
+        assert head == min((key, member) for member, key in keys.items())
+        assert queue.last_head() == head[1]
+        del keys[head[1]]
+    assert queue.head() is None

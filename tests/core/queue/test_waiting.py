@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_sched.core.job import Job
-from ray_sched.core.queue.waiting import Turn, Waiting, cost_ms, flow_of, order_of
+from ray_sched.core.queue.waiting import QueueKey, Waiting, cost_ms, job_key
 from tests.support.builders import a_spec
 
 
@@ -23,30 +23,30 @@ def a_job(
     )
 
 
-def standing(jobs: list[Job]) -> list[Job]:
+def heads(jobs: list[Job]) -> list[Job]:
     """Those that may go next: jobs without a session, and the earliest of each session."""
     first: dict[tuple[str, str], Job] = {}
     for job in jobs:
-        first[flow_of(job)] = min(first.get(flow_of(job), job), job, key=lambda one: one.utterance_index or 0)
-    return [job for job in jobs if not job.spec.session or first[flow_of(job)] is job]
+        first[job.session_key] = min(first.get(job.session_key, job), job, key=lambda one: one.utterance_index or 0)
+    return [job for job in jobs if not job.spec.session or first[job.session_key] is job]
 
 
-def turn_of(waiting: Waiting, job: Job) -> Turn:
+def queue_key_of(waiting: Waiting, job: Job) -> QueueKey:
     """The rule, written out."""
-    tenant, flow = job.spec.tenant, flow_of(job)
-    priority, deadline_at_ms, number = order_of(job)
-    turns = (waiting.shares.turn_of_tenant(tenant), waiting.shares.turn_of_flow(tenant, flow))
-    return (priority, *turns, deadline_at_ms, number)
+    tenant, flow = job.spec.tenant, job.session_key
+    priority, deadline_at_ms, number = job_key(job)
+    quanta = (waiting.shares.tenant_quanta(tenant), waiting.shares.flow_quanta(tenant, flow))
+    return (priority, *quanta, deadline_at_ms, number)
 
 
 def serve(waiting: Waiting, job: Job) -> None:
     waiting.remove(job)
-    waiting.shares.charge(job.spec.tenant, flow_of(job), cost_ms(job), is_served=True)
+    waiting.shares.charge(job.spec.tenant, job.session_key, cost_ms(job), is_served=True)
 
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["add", "add", "next", "next", "remove", "return", "aside"]),
+        st.sampled_from(["add", "add", "next", "next", "remove", "return", "skip"]),
         st.integers(-1, 1),
         st.sampled_from(["", "s1", "s2"]),
         st.sampled_from(["en", "de"]),
@@ -59,7 +59,7 @@ steps = st.lists(
 
 @given(steps)
 @settings(max_examples=300, deadline=None)
-def test_the_next_one_is_whose_turn_it_is_and_overtakes_nobody_of_its_session(
+def test_the_head_has_the_smallest_queue_key_and_overtakes_nobody_of_its_session(
     steps: list[tuple[str, int, str, str, str, int]],
 ) -> None:
     waiting, jobs, gone = Waiting(), list[Job](), list[Job]()
@@ -74,30 +74,30 @@ def test_the_next_one_is_whose_turn_it_is_and_overtakes_nobody_of_its_session(
             gone.append(jobs.pop(n % len(jobs)))
             waiting.remove(gone[-1])
             waiting.remove(gone[-1])
-        elif what == "aside" and jobs:
-            job = standing(jobs)[n % len(standing(jobs))]
-            waiting.step_aside(job)
-            waiting.step_back(job)
+        elif what == "skip" and jobs:
+            job = heads(jobs)[n % len(heads(jobs))]
+            waiting.skip(job)
+            waiting.readmit(job)
         elif what == "next" and jobs:
-            demand = min(waiting.demands(), key=lambda demand: waiting.turn(demand) or (2, 0, 0, 0, 0))
-            head = waiting.first(demand)
+            demand = min(waiting.demands(), key=lambda demand: waiting.queue_key(demand) or (2, 0, 0, 0, 0))
+            head = waiting.head(demand)
             assert head is not None
-            assert head == min(standing(jobs), key=lambda job: turn_of(waiting, job))
-            assert waiting.turn(demand) == turn_of(waiting, head)
+            assert head == min(heads(jobs), key=lambda job: queue_key_of(waiting, job))
+            assert waiting.queue_key(demand) == queue_key_of(waiting, head)
             serve(waiting, head)
             jobs.remove(head)
             gone.append(head)
         assert len(waiting) == len(jobs)
         assert all(job.job_id in waiting for job in jobs)
-        assert set(waiting.demands()) == {job.demand for job in standing(jobs)}
+        assert set(waiting.demands()) == {job.demand for job in heads(jobs)}
         for client in ("c0", "c1"):
             assert {job.job_id for job in waiting.of_client(client)} == {
                 j.job_id for j in jobs if j.client_id == client
             }
         for job in jobs:
-            assert waiting.shares.waiting(job.spec.tenant, flow_of(job)) == (
+            assert waiting.shares.waiting(job.spec.tenant, job.session_key) == (
                 sum(other.spec.tenant == job.spec.tenant for other in jobs),
-                sum((other.spec.tenant, flow_of(other)) == (job.spec.tenant, flow_of(job)) for other in jobs),
+                sum((other.spec.tenant, other.session_key) == (job.spec.tenant, job.session_key) for other in jobs),
             )
 
 
@@ -110,9 +110,9 @@ def test_what_people_are_told_of_the_order_is_what_happens(steps: list[tuple[str
     if not len(waiting):
         return
     (demand,) = waiting.demands()
-    foretold = list(waiting.in_turn(demand))
+    foretold = list(waiting.in_order(demand))
     served = []
-    while (job := waiting.first(demand)) is not None:
+    while (job := waiting.head(demand)) is not None:
         served.append(job)
         serve(waiting, job)
     assert served == foretold
@@ -121,7 +121,7 @@ def test_what_people_are_told_of_the_order_is_what_happens(steps: list[tuple[str
 def test_nobody_waits_for_a_demand_that_nobody_has() -> None:
     waiting = Waiting()
     demand = a_spec().demand()
-    assert (waiting.first(demand), waiting.turn(demand), list(waiting.in_turn(demand)), waiting.demands()) == (
+    assert (waiting.head(demand), waiting.queue_key(demand), list(waiting.in_order(demand)), waiting.demands()) == (
         None,
         None,
         [],
