@@ -32,7 +32,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     StopRun,
 )
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
-from ray_sched.core.messages.client_agent import Push, PushItem, PushReply, TakeSpeech
+from ray_sched.core.messages.client_agent import Push, PushItem, TakeSpeech
 from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.wire.audio_batch import unpack
 from ray_sched.wire.auth import agent_key, attempt_token, is_same
@@ -128,37 +128,40 @@ class NodeAgent:
 
     # --- called by clients -----------------------------------------------------------------------------------------
 
-    async def push(self, raw: bytes, *audio_batch: Any) -> bytes:
-        """Take jobs: keep a copy of the audio of those accepted, refuse the others. ``parcel``: see ``wire.parcel``."""
+    async def push(self, raw: bytes, *audio_batch: Any) -> None:
+        """A client brings jobs: the audio of those accepted is copied when this returns, the others are refused.
+
+        The Dispatcher is told which is which; the client only needs to know that it may drop the audio. Jobs meant for
+        another incarnation, or without a valid token, are ignored. ``audio_batch``: see ``wire.audio_batch``. Raises
+        SchedError INVALID_MESSAGE if the audio is not what the push says.
+        """
         push = decode(raw, Push)
         if push.incarnation != self._incarnation:
-            return encode(PushReply(refused={item.job_id: "another incarnation was meant" for item in push.items}))
+            return
         try:
             payloads = unpack(audio_batch, [item.n_bytes for item in push.items])
         except ValueError as error:
             raise SchedError(Code.INVALID_MESSAGE, str(error)) from None
-        taken = zip(push.items, payloads, strict=True)
-        refused = {item.job_id: why for item, payload in taken if (why := self._take(item, payload))}
-        return encode(PushReply(refused=refused))
+        for item, payload in zip(push.items, payloads, strict=True):
+            self._take(item, payload)
 
-    def _take(self, item: PushItem, payload: Payload) -> str | None:
-        """Accept one job and start it; or say why not. An attempt that runs here already is accepted again."""
+    def _take(self, item: PushItem, payload: Payload) -> None:
+        """Accept one job and start it, or refuse it. An attempt that runs here already is accepted again."""
         key = (item.job_id, item.attempt)
         if not is_same(item.token, attempt_token(self._key, *key)):
-            return "this push has no ticket for its job"
+            return
         if key not in self._runs:
             work = Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
             why = self._why_refused(item, work)
             if why:
                 self._book.refuse(item)
                 self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=plain(why)))
-                return why
+                return
             self._start(key, item, work, payload)
         audio_ms = item.n_bytes // BYTES_PER_SAMPLE * 1000 // SAMPLE_RATE_HZ
         self._reports.put_lazily(
             RunAccepted(job_id=item.job_id, attempt=item.attempt, audio_ms=audio_ms, audio_bytes=item.n_bytes)
         )
-        return None
 
     def _start(self, key: AttemptKey, item: PushItem, work: Work, payload: Payload) -> None:
         audio = (payload if payload.flags.owndata else payload.copy()).view(np.int16)

@@ -7,7 +7,6 @@ too long is refused from its header, before anything is decoded. Nothing here kn
 import io
 import os
 import stat
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,8 @@ import soxr  # type: ignore[import-untyped]
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from ray_sched.core.errors import Code, SchedError
+from ray_sched.client.riff import check_duration, checked_riff, invalid, lying
+from ray_sched.core.errors import SchedError
 from ray_sched.wire.samples import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Samples
 
 MAX_DURATION_S = 600.0
@@ -46,9 +46,6 @@ AudioSource = Union[
 _BLOCK_S = 30
 _MAX_CHANNELS = 64
 _LOUDEST_FLOAT = 4.0
-_UNKNOWN_LENGTH = 0x7FFF_F000
-"""Programs that write WAV to a pipe claim this many bytes or more: ffmpeg 0xFFFFFFFF, eSpeak NG 0x7FFFF000."""
-
 _HEADERS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b"caff", b".snd", b"ID3")
 _ESTIMATED = ("MP3", "MPEG", "OGG")
 """Formats whose number of frames is an estimate or may rightly be fewer after a cut."""
@@ -61,8 +58,6 @@ class AudioInfo(Struct, frozen=True, kw_only=True):
     """What is known of an audio before it is decoded; zeros where nothing is known yet."""
 
     duration_ms: int = 0
-    n_bytes_16k: int = 0
-    """Bytes it will have as 16 kHz mono 16-bit samples, within two samples."""
 
 
 def describe(
@@ -109,7 +104,7 @@ def read(source: AudioSource, sample_rate_hz: int | None = None, *, max_duration
         case _ if callable(source):
             return _read_given(source(), sample_rate_hz, max_duration_s)
         case _:
-            raise _invalid(f"{type(source).__name__} is not audio; give a path, bytes, a NumPy array or an open file")
+            raise invalid(f"{type(source).__name__} is not audio; give a path, bytes, a NumPy array or an open file")
 
 
 def write_wav(path: "str | os.PathLike[str]", samples: bytes | Samples, rate_hz: int) -> None:
@@ -130,11 +125,8 @@ def _describe_stream(stream: BinaryIO, name: str, max_duration_s: float) -> Audi
 
 
 def _info(n_frames: int, rate_hz: int, name: str, max_duration_s: float) -> AudioInfo:
-    _check_duration(n_frames, rate_hz, name, max_duration_s)
-    return AudioInfo(
-        duration_ms=max(1, round(n_frames * 1000 / rate_hz)),
-        n_bytes_16k=round(n_frames * SAMPLE_RATE_HZ / rate_hz) * BYTES_PER_SAMPLE,
-    )
+    check_duration(n_frames, rate_hz, name, max_duration_s)
+    return AudioInfo(duration_ms=max(1, round(n_frames * 1000 / rate_hz)))
 
 
 def _read_path(stream: BinaryIO, name: str, max_duration_s: float) -> Samples:
@@ -153,13 +145,13 @@ def _read_given(given: Any, sample_rate_hz: int | None, max_duration_s: float) -
     if callable(given) or hasattr(given, "__await__"):
         if hasattr(given, "close"):
             given.close()
-        raise _invalid(f"the audio function gave a {type(given).__name__}; it must give a path, bytes or an array")
+        raise invalid(f"the audio function gave a {type(given).__name__}; it must give a path, bytes or an array")
     return read(given, sample_rate_hz, max_duration_s=max_duration_s)
 
 
 def _read_array(array: NDArray[Any], rate_hz: int, max_duration_s: float, name: str = "the array") -> Samples:
     _checked_array(array, name)
-    _check_duration(len(array), _checked_rate(rate_hz, name), name, max_duration_s)
+    check_duration(len(array), _checked_rate(rate_hz, name), name, max_duration_s)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
     if native.dtype.kind == "f":
         _check_floats(native, name, loudest=_LOUDEST_FLOAT)
@@ -176,9 +168,9 @@ def _decode(stream: BinaryIO, name: str, max_duration_s: float) -> Samples:
         blocks = list(_blocks(sound, is_plain=is_plain, max_frames=int(max_duration_s * rate_hz)))
         n_frames = sum(map(len, blocks))
         if n_frames < n_claimed and not sound.format.startswith(_ESTIMATED):
-            raise _invalid(f"{name} is cut off: it claims {n_claimed} frames and holds {n_frames}; copy it again")
+            raise invalid(f"{name} is cut off: it claims {n_claimed} frames and holds {n_frames}; copy it again")
     if n_frames == 0:
-        raise _invalid(f"{name} holds no audio, only a header; record it again")
+        raise invalid(f"{name} holds no audio, only a header; record it again")
     samples = np.concatenate(blocks)
     if is_plain:
         return samples
@@ -206,7 +198,7 @@ def _at_16k(mono: NDArray[np.float32], rate_hz: int, name: str) -> Samples:
     if rate_hz != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ)
     if len(mono) == 0:
-        raise _invalid(f"{name} is shorter than a sixteenth of a millisecond; record it again")
+        raise invalid(f"{name} is shorter than a sixteenth of a millisecond; record it again")
     return np.clip(np.rint(mono), -32768, 32767).astype(np.int16)
 
 
@@ -217,14 +209,14 @@ def _open(path: "str | os.PathLike[str]") -> Iterator[BinaryIO]:
         mode = Path(path).stat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
             kind = "a folder" if stat.S_ISDIR(mode) else "a device or socket"
-            raise _invalid(f"{name} is {kind}, not an audio file; give the path of a file")
+            raise invalid(f"{name} is {kind}, not an audio file; give the path of a file")
         stream = Path(path).open("rb")  # noqa: SIM115  closed below; only opening it may fail in these ways
     except FileNotFoundError as error:
-        raise _invalid(f"there is no file {name}; check the path") from error
+        raise invalid(f"there is no file {name}; check the path") from error
     except PermissionError as error:
-        raise _invalid(f"{name} may not be read by this user; change its permissions") from error
+        raise invalid(f"{name} may not be read by this user; change its permissions") from error
     except (OSError, ValueError) as error:
-        raise _invalid(f"{name!r} cannot be opened: {error}; check the path") from error
+        raise invalid(f"{name!r} cannot be opened: {error}; check the path") from error
     with stream:
         yield stream
 
@@ -236,13 +228,13 @@ def _opened(stream: BinaryIO, name: str, max_duration_s: float) -> Iterator[soun
     try:
         with soundfile.SoundFile(checked) as sound:
             if sound.frames == 0:
-                raise _invalid(f"{name} holds no audio, only a header; record it again")
+                raise invalid(f"{name} holds no audio, only a header; record it again")
             if not 0 < sound.frames < 2**62:
-                raise _invalid(f"{name} does not say how long it is; write it to a file instead of a pipe")
-            _check_duration(sound.frames, _checked_rate(sound.samplerate, name), name, max_duration_s)
+                raise invalid(f"{name} does not say how long it is; write it to a file instead of a pipe")
+            check_duration(sound.frames, _checked_rate(sound.samplerate, name), name, max_duration_s)
             yield sound
     except (soundfile.LibsndfileError, TypeError) as error:
-        raise _invalid(f"{name} cannot be decoded, it is damaged or of an unknown kind; convert it to WAV") from error
+        raise invalid(f"{name} cannot be decoded, it is damaged or of an unknown kind; convert it to WAV") from error
 
 
 def _checked_stream(stream: BinaryIO, name: str, max_duration_s: float) -> BinaryIO:
@@ -251,96 +243,20 @@ def _checked_stream(stream: BinaryIO, name: str, max_duration_s: float) -> Binar
     head = stream.read(4096)
     stream.seek(0)
     if not head:
-        raise _invalid(f"{name} is empty; record it again")
+        raise invalid(f"{name} is empty; record it again")
     if not _has_header(head) and not _may_be_mp3(head):
         kind = "is a text, not audio" if _is_text(head) else "is not in a known audio format"
-        raise _invalid(f"{name} {kind}; give WAV, FLAC, OGG, MP3 or AIFF, or raw samples together with sample_rate_hz")
+        raise invalid(f"{name} {kind}; give WAV, FLAC, OGG, MP3 or AIFF, or raw samples together with sample_rate_hz")
     if head[:4] in (b"RIFF", b"RIFX", b"RF64"):
-        return _checked_riff(stream, n_bytes, name, max_duration_s)
+        return checked_riff(stream, n_bytes, name, max_duration_s)
     if head[:4] == b"FORM" and (n_claimed := int.from_bytes(head[4:8], "big") + 8) > n_bytes + 1:
-        raise _lying(name, n_claimed, n_bytes)
+        raise lying(name, n_claimed, n_bytes)
     return stream
-
-
-class _Riff(Struct, kw_only=True):
-    """The lengths a RIFF file claims, in bytes."""
-
-    end: int
-    """Where the RIFF chunk says the file ends."""
-    byte_rate: int = 0
-    data_start: int = 0
-    """0 as long as there was no data chunk."""
-    data_size: int = 0
-
-
-def _checked_riff(stream: BinaryIO, n_bytes: int, name: str, max_duration_s: float) -> BinaryIO:
-    """The stream, after its claimed lengths were compared with ``n_bytes``; libsndfile would overlook all of these.
-
-    A length that says "unknown" is mended in a copy, after the duration was checked against the bytes that are there.
-    """
-    riff = _scan_riff(stream, n_bytes)
-    stream.seek(0)
-    if riff.data_start == 0:
-        raise _invalid(f"{name} is a WAV header without audio; record it again")
-    n_there = n_bytes - riff.data_start
-    is_unknown = riff.data_size >= _UNKNOWN_LENGTH > n_there or (riff.data_size == 0 and riff.end == 8)  # noqa: PLR2004
-    if n_there == 0 or (riff.data_size == 0 and not is_unknown):
-        raise _invalid(f"{name} is a WAV header without audio; record it again")
-    if is_unknown:
-        _check_duration(n_there, max(1, riff.byte_rate), name, max_duration_s)
-        return _mended(stream, riff, n_there)
-    if riff.data_size > n_there:
-        raise _lying(name, riff.data_size, n_there)
-    if riff.end > n_bytes + 1 or riff.end + 1 < riff.data_start + riff.data_size:
-        raise _lying(name, riff.end, n_bytes)
-    return stream
-
-
-def _scan_riff(stream: BinaryIO, n_bytes: int) -> _Riff:
-    head = stream.read(12)
-    order = ">" if head[:4] == b"RIFX" else "<"
-    riff = _Riff(end=struct.unpack(order + "I", head[4:8].ljust(4, b"\0"))[0] + 8)
-    while len(chunk := stream.read(8)) == 8:  # noqa: PLR2004  four letters and a length
-        size = struct.unpack(order + "I", chunk[4:])[0]
-        start = stream.tell()
-        if chunk[:4] == b"data":
-            riff.data_start, riff.data_size = start, riff.data_size or size
-            break
-        if chunk[:4] == b"fmt ":
-            riff.byte_rate = struct.unpack(order + "I", stream.read(12)[8:12].ljust(4, b"\0"))[0]
-        if chunk[:4] == b"ds64":
-            riff_size, riff.data_size = struct.unpack("<QQ", stream.read(16).ljust(16, b"\0"))
-            riff.end = riff_size + 8
-        if (following := start + size + size % 2) > n_bytes:
-            break
-        stream.seek(following)
-    return riff
-
-
-def _mended(stream: BinaryIO, riff: _Riff, n_there: int) -> BinaryIO:
-    data = bytearray(stream.read())
-    order = ">" if data[:4] == b"RIFX" else "<"
-    data[4:8] = struct.pack(order + "I", len(data) - 8)
-    data[riff.data_start - 4 : riff.data_start] = struct.pack(order + "I", n_there)
-    return io.BytesIO(data)
-
-
-def _lying(name: str, n_claimed: int, n_there: int) -> SchedError:
-    return _invalid(
-        f"{name} claims {n_claimed} bytes in its header but has {n_there}; it was cut off or damaged, copy it again"
-    )
-
-
-def _check_duration(n_frames: int, rate_hz: int, name: str, max_duration_s: float) -> None:
-    if n_frames > max_duration_s * rate_hz:
-        raise _invalid(
-            f"{name} is {n_frames / rate_hz:.0f} s long and at most {max_duration_s:g} s are taken; cut it into parts"
-        )
 
 
 def _checked_rate(rate_hz: int, name: str) -> int:
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        raise _invalid(f"the rate of {name} is {rate_hz} Hz; it must be from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+        raise invalid(f"the rate of {name} is {rate_hz} Hz; it must be from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
     return rate_hz
 
 
@@ -350,37 +266,37 @@ def _rate_or_default(rate_hz: int | None) -> int:
 
 def _checked_array(array: NDArray[Any], name: str = "the array") -> NDArray[Any]:
     if array.dtype.newbyteorder("=") not in _SCALES:
-        raise _invalid(f"{name} is of type {array.dtype}; give int16, int32, float32 or float64 samples")
+        raise invalid(f"{name} is of type {array.dtype}; give int16, int32, float32 or float64 samples")
     is_long = array.ndim == 1 or (array.ndim == 2 and 0 < array.shape[1] <= _MAX_CHANNELS)  # noqa: PLR2004
     if not is_long:
-        raise _invalid(f"{name} has shape {array.shape}; give (samples,) or (samples, channels)")
+        raise invalid(f"{name} has shape {array.shape}; give (samples,) or (samples, channels)")
     if array.size == 0:
-        raise _invalid(f"{name} holds no samples; give at least one")
+        raise invalid(f"{name} holds no samples; give at least one")
     return array
 
 
 def _check_floats(samples: NDArray[Any], name: str, *, loudest: float = np.inf) -> None:
     if not np.isfinite(samples).all():
-        raise _invalid(f"{name} holds NaN or infinite samples; repair whatever made it")
+        raise invalid(f"{name} holds NaN or infinite samples; repair whatever made it")
     if (peak := float(np.abs(samples).max())) > loudest:
-        raise _invalid(f"{name} has a peak of {peak:g}; float samples go from -1 to 1, divide them first")
+        raise invalid(f"{name} has a peak of {peak:g}; float samples go from -1 to 1, divide them first")
 
 
 def _raw_samples(data: bytes, rate_hz: int | None, name: str) -> NDArray[Any]:
     if rate_hz is None:
         raise _not_raw(data, name)
     if not data:
-        raise _invalid(f"{name} is empty; give at least one sample")
+        raise invalid(f"{name} is empty; give at least one sample")
     if len(data) % BYTES_PER_SAMPLE:
-        raise _invalid(f"{name} has {len(data)} bytes, an odd number; raw samples have 16 bits each")
+        raise invalid(f"{name} has {len(data)} bytes, an odd number; raw samples have 16 bits each")
     return np.frombuffer(data, dtype="<i2")
 
 
 def _not_raw(data: bytes, name: str) -> SchedError:
     if not data:
-        return _invalid(f"{name} is empty; give at least one sample")
+        return invalid(f"{name} is empty; give at least one sample")
     kind = "is a text" if _is_text(data[:4096]) else "has no header of an audio file"
-    return _invalid(f"{name} {kind}; if it is raw 16-bit mono samples, say sample_rate_hz=16000")
+    return invalid(f"{name} {kind}; if it is raw 16-bit mono samples, say sample_rate_hz=16000")
 
 
 def _is_raw(data: bytes, rate_hz: int | None) -> bool:
@@ -408,16 +324,12 @@ def _as_bytes(source: bytes | bytearray | memoryview) -> bytes:
 def _drain(stream: Any, name: str) -> bytes:
     data = stream.read(MAX_BYTES + 1)
     if not isinstance(data, bytes | bytearray | memoryview):
-        raise _invalid(f"{name} is open for text; open it with mode 'rb'")
+        raise invalid(f"{name} is open for text; open it with mode 'rb'")
     if len(data) > MAX_BYTES:
-        raise _invalid(f"{name} holds more than {MAX_BYTES // 2**20} MiB; cut it into parts")
+        raise invalid(f"{name} holds more than {MAX_BYTES // 2**20} MiB; cut it into parts")
     return bytes(data)
 
 
 def _name_of(stream: Any) -> str:
     name = getattr(stream, "name", None)
     return name if isinstance(name, str) else "the open file"
-
-
-def _invalid(sentence: str) -> SchedError:
-    return SchedError(Code.INVALID_AUDIO, sentence)

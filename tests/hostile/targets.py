@@ -49,7 +49,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     StopRun,
 )
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
-from ray_sched.core.messages.client_agent import Push, PushItem, PushReply, TakeSpeech
+from ray_sched.core.messages.client_agent import Push, PushItem, TakeSpeech
 from ray_sched.core.messages.client_dispatcher import (
     Accepted,
     Assigned,
@@ -388,7 +388,6 @@ def sample_messages() -> list[Message]:
         mail,
         ClientReply(answers=(Accepted(job_id="boot-1"),), mail=mail),
         Push(incarnation=1, items=(item,)),
-        PushReply(refused={"boot-1": "full"}),
         TakeSpeech(job_id="boot-1", attempt=1),
         RunAccepted(job_id="boot-1", attempt=1, audio_ms=1_000, audio_bytes=32_000),
         RunRefused(job_id="boot-1", attempt=1, why="full"),

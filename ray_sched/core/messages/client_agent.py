@@ -1,4 +1,8 @@
-"""Client and NodeAgent: pushes of audio, and fetching of synthesised speech."""
+"""Client and NodeAgent: pushes of audio, and fetching of synthesised speech.
+
+A push is answered by returning: then the agent has copied the audio of the jobs it has accepted, and the client may
+drop its copy. Which jobs were accepted the agent tells the Dispatcher, not the client.
+"""
 
 from typing import Annotated
 
@@ -9,7 +13,7 @@ from ray_sched.core.messages.fields import Attempt, Count, Message, Services, Te
 
 
 class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One job of a push; its audio has its place in the parcel, as 16 kHz mono signed 16-bit samples."""
+    """One job of a push; its audio has its place in the batch, as 16 kHz mono signed 16-bit samples."""
 
     job_id: Text
     attempt: Attempt
@@ -18,25 +22,20 @@ class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     services: Services
     wants_partials: bool
     n_bytes: Count
+    """Of its audio."""
     token: Text = ""
     """As it came with Assigned."""
 
 
 class Push(Message, frozen=True, kw_only=True):
-    """A client brings jobs to an agent, with one object that holds the audio of each, in the order of ``items``."""
+    """A client brings jobs to an agent, with the audio of each beside it, in the order of ``items``."""
 
     incarnation: Count
     items: Annotated[tuple[PushItem, ...], Meta(max_length=4096)]
 
 
-class PushReply(Message, frozen=True, kw_only=True):
-    """The agent has copied the audio of the accepted jobs; the client may drop it. Refusals by job id."""
-
-    refused: dict[str, str]
-
-
 class TakeSpeech(Message, frozen=True, kw_only=True):
-    """A client fetches synthesised speech from an agent; the return value is the samples."""
+    """A client fetches synthesised speech from an agent; the return value is the samples: 16 bit, signed, mono."""
 
     job_id: Text
     attempt: Attempt
