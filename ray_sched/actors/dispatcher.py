@@ -153,7 +153,7 @@ class Dispatcher:
             log.info("restored %d jobs, %d of them open", len(jobs), sum(not job.is_terminal for job in jobs))
 
     async def _load_jobs(self) -> list[Job]:
-        read = read_jobs([record async for record in self._store.load_jobs(open_only=False)])
+        read = read_jobs([record async for record in self._store.load_jobs()])
         if read.n_left_out:
             log.error(read.sentence("jobs"))
         return read.readable

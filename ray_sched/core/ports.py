@@ -11,7 +11,7 @@ class SaveJob(Struct, frozen=True, kw_only=True, tag=True):
 
     job_id: str
     is_open: bool
-    """False once the job is terminal."""
+    """False once the job is terminal: from then on the store may drop the record by itself, after a time of its own."""
     record: bytes
     """The complete record, JSON; nothing is left out because it equals a default. Never audio."""
 
@@ -71,8 +71,8 @@ class Store(Protocol):
         """
         ...
 
-    def load_jobs(self, *, open_only: bool) -> AsyncIterator[bytes]:
-        """Every job record, or those of jobs that are not terminal, in no order, a page at a time."""
+    def load_jobs(self) -> AsyncIterator[bytes]:
+        """Every job record, of terminal jobs too, each once, in no order, a page at a time."""
         ...
 
     async def load_nodes(self) -> dict[str, bytes]:

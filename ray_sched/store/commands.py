@@ -70,7 +70,7 @@ class _Outcome:
                 self._save_job(change)
             case ForgetJob(job_id=job_id):
                 self._forget(self._keys.job(job_id))
-                self._members[self._keys.jobs][job_id] = self._members[self._keys.open][job_id] = False
+                self._members[self._keys.jobs][job_id] = False
             case SaveNode(node_id=node_id, record=record):
                 self._write(self._keys.node(node_id), record, self._lasting)
                 self._members[self._keys.nodes][node_id] = True
@@ -102,7 +102,6 @@ class _Outcome:
         values = self._lasting if save.is_open else self._expiring
         self._write(self._keys.job(save.job_id), save.record, values)
         self._members[self._keys.jobs][save.job_id] = True
-        self._members[self._keys.open][save.job_id] = save.is_open
 
     def _write(self, key: str, value: Value, values: dict[str, Value]) -> None:
         self._lasting.pop(key, None)

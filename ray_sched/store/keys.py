@@ -5,7 +5,6 @@
 | ``schema``        | string | version of this table       | first open | never                          |
 | ``known:{actor}`` | string | "all I saved is here"       | that actor | never; with all others at once |
 | ``jobs``          | set    | ids of all jobs             | Dispatcher | member: with its job           |
-| ``open``          | set    | ids of jobs not yet ended   | Dispatcher | member: when its job ends      |
 | ``job:{job}``     | string | the record, JSON, once      | Dispatcher | forgotten; TTL once terminal   |
 | ``nodes``         | set    | ids of all nodes            | Registry   | member: with its node          |
 | ``node:{node}``   | string | the record, JSON            | Registry   | forgotten                      |
@@ -17,20 +16,19 @@ nothing ever scans the key space. ``migrations`` says how data of earlier versio
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Version of the table above. A new field with a default in a record makes no new version: old records read as that."""
 
 
 class Keys:
     """Names of the keys under one prefix."""
 
-    __slots__ = ("_job", "_known", "_node", "jobs", "nodes", "open", "prefix", "schema", "speed")
+    __slots__ = ("_job", "_known", "_node", "jobs", "nodes", "prefix", "schema", "speed")
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.schema = f"{prefix}:schema"
         self.jobs = f"{prefix}:jobs"
-        self.open = f"{prefix}:open"
         self.nodes = f"{prefix}:nodes"
         self.speed = f"{prefix}:speed"
         self._job = f"{prefix}:job:"
@@ -51,4 +49,4 @@ class Keys:
 
     def fixed_types(self) -> dict[str, str]:
         """The keys that exist once, each with its Redis type."""
-        return {self.schema: "string", self.jobs: "set", self.open: "set", self.nodes: "set", self.speed: "hash"}
+        return {self.schema: "string", self.jobs: "set", self.nodes: "set", self.speed: "hash"}

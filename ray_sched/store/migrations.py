@@ -60,7 +60,12 @@ def _encoded(part: str) -> str:
     return quote(part, safe="", errors="surrogatepass")
 
 
-STEPS: Final[dict[int, Step]] = {1: _drop_request_keys}
+async def _drop_open_set(ask: Ask, keys: Keys) -> None:
+    """2 to 3: ``open`` held the ids of jobs that have not ended, which their records say, too."""
+    await ask(("UNLINK", f"{keys.prefix}:open"))
+
+
+STEPS: Final[dict[int, Step]] = {1: _drop_request_keys, 2: _drop_open_set}
 """By the version that a step starts from."""
 
 

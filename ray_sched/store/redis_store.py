@@ -75,17 +75,16 @@ class RedisStore:
         if self._has_vouched and not is_known:
             raise StoreEmptiedError(f"{self.place} has lost what was saved")
 
-    async def load_jobs(self, *, open_only: bool) -> AsyncIterator[bytes]:
-        """Every job record, or those of jobs that are not terminal, each once, in no order, a page at a time.
+    async def load_jobs(self) -> AsyncIterator[bytes]:
+        """Every job record, each once, in no order, a page at a time.
 
-        An indexed job without a record is skipped, taken out of the indexes and reported in one warning.
+        An indexed job without a record is skipped, taken out of the index and reported in one warning.
         """
-        index = self._keys.open if open_only else self._keys.jobs
         seen: set[bytes] = set()
         lost: list[bytes] = []
         cursor = b"0"
         while True:
-            ((cursor, page),) = await self._ask(("SSCAN", index, cursor, "COUNT", str(PAGE)))
+            ((cursor, page),) = await self._ask(("SSCAN", self._keys.jobs, cursor, "COUNT", str(PAGE)))
             fresh = [job_id for job_id in page if job_id not in seen]
             seen.update(fresh)
             for job_id, record in zip(fresh, await self._job_records(fresh), strict=True):
@@ -96,7 +95,7 @@ class RedisStore:
             if cursor == b"0":
                 break
         if lost:
-            await self._drop_from_indexes(lost)
+            await self._drop_from_index(lost)
 
     async def load_nodes(self) -> dict[str, bytes]:
         """Every node record by node id."""
@@ -166,12 +165,12 @@ class RedisStore:
         (records,) = await self._ask(("MGET", *[self._keys.job(job_id.decode()) for job_id in job_ids]))
         return list(records)  # MGET answers nil for a key of another type, too
 
-    async def _drop_from_indexes(self, job_ids: Sequence[bytes]) -> None:
+    async def _drop_from_index(self, job_ids: Sequence[bytes]) -> None:
         """Job ids are never used again, so one without a record is on its way out or lost: no save can be undone."""
         (kind,) = await self._ask(("TYPE", key := self._keys.job(job_ids[0].decode())))
         what = "no record" if kind == b"none" else f"a {kind.decode()} instead of a record"
         log.warning("%s under %s; %d jobs like it are skipped", what, key, len(job_ids))
-        await self._ask(("SREM", self._keys.jobs, *job_ids), ("SREM", self._keys.open, *job_ids))
+        await self._ask(("SREM", self._keys.jobs, *job_ids))
 
     async def _ask(self, *commands: Command) -> list[Any]:
         """Replies to the commands; any error reply, also one inside a transaction, is :class:`StoreDownError`."""

@@ -142,8 +142,7 @@ async def test_bug_03_one_unreadable_record_does_not_keep_the_dispatcher_from_st
         harness = DispatchHarness()
         good = [to_record(harness.job(harness.submit("r1"))).record]
 
-        async def load_jobs(*, open_only: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202  # a port's method
-            del open_only
+        async def load_jobs():  # type: ignore[no-untyped-def]  # noqa: ANN202  # a port's method
             for record in [UNREADABLE, *good, b"\x80", b""]:
                 yield record
 
@@ -263,7 +262,7 @@ def test_bug_07_a_new_node_is_given_work_at_once_and_a_dead_one_loses_it_at_once
 
 async def test_bug_08_a_long_read_holds_no_other_command(store: RedisStore) -> None:
     await store.commit([save(f"j{number}", b"x" * 600) for number in range(2_000)])
-    reading = store.load_jobs(open_only=False)
+    reading = store.load_jobs()
     await anext(reading)
     await store.commit([save("j0")])  # while somebody is in the middle of a read
     await store.ping()

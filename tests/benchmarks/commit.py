@@ -32,7 +32,7 @@ def per_job(changes: list[SaveJob]) -> list[Command]:
     commands: list[Command] = []
     for job in changes:
         commands.append(("SET", KEYS.job(job.job_id), job.record, *(() if job.is_open else ("EX", "86700"))))
-        commands.append(("SADD" if job.is_open else "SREM", KEYS.open, job.job_id))
+        commands.append(("SADD", KEYS.jobs, job.job_id))
     return commands
 
 

@@ -13,18 +13,17 @@ from tests.support.redis import forget, save
 KEYS = Keys("p")
 
 
-def test_one_open_job_takes_three_commands_in_one_transaction() -> None:
+def test_one_open_job_takes_two_commands_in_one_transaction() -> None:
     assert commands_for([save("j1", b"{}")], KEYS, 60) == [
         ("MULTI",),
         ("MSET", "p:job:j1", b"{}"),
         ("SADD", "p:jobs", "j1"),
-        ("SADD", "p:open", "j1"),
         ("EXEC",),
     ]
 
 
 def test_a_hundred_open_jobs_take_no_more_commands_than_one() -> None:
-    assert len(commands_for([save(f"j{number}") for number in range(100)], KEYS, 60)) == 5
+    assert len(commands_for([save(f"j{number}") for number in range(100)], KEYS, 60)) == 4
 
 
 def test_a_job_that_ends_expires() -> None:
@@ -32,7 +31,6 @@ def test_a_job_that_ends_expires() -> None:
         ("MULTI",),
         ("SET", "p:job:j1", b"end", "EX", "60"),
         ("SADD", "p:jobs", "j1"),
-        ("SREM", "p:open", "j1"),
         ("EXEC",),
     ]
 
@@ -42,7 +40,6 @@ def test_a_job_saved_and_forgotten_is_only_forgotten() -> None:
         ("MULTI",),
         ("DEL", "p:job:j1"),
         ("SREM", "p:jobs", "j1"),
-        ("SREM", "p:open", "j1"),
         ("EXEC",),
     ]
 

@@ -13,8 +13,8 @@ from ray_sched.core.job import from_record
 from ray_sched.core.nodes.node import NodeRecord
 from ray_sched.core.ports import StoreDownError
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
-from ray_sched.store.keys import SCHEMA_VERSION
-from ray_sched.store.migrations import STEPS
+from ray_sched.store.keys import SCHEMA_VERSION, Keys
+from ray_sched.store.migrations import STEPS, Ask
 from ray_sched.store.redis_store import open_store
 from tests.support.redis import records
 
@@ -35,7 +35,7 @@ async def test_data_of_an_earlier_schema_becomes_that_of_the_present_one(
     write_schema(peek, version, prefix)
     store = await open_store(redis_url, prefix)
     names = {bytes(key).decode().split(":")[1] for key in peek.scan_iter(f"{prefix}:*")}
-    assert names == {"schema", "jobs", "open", "job", "nodes", "node", "speed"}
+    assert names == {"schema", "jobs", "job", "nodes", "node", "speed"}
     assert peek.get(f"{prefix}:schema") == str(SCHEMA_VERSION).encode()
     await store.close()
 
@@ -67,30 +67,34 @@ async def test_a_fresh_scheduler_goes_on_with_the_jobs_of_an_old_one(
     await store.close()
 
 
+@pytest.mark.parametrize("version", sorted(STEPS))
 async def test_a_migration_that_was_interrupted_is_done_again(
-    redis_url: str, prefix: str, peek: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+    redis_url: str, prefix: str, peek: "redis.Redis", monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
     write_schema(peek, 1, prefix)
 
-    async def break_off(*_: object) -> None:
+    async def break_off(ask: Ask, keys: Keys) -> None:
+        await STEPS[version](ask, keys)
         raise StoreDownError("gone in the middle")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ray_sched.store.migrations.STEPS", {1: break_off})
+        patch.setattr("ray_sched.store.migrations.STEPS", {**STEPS, version: break_off})
         with pytest.raises(SchedError, match="gone in the middle"):
             await open_store(redis_url, prefix)
-    assert peek.get(f"{prefix}:schema") == b"1"
+    assert peek.get(f"{prefix}:schema") == str(version).encode()
     store = await open_store(redis_url, prefix)
+    assert peek.get(f"{prefix}:schema") == str(SCHEMA_VERSION).encode()
     assert peek.keys(f"{prefix}:request:*") == []
+    assert peek.exists(f"{prefix}:open") == 0
     await store.close()
 
 
-@pytest.mark.parametrize("told", ["3", "17", "0", "-1", "new", ""])
+@pytest.mark.parametrize("told", ["4", "17", "0", "-1", "new", ""])
 async def test_data_of_a_newer_or_no_schema_is_refused_and_not_touched(
     redis_url: str, prefix: str, peek: "redis.Redis", told: str
 ) -> None:
     peek.set(f"{prefix}:schema", told)
-    told_us = f"holds data of schema '{told}' where this ray-sched reads 1 and 2"
+    told_us = f"holds data of schema '{told}' where this ray-sched reads 1, 2 and 3"
     with pytest.raises(SchedError, match=told_us) as no:
         await open_store(redis_url, prefix)
     assert no.value.code is Code.SCHEDULER_DEPENDENCY_DOWN
@@ -101,7 +105,7 @@ async def test_an_actor_does_not_write_into_data_of_another_schema(
     redis_url: str, prefix: str, peek: "redis.Redis"
 ) -> None:
     store = await open_store(redis_url, prefix, actor="dispatcher")
-    for told in ("1", "3"):
+    for told in ("1", "2", "4"):
         peek.set(f"{prefix}:schema", told)
         with pytest.raises(SchedError, match="holds data of schema"):
             await store.vouch()

@@ -53,8 +53,7 @@ class MemoryStore:
         if self.is_down:
             raise StoreDownError("the test took it away")
 
-    async def load_jobs(self, *, open_only: bool) -> AsyncIterator[bytes]:
-        del open_only
+    async def load_jobs(self) -> AsyncIterator[bytes]:
         for _ in ():
             yield b""
 

@@ -70,6 +70,6 @@ def forget(job_id: str) -> ForgetJob:
     return ForgetJob(job_id=job_id)
 
 
-async def records(store: RedisStore, *, open_only: bool = False) -> list[bytes]:
+async def records(store: RedisStore) -> list[bytes]:
     """All records, sorted."""
-    return sorted([record async for record in store.load_jobs(open_only=open_only)])
+    return sorted([record async for record in store.load_jobs()])
