@@ -1,7 +1,7 @@
 """Turns the changes of one commit into the fewest Redis commands. Pure: no connection, no clock.
 
-Changes are folded first: keys are independent of each other, so the last word on each key gives the same end state as
-writing all changes in order. What is left goes out in variadic commands, because what costs the caller is the number
+Changes are folded first: keys are independent of each other, so the last change of each key gives the same end state
+as writing all changes in order. What is left goes out in variadic commands, because what costs the caller is the number
 of replies, not the number of keys. Only what expires needs a command of its own.
 """
 
@@ -64,7 +64,7 @@ class _Outcome:
         self._speeds: dict[str, bytes | None] = {}
 
     def fold(self, change: Change) -> None:
-        """Take one more change into account."""
+        """Apply one more change; later ones override earlier ones of the same key."""
         match change:
             case SaveJob():
                 self._save_job(change)

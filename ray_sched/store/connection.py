@@ -98,13 +98,13 @@ class StoreConnection:
         return True
 
     def _connected(self, connecting: "asyncio.Task[None]") -> None:
-        """Whoever waited for it knows how it went, and perhaps nobody did."""
+        """Forget the attempt to connect; its error was raised to every caller that waited, and there may be none."""
         self._connecting = None
         if not connecting.cancelled():
             connecting.exception()
 
     async def _connect(self) -> None:
-        """A connection that is ours alone: what the previous one left half done stays undone from now on."""
+        """A fenced connection: what the previous one left half done stays undone from now on."""
         self._client_id = None  # if Redis hung up, then while nothing was under way: nothing in doubt
         try:
             async with asyncio.timeout(CONNECT_FACTOR * self._timeout_s):
@@ -122,7 +122,7 @@ class StoreConnection:
         self._id_in_doubt, self._client_id = None, own_id
 
     async def _kill(self, client_id: str) -> None:
-        """End our old connection in Redis. By id and name: a restarted Redis gives old ids to new clients."""
+        """End the previous connection in Redis. By id and name: a restarted Redis gives old ids to new clients."""
         (listed,) = await self._round_trip((("CLIENT", "LIST", "ID", client_id),))
         if isinstance(listed, bytes) and f" name={self._connection.client_name} ".encode() in listed:
             (listed,) = await self._round_trip((("CLIENT", "KILL", "ID", client_id),))
@@ -148,9 +148,9 @@ class StoreConnection:
 
 
 def _connection(url: str, timeout_s: float) -> tuple[str, AbstractConnection]:
-    """How people call the place (without its password), and the connection, not yet made."""
-    ours: dict[str, Any] = {
-        "socket_timeout": None,  # Link bounds whole exchanges; redis-py would start a timer for every reply
+    """The place as shown to people, without its password, and the connection, not yet made."""
+    forced: dict[str, Any] = {
+        "socket_timeout": None,  # StoreConnection bounds whole exchanges; redis-py would start a timer for every reply
         "socket_connect_timeout": timeout_s,
         "socket_read_size": READ_SIZE_BYTES,
         "retry": Retry(NoBackoff(), 0),
@@ -162,7 +162,7 @@ def _connection(url: str, timeout_s: float) -> tuple[str, AbstractConnection]:
         "client_name": f"ray_sched:{os.getpid()}:{secrets.token_hex(4)}",
     }
     try:
-        options: dict[str, Any] = {**parse_url(url), **ours}
+        options: dict[str, Any] = {**parse_url(url), **forced}
         connection: AbstractConnection = options.pop("connection_class", Connection)(**options)
     except (ValueError, TypeError):  # its text may hold the password
         raise SchedError(

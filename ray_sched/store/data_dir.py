@@ -57,7 +57,7 @@ class HomeLock:
             raise
 
     def sign(self, server_pid: int) -> None:
-        """Leave word who works here: this process, and the server it started."""
+        """Write into the lock file the process ids of this scheduler and of the server that it started."""
         os.ftruncate(self.handle, 0)
         os.pwrite(self.handle, f"{os.getpid()} {server_pid}".encode(), 0)
 

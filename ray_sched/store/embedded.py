@@ -1,4 +1,4 @@
-"""A real Redis server of our own, for when no ``redis_url`` is given. Starts it, watches it, ends it; never talks data.
+"""The embedded Valkey or Redis server, for when no ``redis_url`` is given. Starts, watches and ends it; reads no data.
 
 The server lives no longer than the process that started it, keeps an append-only file under the data directory, and
 is reached through a unix socket that only this user can open.

@@ -145,11 +145,11 @@ class RedisStore:
         for (key, expected), kind in zip(fixed.items(), found, strict=True):
             if kind.decode() not in (expected, "none"):
                 raise self._refused(f"holds a {kind.decode()} under {key}, where ray-sched keeps a {expected}")
-        _, told = await self._ask(("SETNX", self._keys.schema, str(SCHEMA_VERSION)), ("GET", self._keys.schema))
-        version = int(told) if told.isdigit() else 0
+        _, stored = await self._ask(("SETNX", self._keys.schema, str(SCHEMA_VERSION)), ("GET", self._keys.schema))
+        version = int(stored) if stored.isdigit() else 0
         if version != SCHEMA_VERSION and version not in STEPS:
             known = f"{', '.join(map(str, STEPS))} and {SCHEMA_VERSION}"
-            raise self._refused(f"holds data of schema {told.decode()!r} where this ray-sched reads {known}")
+            raise self._refused(f"holds data of schema {stored.decode()!r} where this ray-sched reads {known}")
         return version
 
     def _refused(self, finding: str) -> SchedError:

@@ -1,4 +1,4 @@
-"""The server of our own: it starts, keeps what it was given, and never outlives us."""
+"""The embedded server: it starts, keeps what it was given, and never outlives us."""
 
 import os
 import signal

@@ -101,9 +101,9 @@ async def test_a_cancelled_command_leaves_no_reply_for_the_next(redis_server: Em
 
 async def test_commands_cancelled_at_any_moment_never_mix_up_replies(store: RedisStore) -> None:
     await store.commit([save(f"j{number}", b"%04d" % number) for number in range(1500)])
-    for turn in range(200):
+    for attempt in range(200):
         loading = asyncio.create_task(records(store))
-        for _ in range(turn % 40):
+        for _ in range(attempt % 40):
             await asyncio.sleep(0)
         loading.cancel()
         assert await store.load_speeds() == {}

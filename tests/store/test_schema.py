@@ -89,13 +89,13 @@ async def test_a_migration_that_was_interrupted_is_done_again(
     await store.close()
 
 
-@pytest.mark.parametrize("told", ["4", "17", "0", "-1", "new", ""])
+@pytest.mark.parametrize("stored", ["4", "17", "0", "-1", "new", ""])
 async def test_data_of_a_newer_or_no_schema_is_refused_and_not_touched(
-    redis_url: str, prefix: str, peek: "redis.Redis", told: str
+    redis_url: str, prefix: str, peek: "redis.Redis", stored: str
 ) -> None:
-    peek.set(f"{prefix}:schema", told)
-    told_us = f"holds data of schema '{told}' where this ray-sched reads 1, 2 and 3"
-    with pytest.raises(SchedError, match=told_us) as no:
+    peek.set(f"{prefix}:schema", stored)
+    refusal = f"holds data of schema '{stored}' where this ray-sched reads 1, 2 and 3"
+    with pytest.raises(SchedError, match=refusal) as no:
         await open_store(redis_url, prefix)
     assert no.value.code is Code.SCHEDULER_DEPENDENCY_DOWN
     assert peek.keys(f"{prefix}:*") == [f"{prefix}:schema".encode()]
@@ -105,8 +105,8 @@ async def test_an_actor_does_not_write_into_data_of_another_schema(
     redis_url: str, prefix: str, peek: "redis.Redis"
 ) -> None:
     store = await open_store(redis_url, prefix, actor="dispatcher")
-    for told in ("1", "2", "4"):
-        peek.set(f"{prefix}:schema", told)
+    for stored in ("1", "2", "4"):
+        peek.set(f"{prefix}:schema", stored)
         with pytest.raises(SchedError, match="holds data of schema"):
             await store.vouch()
     await store.close()
