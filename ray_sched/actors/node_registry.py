@@ -6,23 +6,23 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from ray_sched.actors.retry import retry_until_answered
-from ray_sched.core.effects import (
+from ray_sched.core.effects import Log, Save
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.messages.agent_registry import Heartbeat
+from ray_sched.core.messages.registry_pool import PoolMembers, SlotsAcquired
+from ray_sched.core.nodes.declarations import RayNode
+from ray_sched.core.nodes.effects import (
     ClosePool,
-    Log,
     NotifyPool,
     OpenPool,
     RegistryEffect,
-    Save,
     SpawnAgent,
     StopAgent,
     WatchAgent,
 )
-from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.messages.agent_registry import Heartbeat
-from ray_sched.core.messages.registry_pool import PoolMembers, SlotsAcquired
-from ray_sched.core.nodes.registry import RayNode, RegistryBrain
+from ray_sched.core.nodes.records import read_nodes
+from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.ports import Change, Store, StoreEmptiedError
-from ray_sched.core.records import read_nodes
 from ray_sched.core.views.nodes import NodeRow, PoolRow
 from ray_sched.wire.auth import agent_key, is_same
 from ray_sched.wire.clock import Clock
@@ -146,7 +146,7 @@ class NodeRegistry:
 
     async def pools(self) -> list[PoolRow]:
         """Every pool, as people see it."""
-        return [PoolRow.of(pool, self._brain.nodes) for _, pool in sorted(self._brain.pools.items())]
+        return [PoolRow.of(pool) for _, pool in sorted(self._brain.pools.items())]
 
     # --- effects ---------------------------------------------------------------------------------------------------
 

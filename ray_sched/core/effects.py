@@ -9,7 +9,6 @@ from msgspec import Struct
 from ray_sched.core.messages.agent_dispatcher import AgentMessage, AgentOrder
 from ray_sched.core.messages.client_dispatcher import Answer, ClientEvent, ClientMessage
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
-from ray_sched.core.messages.registry_pool import PoolMembers
 from ray_sched.core.ports import Change
 
 # --- told to the dispatcher's brain --------------------------------------------------------------------------------
@@ -161,54 +160,3 @@ class Log(Struct, frozen=True):
 
 
 DispatchEffect = Save | NotifyClient | DropClient | OrderAgent | AnswerClient | AnswerPool | ReportCleanup | Log
-
-# --- the registry's ------------------------------------------------------------------------------------------------
-
-
-class SpawnAgent(Struct, frozen=True, kw_only=True):
-    """Start the agent of a node."""
-
-    node: str
-    incarnation: int
-    agent: str
-    ray_node_id: str
-    slots: int
-    engine: str
-    options: dict[str, str]
-    declared: bytes
-    """The declared capability, JSON."""
-
-
-class WatchAgent(Struct, frozen=True):
-    """Notice the end of an agent that an earlier life of the Registry started."""
-
-    node: str
-    incarnation: int
-    agent: str
-
-
-class StopAgent(Struct, frozen=True):
-    """End the process of an agent, whatever it is doing."""
-
-    agent: str
-
-
-class OpenPool(Struct, frozen=True):
-    """Start the actor of a pool."""
-
-    pool: str
-
-
-class ClosePool(Struct, frozen=True):
-    """End the actor of a pool, and tell the Dispatcher."""
-
-    pool: str
-
-
-class NotifyPool(Struct, frozen=True):
-    """Tell a pool who belongs to it."""
-
-    members: PoolMembers
-
-
-RegistryEffect = SpawnAgent | WatchAgent | StopAgent | OpenPool | ClosePool | NotifyPool | Save | Log

@@ -10,8 +10,6 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from ray_sched.core.nodes.node import NodeRecord
-
 RecordT = TypeVar("RecordT")
 _MAX_WHY = 200
 
@@ -52,8 +50,3 @@ def read_back(
         else:
             readable.append(found)
     return ReadBack(readable, len(left_out), (left_out or [""])[0][:_MAX_WHY])
-
-
-def read_nodes(records: Iterable[bytes]) -> ReadBack[NodeRecord]:
-    """The nodes that these records describe."""
-    return read_back(records, msgspec.json.Decoder(NodeRecord).decode)

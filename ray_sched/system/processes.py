@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 
-import msgspec
 import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -21,12 +20,12 @@ from ray_sched.actors.timer import Timer
 from ray_sched.agent.agent import Host, NodeAgent
 from ray_sched.agent.failed_host import FailedHost
 from ray_sched.agent.host import EngineHost
-from ray_sched.core.capability import Capability
 from ray_sched.core.dispatch.brain import DispatchBrain
-from ray_sched.core.effects import SpawnAgent
 from ray_sched.core.errors import SchedError
 from ray_sched.core.leases.pool import PoolBrain
-from ray_sched.core.nodes.registry import RayNode, RegistryBrain
+from ray_sched.core.nodes.declarations import RayNode
+from ray_sched.core.nodes.effects import SpawnAgent
+from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.timers import Tick
 from ray_sched.settings import Settings
 from ray_sched.store.redis_store import RedisStore
@@ -141,9 +140,8 @@ class AgentProcess(NodeAgent):
 
 
 def _host(spawn: SpawnAgent) -> Host:
-    declared = msgspec.json.decode(spawn.declared, type=Capability)
     try:
-        return EngineHost(spawn.engine, declared, spawn.options, spawn.slots)
+        return EngineHost(spawn.engine, spawn.declared, spawn.options, spawn.slots)
     except SchedError as error:
         return FailedHost(error)
 

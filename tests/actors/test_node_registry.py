@@ -10,13 +10,14 @@ import pytest
 from ray_sched.actors.node_registry import NodeRegistry
 from ray_sched.actors.pool import Pool
 from ray_sched.core.capability import Capability
-from ray_sched.core.effects import SpawnAgent
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
-from ray_sched.core.nodes.node import NodeRecord
-from ray_sched.core.nodes.registry import RayNode, RegistryBrain
+from ray_sched.core.nodes.declarations import RayNode
+from ray_sched.core.nodes.effects import SpawnAgent
+from ray_sched.core.nodes.records import NodeRecord
+from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.ports import SaveNode
 from ray_sched.core.rules import NodeRules, PoolRules
 from ray_sched.wire.auth import agent_key

@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.nodes.node import Declaration
-from ray_sched.core.nodes.registry import RayNode, declare
+from ray_sched.core.nodes.declarations import Declaration, RayNode, declare
 from ray_sched.settings import PREFIX, Settings
 from ray_sched.system.local import RAY_ENVIRONMENT
 

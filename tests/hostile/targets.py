@@ -74,8 +74,9 @@ from ray_sched.core.messages.client_dispatcher import (
 from ray_sched.core.messages.fields import MAX_SLOTS, Message
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt
 from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, SlotsAcquired
-from ray_sched.core.nodes.registry import BadLabelError, RayNode, RegistryBrain, declare
-from ray_sched.core.records import read_nodes
+from ray_sched.core.nodes.declarations import BadLabelError, RayNode, declare
+from ray_sched.core.nodes.records import read_nodes
+from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.rules import DeliveryRules, DispatchRules, NodeRules, PoolRules, SelectionRules
 from ray_sched.settings import PREFIX, Settings, checked_settings, parse_yaml
 from ray_sched.wire.codec import decode, encode

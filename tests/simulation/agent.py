@@ -6,10 +6,7 @@ It does what ``ray_sched/agent/agent.py`` does, with an engine that hangs, fails
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from ray_sched.core.capability import Capability
-from ray_sched.core.effects import AgentSpoke, DispatchEffect, SpawnAgent
+from ray_sched.core.effects import AgentSpoke, DispatchEffect
 from ray_sched.core.errors import Code
 from ray_sched.core.ledger import AudioState, Ledger
 from ray_sched.core.messages.agent_dispatcher import (
@@ -25,6 +22,7 @@ from ray_sched.core.messages.agent_dispatcher import (
 )
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
 from ray_sched.core.messages.client_dispatcher import JobSpec
+from ray_sched.core.nodes.effects import SpawnAgent
 from tests.simulation.network import AnswerT, Reply
 
 if TYPE_CHECKING:
@@ -262,7 +260,7 @@ class Agent:
             incarnation=self.incarnation,
             is_loaded=True,
             is_healthy=not (self.world.is_wild and self.world.rng.random() < 0.05),
-            capability=msgspec.json.decode(self.declared, type=Capability),
+            capability=self.declared,
             running=len(self.running),
         )
         if not self.is_mute:

@@ -5,25 +5,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ray_sched.core.effects import (
-    AnswerPool,
-    ClosePool,
-    DispatchEffect,
-    NotifyPool,
-    OpenPool,
-    PoolClosed,
-    PoolOffered,
-    RegistryEffect,
-    Save,
-    SpawnAgent,
-    StopAgent,
-    WatchAgent,
-)
+from ray_sched.core.effects import AnswerPool, DispatchEffect, PoolClosed, PoolOffered, Save
 from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
 from ray_sched.core.messages.pool_dispatcher import PoolOffer
 from ray_sched.core.messages.registry_pool import PoolMembers
-from ray_sched.core.nodes.node import NodeRecord
+from ray_sched.core.nodes.effects import (
+    ClosePool,
+    NotifyPool,
+    OpenPool,
+    RegistryEffect,
+    SpawnAgent,
+    StopAgent,
+    WatchAgent,
+)
+from ray_sched.core.nodes.records import NodeRecord
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.rules import NodeRules, PoolRules
 from tests.simulation.agent import Agent

@@ -2,13 +2,14 @@
 
 from ray_sched.core.agent.book import AgentBook
 from ray_sched.core.capability import Capability
-from ray_sched.core.effects import CleanupDue, NotifyPool, Save, StopAgent
+from ray_sched.core.effects import CleanupDue, Save
 from ray_sched.core.job import JobStatus
 from ray_sched.core.messages.agent_dispatcher import StopRun
 from ray_sched.core.messages.client_agent import PushItem
 from ray_sched.core.messages.client_dispatcher import Cancel, MissingResult, PushFailed
 from ray_sched.core.node_status import NodeStatus
-from ray_sched.core.nodes.node import NodeRecord
+from ray_sched.core.nodes.effects import NotifyPool, StopAgent
+from ray_sched.core.nodes.records import NodeRecord
 from ray_sched.core.ports import SaveSpeeds
 from tests.support.builders import a_beat, a_node, accepted, finished, orders, refused, stopped, told
 from tests.support.registry_harness import RegistryHarness, a_record, of

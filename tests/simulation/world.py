@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ray_sched.core.effects import CleanupDue, OrderAgent
 from ray_sched.core.messages.client_dispatcher import Assigned, JobSpec
-from ray_sched.core.nodes.registry import RayNode
+from ray_sched.core.nodes.declarations import RayNode
 from tests.simulation import oracle
 from tests.simulation.agent import POISON, SPEECH_TTL_MS, Agent
 from tests.simulation.client import Client

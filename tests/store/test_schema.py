@@ -10,7 +10,7 @@ import redis
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import from_record
-from ray_sched.core.nodes.node import NodeRecord
+from ray_sched.core.nodes.records import NodeRecord
 from ray_sched.core.ports import StoreDownError
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 from ray_sched.store.keys import SCHEMA_VERSION, Keys

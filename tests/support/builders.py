@@ -45,7 +45,7 @@ from ray_sched.core.messages.client_dispatcher import (
     Submit,
 )
 from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
-from ray_sched.core.nodes.registry import RayNode
+from ray_sched.core.nodes.declarations import RayNode
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
-from ray_sched.core.effects import NotifyPool, RegistryEffect
 from ray_sched.core.messages.agent_registry import Heartbeat
 from ray_sched.core.messages.registry_pool import PoolMembers, SlotsAcquired
 from ray_sched.core.node_status import NodeStatus
-from ray_sched.core.nodes.node import NodeRecord
-from ray_sched.core.nodes.registry import RayNode, RegistryBrain, declare
+from ray_sched.core.nodes.declarations import RayNode, declare
+from ray_sched.core.nodes.effects import NotifyPool, RegistryEffect
+from ray_sched.core.nodes.records import NodeRecord
+from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.rules import NodeRules, PoolRules
 from tests.support.builders import a_beat, a_ray_node
 

@@ -1,6 +1,6 @@
 """NodeRegistry and Pool: who belongs to a pool, and how its nodes are."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -24,6 +24,15 @@ class NodeView(Struct, frozen=True, kw_only=True):
     """It is lost because the process of its agent ended."""
 
 
+class MembersVersion(NamedTuple):
+    """Orders the Registry's messages to its pools: a greater one is newer."""
+
+    epoch: int
+    """Start time of the Registry."""
+    number: int
+    """Of the message, counted over all pools."""
+
+
 class PoolMembers(Message, frozen=True, kw_only=True):
     """The Registry tells a Pool who belongs to it: everything, at every change and four times a second."""
 
@@ -34,10 +43,25 @@ class PoolMembers(Message, frozen=True, kw_only=True):
     capability: Capability
     nodes: Annotated[tuple[NodeView, ...], Meta(max_length=MAX_NODES)]
 
+    @property
+    def version(self) -> MembersVersion:
+        """Which of two such messages is the newer one."""
+        return MembersVersion(self.epoch, self.number)
+
 
 class SlotsAcquired(Message, frozen=True, kw_only=True):
-    """A Pool answers the Registry: slots with a job on them, as the Dispatcher said when it knew this word of yours."""
+    """A Pool answers PoolMembers: how many slots of each node have a job on them, as the Dispatcher last said.
+
+    ``epoch`` and ``number`` name the newest PoolMembers that the Dispatcher knew the consequences of when it said so;
+    both are 0 before it has said anything.
+    """
 
     epoch: Count
     number: Count
     spent: dict[str, int]
+    """Node to slots."""
+
+    @property
+    def version(self) -> MembersVersion:
+        """Of the members that this answers for."""
+        return MembersVersion(self.epoch, self.number)

@@ -1,79 +1,57 @@
-"""The node: its states and the heartbeats that move it.
+"""The node: one incarnation of it, and what heartbeats and other facts make of its state.
 
-A node registers, becomes ready with its first good heartbeat, and is suspect, then lost, when heartbeats stop.
-Degraded nodes beat but say that something is wrong. A node that comes back after being lost is a new incarnation with
-a state of its own; messages of an old incarnation are ignored.
+The states and what moves a node from one to another stand in ``core.node_status``. A node never decides that it is
+silent or where it belongs: it is told.
 """
 
 from collections import deque
 
-from msgspec import Struct
-
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import Heartbeat
-from ray_sched.core.messages.fields import Count, Slots, Text
+from ray_sched.core.messages.registry_pool import MembersVersion, NodeView
 from ray_sched.core.node_status import NODE_TABLE, NodeEvent, NodeStatus
+from ray_sched.core.nodes.declarations import Declaration
+from ray_sched.core.nodes.drains import Drain
 
 _BAD_IN_A_ROW = 3
 _BAD_OF_LAST_5 = 3
-_BEATS_TO_BE_EMPTY = 2
 _MAX_CAPABILITIES = 4
 """So often an incarnation may change what it offers: each time may open a pool, which is a process."""
-
-
-class Declaration(Struct, frozen=True, kw_only=True):
-    """What a node's labels say of it."""
-
-    node: Text
-    engine: str
-    capability: Capability
-    slots: Slots
-    options: dict[str, str] = {}
-    """The engine's own options."""
-
-
-class NodeRecord(Struct, frozen=True, kw_only=True):
-    """What the store keeps of a node, so that a restarted Registry goes on counting incarnations."""
-
-    declaration: Declaration
-    ray_node_id: str
-    incarnation: Count
-    is_drained: bool
-    capability: Capability | None = None
-    """What the engine really offers, once it has said so."""
-    pool: Text = ""
-    """The pool it is in; empty before its first heartbeat and once its drain has ended."""
+_ENDED = frozenset({NodeStatus.LOST, NodeStatus.GONE})
 
 
 class Node:
-    """One incarnation of a node."""
+    """One incarnation of a node. Its attributes are read by others and changed by its own verbs only."""
 
-    def __init__(self, declaration: Declaration, ray_node_id: str, incarnation: int, now_ms: int) -> None:
+    def __init__(
+        self, declaration: Declaration, ray_node_id: str, incarnation: int, now_ms: int, *, is_restored: bool = False
+    ) -> None:
+        """``is_restored``: taken over from an earlier life of the Registry; its agent should be beating."""
         self.declaration = declaration
         self.ray_node_id = ray_node_id
         self.incarnation = incarnation
+        self.started_at_ms = now_ms
+        self.is_restored = is_restored
         self.status = NodeStatus.REGISTERING
         self.capability: Capability | None = None
         """What the engine really offers, once it is loaded."""
         self.pool = ""
-        self.started_at_ms = now_ms
-        self.is_restored = False
-        """Taken over from an earlier life of the Registry: its agent should be beating."""
-        self.last_beat_at_ms = 0
-        self.drain_ends_at_ms = 0
-        self.beats_since_drain = 0
-        self.drain_version = (0, 0)
-        """Epoch and number of the first word to its pool since the drain began."""
-        self.may_have_jobs = True
-        """The Dispatcher may have jobs on it, or on their way to it: until it knows of the drain and says no."""
-        self.gone_at_ms = 0
+        """The pool it is in, or was last in."""
+        self.beat: Heartbeat | None = None
+        """The last heartbeat."""
+        self.why = ""
+        """What is wrong with it, if something is; for people."""
         self.has_died = False
         """It is lost because the process of its agent ended."""
-        self.beat: Heartbeat | None = None
-        self.why = ""
+        self.ended_at_ms = 0
+        """When it was lost or gone."""
+        self._drain: Drain | None = None
+        self._last_beat_at_ms: int | None = None
         self._bad: deque[bool] = deque(maxlen=5)
         self._bad_in_a_row = 0
         self._n_capabilities = 0
+
+    # --- facts
 
     def move(self, event: NodeEvent) -> bool:
         """Change the status by the table. False, nothing changed, if there is no such row."""
@@ -83,12 +61,13 @@ class Node:
         self.status = row[event]
         return True
 
-    def handle(self, beat: Heartbeat, now_ms: int) -> None:
-        """Take a heartbeat in. A good one says: loaded and healthy."""
-        self.last_beat_at_ms = now_ms
+    def handle_heartbeat(self, beat: Heartbeat, now_ms: int) -> None:
+        """Its agent has sent this. A good beat of a loaded engine makes it ready, bad ones degrade it."""
+        self._last_beat_at_ms = now_ms
         self.beat = beat
-        self.beats_since_drain += self.status is NodeStatus.DRAINING
         self.why = beat.why
+        if self._drain:
+            self._drain.handle_heartbeat()
         if beat.capability:
             self._handle_capability(beat.capability)
         if not beat.is_healthy:
@@ -109,22 +88,90 @@ class Node:
         if self._bad_in_a_row >= _BAD_IN_A_ROW or sum(self._bad) >= _BAD_OF_LAST_5:
             self.move(NodeEvent.TOO_MANY_BAD_BEATS)
 
+    def join(self, pool: str, capability: Capability) -> None:
+        """It belongs to this pool from now on, whose capability it has."""
+        self.pool, self.capability = pool, capability
+
+    def begin_drain(self, ends_at_ms: int, version: MembersVersion) -> bool:
+        """It takes no new work. False, nothing changed, if it has ended. A second drain replaces the first.
+
+        ``version``: of the first members message that tells its pool so.
+        """
+        if not self.move(NodeEvent.DRAIN):
+            return False
+        self._drain = Drain(ends_at_ms, version)
+        return True
+
+    def handle_acquired(self, version: MembersVersion, n_acquired: int) -> None:
+        """The Dispatcher, knowing this members version, has jobs on so many of its slots."""
+        if self._drain:
+            self._drain.handle_acquired(version, n_acquired)
+
+    def end_drain(self, now_ms: int) -> None:
+        """Its drain is over: it is gone."""
+        self.move(NodeEvent.EMPTY)
+        self.ended_at_ms = now_ms
+
+    def lose(self, event: NodeEvent, why: str, now_ms: int, *, has_died: bool) -> None:
+        """It is lost: TOO_LONG_SILENT, or DIED with its machine, or ``has_died`` with its agent's process."""
+        self.move(event)
+        self.why = why
+        self.ended_at_ms = now_ms
+        self.has_died = has_died
+
+    # --- questions
+
+    @property
+    def name(self) -> str:
+        """Its name, the same for all incarnations."""
+        return self.declaration.node
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent's actor."""
+        return f"agent:{self.name}"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is lost or gone: what its agent says changes nothing any more."""
+        return self.status in _ENDED
+
+    @property
+    def has_beaten(self) -> bool:
+        """Whether this Registry has had a heartbeat of it."""
+        return self._last_beat_at_ms is not None
+
+    def silent_ms(self, now_ms: int) -> int | None:
+        """Since its last heartbeat; None before the first."""
+        return None if self._last_beat_at_ms is None else now_ms - self._last_beat_at_ms
+
     @property
     def running(self) -> int:
         """Jobs that hold a slot, by the agent's last heartbeat."""
         return self.beat.running if self.beat else 0
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether a draining node has no job, nor one on its way, nor speech that waits to be fetched."""
-        has_never_run = not self.last_beat_at_ms and not self.is_restored
+    def has_drained(self, now_ms: int) -> bool:
+        """Whether its drain is over: its deadline has passed, or it has no job, none on its way, no speech to fetch."""
+        return self._drain is not None and (self._drain.is_due(now_ms) or self._is_empty(self._drain))
+
+    def _is_empty(self, drain: Drain) -> bool:
+        has_never_run = not self.has_beaten and not self.is_restored
         if has_never_run:
             return True
-        is_free = not self.may_have_jobs or not self.pool  # who was in no pool was never given a job
         has_speech = self.beat is not None and self.beat.speech_bytes > 0
-        return is_free and self.beats_since_drain >= _BEATS_TO_BE_EMPTY and self.running == 0 and not has_speech
+        return not drain.may_have_jobs(is_in_pool=bool(self.pool)) and self.running == 0 and not has_speech
 
-    @property
-    def agent(self) -> str:
-        """The name of the agent's actor."""
-        return f"agent:{self.declaration.node}"
+    def view(self) -> NodeView:
+        """What its pool is told of it."""
+        beat = self.beat
+        return NodeView(
+            node=self.name,
+            incarnation=self.incarnation,
+            agent=self.agent,
+            status=str(self.status),
+            slots=self.declaration.slots,
+            running=self.running,
+            why=self.why,
+            has_died=self.has_died,
+            **({"load": beat.load} if beat else {}),
+        )

@@ -4,8 +4,8 @@ from msgspec import Struct
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import Load
+from ray_sched.core.nodes.membership import Pool
 from ray_sched.core.nodes.node import Node
-from ray_sched.core.nodes.registry import Pool
 
 
 class NodeRow(Struct, frozen=True, kw_only=True):
@@ -34,8 +34,9 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     def of(cls, node: Node, spent: int, now_ms: int) -> "NodeRow":
         """The row of a node."""
         beat = node.beat
+        silent_ms = node.silent_ms(now_ms)
         return cls(
-            node=node.declaration.node,
+            node=node.name,
             status=str(node.status),
             why=node.why,
             pool=node.pool,
@@ -49,7 +50,7 @@ class NodeRow(Struct, frozen=True, kw_only=True):
             capability=node.capability or node.declaration.capability,
             audio_bytes=beat.audio_bytes if beat else 0,
             speech_bytes=beat.speech_bytes if beat else 0,
-            silent_ms=now_ms - node.last_beat_at_ms if node.last_beat_at_ms else -1,
+            silent_ms=-1 if silent_ms is None else silent_ms,
         )
 
 
@@ -63,13 +64,13 @@ class PoolRow(Struct, frozen=True, kw_only=True):
     running: int
 
     @classmethod
-    def of(cls, pool: Pool, nodes: dict[str, Node]) -> "PoolRow":
+    def of(cls, pool: Pool) -> "PoolRow":
         """The row of a pool."""
-        members = [nodes[name] for name in sorted(pool.nodes)]
+        members = pool.members.values()
         return cls(
             pool=pool.name,
             capability=pool.capability,
-            nodes=tuple(sorted(pool.nodes)),
+            nodes=tuple(sorted(pool.members)),
             slots=sum(node.declaration.slots for node in members),
             running=sum(node.running for node in members),
         )

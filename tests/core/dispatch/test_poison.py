@@ -1,10 +1,11 @@
 """Poison: the job that kills agents is failed, and nobody that ran beside it."""
 
-from ray_sched.core.effects import DispatchEffect, NotifyPool
+from ray_sched.core.effects import DispatchEffect
 from ray_sched.core.errors import EXIT_STATUS, Code, Refusal
 from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages.client_dispatcher import Delivered
 from ray_sched.core.messages.pool_dispatcher import NodeOffer
+from ray_sched.core.nodes.effects import NotifyPool
 from ray_sched.core.rules import PoolRules
 from ray_sched.core.views.jobs import explain
 from tests.support.builders import DispatchHarness, a_beat, a_node, accepted, failed, finished, only, stopped, told

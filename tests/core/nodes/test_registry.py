@@ -6,22 +6,21 @@ import msgspec
 import pytest
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.effects import (
+from ray_sched.core.effects import Log, Save
+from ray_sched.core.messages.agent_registry import BeatReply
+from ray_sched.core.node_status import NodeStatus
+from ray_sched.core.nodes.declarations import BadLabelError, RayNode, declare
+from ray_sched.core.nodes.effects import (
     ClosePool,
-    Log,
     NotifyPool,
     OpenPool,
     RegistryEffect,
-    Save,
     SpawnAgent,
     StopAgent,
     WatchAgent,
 )
-from ray_sched.core.messages.agent_registry import BeatReply
-from ray_sched.core.node_status import NodeStatus
-from ray_sched.core.nodes.node import NodeRecord
-from ray_sched.core.nodes.registry import BadLabelError, RayNode, declare
-from ray_sched.core.ports import SaveNode
+from ray_sched.core.nodes.records import NodeRecord
+from ray_sched.core.ports import ForgetNode, SaveNode
 from ray_sched.core.rules import PoolRules
 from tests.support.builders import ENGLISH, a_beat, a_ray_node, only
 from tests.support.registry_harness import ENGLISH_POOL, RegistryHarness, a_record, members, of
@@ -92,6 +91,20 @@ def test_a_bad_node_keeps_no_good_one_out() -> None:
     assert [spawn.node for spawn in of(effects, SpawnAgent)] == ["node-a"]
 
 
+def test_a_dead_ray_node_is_not_complained_about() -> None:
+    harness = RegistryHarness()
+    bad = msgspec.structs.replace(labelled(engine="echo", asr="english"), is_alive=False)
+    assert (harness.look(bad), harness.look(bad)) == ([], [])
+
+
+def test_a_bad_ray_node_that_comes_back_is_complained_about_again() -> None:
+    harness = RegistryHarness()
+    bad = labelled(engine="echo", asr="english")
+    assert len(harness.look(bad)) == 1
+    harness.look()
+    assert len(harness.look(bad)) == 1
+
+
 # --- joining ------------------------------------------------------------------------------------------------------
 
 
@@ -109,7 +122,7 @@ def test_a_new_node_gets_an_agent_and_is_stored_before() -> None:
         slots=2,
         engine="echo",
         options={},
-        declared=msgspec.json.encode(ENGLISH),
+        declared=ENGLISH,
     )
 
 
@@ -547,3 +560,27 @@ def test_a_lost_node_is_shown_for_ten_minutes_and_then_forgotten() -> None:
     assert set(harness.brain.nodes) == {"node-a"}
     harness.wait(1)
     assert harness.brain.nodes == {}
+
+
+def test_a_drained_machine_is_still_drained_after_an_earlier_one_of_its_name_was_forgotten() -> None:
+    harness = RegistryHarness()
+    for ray_node_id in ("ray-1", "ray-2"):
+        harness.listed = []
+        harness.join("node-a", ray_node_id)
+        harness.brain.drain("node-a", None, harness.now_ms)
+        harness.wait(1_000, a_beat(incarnation=harness.brain.nodes["node-a"].incarnation))
+    assert of(harness.wait(1_300_000), Save) == [], "the record is of the second machine, which Ray still lists"
+    again = written(harness.brain.store_was_emptied())
+    assert {name: (record.ray_node_id, record.is_drained) for name, record in again.items()} == {
+        "node-a": ("ray-2", True)
+    }
+    assert of(harness.look(a_ray_node("ray-2")), SpawnAgent) == []
+
+
+def test_a_node_that_was_forgotten_begins_again_with_its_first_incarnation() -> None:
+    harness = RegistryHarness()
+    harness.join()
+    harness.look()
+    (forgotten,) = of(harness.wait(600_000), Save)
+    assert forgotten.change == ForgetNode(node_id="node-a")
+    assert [spawn.incarnation for spawn in of(harness.look(a_ray_node("ray-1")), SpawnAgent)] == [1]

@@ -1,0 +1,179 @@
+"""Declarations: what the labels of Ray's nodes say of them.
+
+Labels are read when they are new or changed, and what is wrong with them is logged once. A node without an engine
+label belongs to somebody else and is never touched.
+"""
+
+import re
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from ray_sched.core.capability import LABEL_PREFIX, Capability, Name
+from ray_sched.core.effects import Log
+from ray_sched.core.messages.fields import MAX_SLOTS, Slots, Text
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+_PAIR = re.compile(rf"({_LANGUAGE.pattern})_({_LANGUAGE.pattern})")
+_NUMBER = re.compile(r"[0-9]{1,4}")
+
+
+class RayNode(Struct, frozen=True, kw_only=True):
+    """A node as Ray lists it."""
+
+    ray_node_id: str
+    labels: dict[str, str]
+    has_gpu: bool = False
+    is_alive: bool = True
+    is_draining: bool = False
+    """Ray itself drains the node."""
+    drain_ends_in_ms: int | None = None
+    """How long Ray leaves it then; None: Ray names no end."""
+
+
+class Declaration(Struct, frozen=True, kw_only=True):
+    """What a node's labels say of it."""
+
+    node: Text
+    engine: str
+    capability: Capability
+    slots: Slots
+    options: dict[str, str] = {}
+    """The engine's own options."""
+
+
+class BadLabelError(ValueError):
+    """A node's labels do not say what a node can do; the sentence names the label."""
+
+
+def declare(ray_node: RayNode, default_slots: int) -> Declaration | None:
+    """What the labels declare; None without an engine label. Raises BadLabelError.
+
+    A node that names no slots gets ``default_slots``, one that names no name is called after Ray's id.
+    """
+    labels = {k.removeprefix(LABEL_PREFIX): v for k, v in ray_node.labels.items() if k.startswith(LABEL_PREFIX)}
+    engine = labels.get("engine")
+    if not engine:
+        return None
+    _check_names(labels, "engine", "tenant", "node")
+    capability = Capability(
+        engine=engine,
+        asr=_languages(labels, "asr"),
+        mt=_pairs(labels),
+        tts=_languages(labels, "tts"),
+        tenant=labels.get("tenant", ""),
+        has_gpu=ray_node.has_gpu,
+    )
+    return Declaration(
+        node=labels.get("node") or f"node-{ray_node.ray_node_id[:8]}",
+        engine=engine,
+        capability=capability,
+        slots=_slots(labels, default_slots),
+        options={k.removeprefix("option."): v for k, v in labels.items() if k.startswith("option.")},
+    )
+
+
+def _check_names(labels: dict[str, str], *names: str) -> None:
+    """These become names of actors and keys in Redis. Ray allows nothing else in a label; this does not rely on it."""
+    for name in names:
+        try:
+            msgspec.convert(labels.get(name) or "none", Name)
+        except (msgspec.ValidationError, UnicodeError):
+            raise BadLabelError(f"{LABEL_PREFIX}{name}={labels[name][:80]!r} is not a name such as node-1") from None
+
+
+def _slots(labels: dict[str, str], default_slots: int) -> int:
+    text = labels.get("slots", str(default_slots))
+    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= MAX_SLOTS:
+        raise BadLabelError(f"{LABEL_PREFIX}slots={text[:80]!r} must be a number from 1 to {MAX_SLOTS}")
+    return int(text)
+
+
+def _languages(labels: dict[str, str], name: str) -> tuple[str, ...]:
+    tags = [tag for tag in labels.get(name, "").split(".") if tag]
+    for tag in tags:
+        if not _LANGUAGE.fullmatch(tag):
+            raise BadLabelError(
+                f"{LABEL_PREFIX}{name}={labels[name][:80]!r}: {tag[:80]!r} is not a language tag such as en"
+            )
+    return tuple(sorted(set(tags)))
+
+
+def _pairs(labels: dict[str, str]) -> tuple[str, ...]:
+    pairs = []
+    for text in filter(None, labels.get("mt", "").split(".")):
+        match = _PAIR.fullmatch(text)
+        if not match:
+            raise BadLabelError(f"{LABEL_PREFIX}mt={labels['mt'][:80]!r}: {text[:80]!r} is not a pair such as en_es")
+        source, target = text.split("_")
+        pairs.append(f"{source}:{target}")
+    return tuple(sorted(set(pairs)))
+
+
+class Declared(NamedTuple):
+    """A living Ray node and what it declares."""
+
+    ray_node: RayNode
+    declaration: Declaration
+
+
+class _Read(NamedTuple):
+    """Labels that were read, and what came of it."""
+
+    labels: dict[str, str]
+    has_gpu: bool
+    declaration: Declaration | None
+
+
+class Declarations:
+    """Reads Ray's list of nodes. Remembers what was read and what was complained about, per living Ray node."""
+
+    def __init__(self, default_slots: int) -> None:
+        self._default_slots = default_slots
+        self._read: dict[str, _Read] = {}
+        """By Ray's node id: Ray lists all nodes four times a second, and labels rarely change."""
+        self._complaints: dict[str, str] = {}
+        """By Ray's node id, the complaint last logged: each is said once, not four times a second."""
+
+    def handle_ray_nodes(
+        self, ray_nodes: list[RayNode], in_use: AbstractSet[str]
+    ) -> tuple[dict[str, Declared], list[Log]]:
+        """The living nodes that declare something, by their name, and new complaints about the others.
+
+        Where two Ray nodes declare one name, the one whose id is ``in_use`` keeps it, else the first one listed.
+        """
+        alive = [ray_node for ray_node in ray_nodes if ray_node.is_alive]
+        declared: dict[str, Declared] = {}
+        complaints: list[Log] = []
+        for ray_node in sorted(alive, key=lambda it: it.ray_node_id not in in_use):
+            try:
+                declaration = self._declaration(ray_node)
+            except BadLabelError as error:
+                complaints += self._complain(ray_node, str(error))
+                continue
+            if declaration is None:
+                continue
+            if declaration.node in declared:
+                complaints += self._complain(ray_node, f"two nodes are called {declaration.node}")
+            else:
+                declared[declaration.node] = Declared(ray_node, declaration)
+        listed = {ray_node.ray_node_id for ray_node in alive}
+        self._complaints = {it: what for it, what in self._complaints.items() if it in listed}
+        self._read = {it: what for it, what in self._read.items() if it in listed}
+        return declared, complaints
+
+    def _declaration(self, ray_node: RayNode) -> Declaration | None:
+        known = self._read.get(ray_node.ray_node_id)
+        if known and (known.labels, known.has_gpu) == (ray_node.labels, ray_node.has_gpu):
+            return known.declaration
+        declaration = declare(ray_node, self._default_slots)
+        self._read[ray_node.ray_node_id] = _Read(ray_node.labels, ray_node.has_gpu, declaration)
+        return declaration
+
+    def _complain(self, ray_node: RayNode, what: str) -> list[Log]:
+        if self._complaints.get(ray_node.ray_node_id) == what:
+            return []
+        self._complaints[ray_node.ray_node_id] = what
+        return [Log(f"Ray node {ray_node.ray_node_id[:8]} is left out: {what}")]

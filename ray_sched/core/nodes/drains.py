@@ -1,0 +1,77 @@
+"""Drains: until when a node may finish what it has, when it has finished, and which machines were drained.
+
+A drain ends a node without losing a job: it is over when nothing can run there any more, or at its deadline.
+"""
+
+from collections.abc import Container
+
+from ray_sched.core.messages.registry_pool import MembersVersion
+
+_BEATS_TO_BE_EMPTY = 2
+"""The first heartbeat of a drain may be older than the last push before it."""
+_REMEMBER_AWAY_MS = 600_000
+
+
+class Drain:
+    """One node's drain: its deadline, and whether a job may still run there or be on its way there."""
+
+    def __init__(self, ends_at_ms: int, version: MembersVersion) -> None:
+        """``version``: of the first members message that tells the node's pool of the drain."""
+        self._ends_at_ms = ends_at_ms
+        self._version = version
+        self._may_have_jobs = True
+        self._n_beats = 0
+
+    def handle_heartbeat(self) -> None:
+        """The agent has sent a heartbeat since the drain began."""
+        self._n_beats += 1
+
+    def handle_acquired(self, version: MembersVersion, n_acquired: int) -> None:
+        """The Dispatcher has jobs on so many of the node's slots, as it said when it knew this members version.
+
+        A count from before it knew of the drain changes nothing: it may have pushed a job there since.
+        """
+        if version >= self._version:
+            self._may_have_jobs = n_acquired > 0
+
+    def may_have_jobs(self, *, is_in_pool: bool) -> bool:
+        """Whether a job may run there, or be on its way, unknown to the agent's last heartbeat.
+
+        A node that was never in a pool was never given a job.
+        """
+        return self._n_beats < _BEATS_TO_BE_EMPTY or (is_in_pool and self._may_have_jobs)
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether its deadline has passed."""
+        return now_ms >= self._ends_at_ms
+
+
+class DrainedMachines:
+    """The machines that were drained: no agent is started on them again.
+
+    A machine is known by its node's name and Ray's node id; one that was restarted has a new id and may join again.
+    """
+
+    def __init__(self) -> None:
+        self._machines: set[tuple[str, str]] = set()
+        self._away_since_ms: dict[tuple[str, str], int] = {}
+        """Those that Ray lists no more."""
+
+    def add(self, name: str, ray_node_id: str) -> None:
+        """Its drain has begun: never again an agent on this machine under this name."""
+        self._machines.add((name, ray_node_id))
+
+    def __contains__(self, machine: tuple[str, str]) -> bool:
+        return machine in self._machines
+
+    def forget_absent(self, listed: Container[str], shown: Container[str], now_ms: int) -> list[tuple[str, str]]:
+        """Forget the machines that Ray has not listed for ten minutes: they never come back under this id.
+
+        ``listed``: Ray's ids of living nodes. ``shown``: names of nodes that are still shown to people; their machines
+        stay. Returns those that were forgotten now.
+        """
+        away = [machine for machine in self._machines if machine[1] not in listed and machine[0] not in shown]
+        self._away_since_ms = {machine: self._away_since_ms.get(machine, now_ms) for machine in away}
+        forgotten = [machine for machine in away if now_ms - self._away_since_ms[machine] >= _REMEMBER_AWAY_MS]
+        self._machines.difference_update(forgotten)
+        return forgotten
