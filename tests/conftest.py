@@ -1,5 +1,56 @@
-"""Before anything imports Ray: the environment that every cluster of this process shares."""
+"""How tests are spread over processes, and the environment of Ray, which is set before anything imports it.
+
+With pytest-xdist a run of more than one file has several workers. Tests of one ``xdist_group`` run one after the other
+on one of them, so that what they share is started once; all others run anywhere. A single file, ``-n 0``, ``--pdb`` and
+``-p no:xdist`` are one process. That is decided here and not in ``addopts``: there ``-n`` would be unknown without the
+plugin, and would start workers for a single test.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
 
 from ray_sched.system.local import prepare_environment
 
 prepare_environment()
+
+LONGEST_FIRST: tuple[str, ...] = ()
+"""Where the tests are that take longest: they begin first, so that no worker is left alone with one at the end."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist's own, which makes workers of the options that it finds
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Ask for workers where there are several files and the command line says nothing of workers."""
+    if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
+        return
+    option = config.option
+    if option.numprocesses is None and not _is_a_single_file(config.args):
+        option.numprocesses = "auto"
+    if option.numprocesses and option.dist == "no":
+        option.dist = "loadgroup"
+        option.loadscopereorder = False  # in the order of collection, which is ours
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist's hook: unknown without it
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: most of the time is waiting for real processes, of which each worker has some."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def _is_a_single_file(args: list[str]) -> bool:
+    paths = {arg.partition("::")[0] for arg in args}
+    return len(paths) == 1 and Path(*paths).is_file()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For workers: the longest first, then the other real clusters, then everything else, each in its order."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    for number, path in enumerate(LONGEST_FIRST):
+        if item.nodeid.startswith(path):
+            return number
+    return len(LONGEST_FIRST) + (item.get_closest_marker("cluster") is None)

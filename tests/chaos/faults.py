@@ -13,6 +13,7 @@ import psutil
 
 from ray_sched.core.errors import SchedError
 from ray_sched.core.job import JobStatus
+from ray_sched.settings import Settings
 from ray_sched.system.start import Scheduler
 from tests.chaos.site import Site, freeze, thaw
 from tests.chaos.watch import Actor, Watch, actor_of
@@ -51,7 +52,7 @@ class Arena:
         scheduler: Scheduler,
         watch: Watch,
         submitters: Submitters,
-        namespace: str,
+        settings: Settings,
         rng: random.Random,
     ) -> None:
         self.site = site
@@ -59,7 +60,8 @@ class Arena:
         self.watch = watch
         self.submitters = submitters
         self.rng = rng
-        self._namespace = namespace
+        self.data_dir = settings.data_dir
+        self._namespace = settings.namespace
 
     def actor(self, name: str) -> Actor:
         """A control actor or an agent, by Ray's books."""
@@ -315,7 +317,7 @@ class StopRedis(Fault):
 
     async def harm(self) -> None:
         """See the class."""
-        self.server = redis_server()
+        self.server = redis_server(self.arena.data_dir)
         freeze([self.server])
 
     async def heal(self) -> None:
@@ -336,7 +338,7 @@ class KillRedis(Fault):
 
     async def harm(self) -> None:
         """See the class."""
-        self.server = redis_server()
+        self.server = redis_server(self.arena.data_dir)
         self.server.kill()
 
     def is_noticed(self) -> bool:
@@ -345,7 +347,7 @@ class KillRedis(Fault):
 
     def _is_replaced(self) -> bool:
         try:
-            return redis_server().pid != self.server.pid
+            return redis_server(self.arena.data_dir).pid != self.server.pid
         except AssertionError:
             return False
 

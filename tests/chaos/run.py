@@ -207,7 +207,7 @@ class Run:
             per_speaker = asked.per_s / (_SPEAKERS + 1)
             submitters = SubmitterProcesses(address, self._rng, per_speaker, self._oracle)
             self._submitters = submitters
-            self._arena = Arena(self._site, scheduler, self._watch, submitters, settings.namespace, self._rng)
+            self._arena = Arena(self._site, scheduler, self._watch, submitters, settings, self._rng)
             stack.push_async_callback(self._end_tasks)
             self._begin(self._watch.run())
             self._begin(self._count_keys(settings))

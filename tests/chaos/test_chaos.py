@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(420)]
 
 ALWAYS = "kill-agent,kill-raylet,kill-dispatcher,kill-registry,freeze-agent,kill-engine"
 CUT = ",cut" if os.geteuid() == 0 and Path("/usr/sbin/ip").exists() else ""

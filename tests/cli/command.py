@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import psutil
 
 SPEECH = Path(__file__).parents[2] / "ray_sched" / "data" / "speech"
+ECHO = {"RAY_SCHED_LOCAL__ENGINE": "echo", "RAY_SCHED_DISPATCH__PENDING_TIMEOUT_MS": "1500"}
+"""Settings of an ``up`` whose nodes need no speech recogniser."""
 _MARK = "STARTED_BY_THIS_TEST"
 
 

@@ -5,16 +5,13 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
-from tests.cli.command import SPEECH, Command, Ended, ray_sched
+from tests.cli.command import ECHO, SPEECH, Command, Ended, ray_sched
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("up")]
 
 AUDIO = SPEECH / "austen-0880.wav"
-ECHO = {"RAY_SCHED_LOCAL__ENGINE": "echo", "RAY_SCHED_DISPATCH__PENDING_TIMEOUT_MS": "1500"}
 
 
 class Running:
@@ -104,34 +101,3 @@ def test_a_wrong_token_is_called_one(up: Running) -> None:
 def test_what_is_unknown_has_a_status_of_its_own(up: Running) -> None:
     assert up("explain", "nothing").status == 6
     assert up("drain", "nothing").status == 6
-
-
-def test_sigterm_while_starting_leaves_nothing(tmp_path: Path) -> None:
-    command = Command(["up"], tmp_path, **ECHO)
-    try:
-        command.wait_for_line("starting Ray")
-        command.signal(signal.SIGTERM)
-        assert command.end().status == 0
-        assert command.left_behind() == []
-    finally:
-        command.kill()
-
-
-def test_sigterm_lets_running_jobs_end_and_their_submitters_have_their_results(tmp_path: Path) -> None:
-    samples, rate_hz = soundfile.read(SPEECH / "austen-0870.wav", dtype="int16")
-    soundfile.write(tmp_path / "long.wav", np.tile(samples, 5), rate_hz)
-    up = Command(["up", "--nodes", "1", "--drain-s", "90"], tmp_path, RAY_SCHED_LOCAL__ENGINE="speech")
-    try:
-        up.wait_for_line("backlog: 0")
-        submitted = Command(["submit", "long.wav", "--from", "en", "--json"], tmp_path)
-        while not ray_sched(tmp_path, "jobs", "--status", "processing", "--json").json:
-            assert submitted.is_running, "it ended before the signal"
-        up.signal(signal.SIGTERM)
-        up.wait_for_line("stopping; running jobs may take")
-        ended = submitted.end()
-        assert ended.status == 0, ended.err
-        assert ended.json[0]["status"] == "completed"
-        assert up.end().status == 0
-        assert up.left_behind() == []
-    finally:
-        up.kill()

@@ -23,7 +23,7 @@ from ray_sched.system.local import LocalNode
 from tests.support.cluster import ClusterOfOurs, RunningCluster, echo_node, wait_until
 from tests.support.processes import raylet_of
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("drain")]
 
 SECOND = np.zeros(16_000, np.int16)
 NAMES = ("node-1", "node-2", "node-3")

@@ -13,7 +13,7 @@ from ray_sched.core.rules import DispatchRules
 from tests.support.cluster import RunningCluster, echo_node, wait_until
 from tests.support.processes import actor, agent_of, raylet_of, redis_server
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("failures")]
 
 SECOND = np.zeros(16_000, np.int16)
 
@@ -132,7 +132,7 @@ def test_a_killed_redis_is_started_again_and_what_was_acknowledged_is_still_ther
         async with Client(cluster.settings) as client:
             waiting = client.submit(SECOND, src="de", deadline_s=60)
             job_id = await waiting.accepted()
-            redis_server().kill()
+            redis_server(cluster.settings.data_dir).kill()
             await until_a_job_completes(client)
             actor("Dispatcher").kill()
             await until_a_job_completes(client)

@@ -19,7 +19,7 @@ from ray_sched.store.embedded import EmbeddedRedis
 from tests.support.cluster import ClusterOfOurs, echo_node, wait_until
 from tests.support.processes import agent_of, raylet_of
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("gcs")]
 
 SECOND = np.zeros(16_000, np.int16)
 OUTAGE_S = float(os.environ.get("RAY_SCHED_TEST_OUTAGE_S", "4"))

@@ -16,7 +16,7 @@ from ray_sched.system.store_stats import object_store_stats
 from tests.support.cluster import RunningCluster, echo_node, wait_until
 from tests.support.held_pushes import HeldPushes
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ledger")]
 
 OBJECT_OVERHEAD_BYTES = 1024
 """Ray writes a header beside the array: its dtype, its shape and the pickle that joins them."""

@@ -20,7 +20,7 @@ from tests.benchmarks.overload import CLEANUP, MAX_WAITING, RULES, nodes, run_lo
 from tests.support.cluster import RunningCluster, echo_node, wait_until
 from tests.support.processes import actor, agent_of
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("overload")]
 
 SECOND = np.zeros(16_000, np.int16)
 GARBAGE: tuple[Any, ...] = (b"\xc1", b"\xdf\xff\xff\xff\xff", "text", None, b"x" * 10**7)

@@ -24,7 +24,7 @@ from tests.support.cluster import RunningCluster, echo_node, wait_until
 from tests.support.processes import actor
 from tests.support.proxy import SlowProxy
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("redis")]
 
 OUTAGE_S = float(os.environ.get("RAY_SCHED_TEST_OUTAGE_S", "4"))
 NODES = ("node-1", "node-2")

@@ -14,7 +14,7 @@ from ray_sched.system.store_stats import object_store_stats
 from tests.cluster.submitter import N_PUSHING, N_RUNNING, N_WAITING
 from tests.support.cluster import ClusterOfOurs, echo_node, wait_until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("submitter")]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from ray_sched.core.errors import Code
 from ray_sched.system.store_stats import object_store_stats
 from tests.support.cluster import RunningCluster, wait_until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("three_nodes")]
 
 SECOND = np.zeros(16_000, np.int16)
 

@@ -12,7 +12,7 @@ import pytest
 from ray_sched.core.errors import EXIT_STATUS, Code
 from tests.deploy.started_ray import HOST, StartedRay, free_port
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("started_ray"), pytest.mark.timeout(120)]
 
 NO_TOKEN = {"RAY_AUTH_TOKEN_PATH": "/nowhere/auth_token"}
 

@@ -11,7 +11,7 @@ import redis
 
 from tests.deploy.started_ray import StartedRay, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(170)]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("started_ray"), pytest.mark.timeout(170)]
 
 ROOT = Path(__file__).parents[2]
 UPLOADED = "working_dir_files"

@@ -1,6 +1,7 @@
 """The real processes of a local cluster, to be killed and frozen. Only descendants of this test process are seen."""
 
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -30,11 +31,12 @@ def agent_of(node: str) -> psutil.Process:
     raise AssertionError(f"{node} has no agent")
 
 
-def redis_server() -> psutil.Process:
-    """The embedded Redis."""
+def redis_server(data_dir: Path) -> psutil.Process:
+    """The embedded Redis of the scheduler with this data directory; this process may have others."""
     for process in psutil.Process().children():
-        if process.name() in {"valkey-server", "redis-server"}:
-            return process
+        with suppress(psutil.ZombieProcess):
+            if process.cwd() == str(data_dir / "redis"):
+                return process
     raise AssertionError("no Redis runs")
 
 
