@@ -8,7 +8,7 @@ from ray_sched.core.ledger import LEDGER_TABLE, AudioState, Ledger, LedgerError
 
 
 @pytest.mark.parametrize("to", AudioState)
-@pytest.mark.parametrize("state", set(AudioState) - {AudioState.RELEASED})
+@pytest.mark.parametrize("state", sorted(set(AudioState) - {AudioState.RELEASED}))
 def test_audio_moves_by_the_table_or_changes_nothing(state: AudioState, to: AudioState) -> None:
     ledger: Ledger[str] = Ledger()
     ledger.open("j1", state, 100)
