@@ -16,7 +16,6 @@ from ray_sched.actors.dispatcher import Dispatcher
 from ray_sched.core.capability import ASR, Capability
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.messages.agent_dispatcher import AgentBatch, RunAccepted, RunFinished
-from ray_sched.core.messages.agent_registry import Load
 from ray_sched.core.messages.client_dispatcher import (
     Accepted,
     Assigned,
@@ -29,6 +28,7 @@ from ray_sched.core.messages.client_dispatcher import (
     Submit,
 )
 from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import Store
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, SelectionRules
 from ray_sched.wire.auth import agent_key
@@ -164,10 +164,9 @@ class SimulatedCluster:
             node=name,
             incarnation=1,
             agent=f"agent:{name}",
-            status="ready",
+            status=NodeStatus.READY,
             slots=slots,
             total_slots=slots,
-            load=Load(),
         )
 
     async def _submit(self, n_jobs: int) -> None:

@@ -1,5 +1,6 @@
 """Why a node is not the one: the words a selection answers with, and the sentence a person reads for each."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -44,7 +45,7 @@ SENTENCE: dict[Reason, str] = {
 }
 
 
-def reasons_text(reasons: dict[str, Reason]) -> str:
+def reasons_text(reasons: Mapping[str, Reason]) -> str:
     """Counts and sample nodes per reason, most frequent first: ``2 x CAPACITY_FULL (node-a, node-b)``."""
     nodes: dict[Reason, list[str]] = {}
     for node, reason in sorted(reasons.items()):

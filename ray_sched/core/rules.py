@@ -73,6 +73,9 @@ class SelectionRules:
     """A session prefers its last node until it was silent for this long."""
     affinity_discount: Annotated[float, Gt(0), Le(1)] = 0.8
     """Factor on the expected completion at the session's own node: bounded, so a slow node loses its sessions."""
+    busy_penalty: Annotated[float, Ge(0), Le(1)] = 0.25
+    """A node with all slots busy would count as slower by this part of its expected completion, one with half of them
+    by half of it: of equal nodes the least loaded one is taken, and one that is clearly faster stays the better one."""
     speed_weight: Annotated[float, Gt(0), Le(1)] = 0.2
     """Weight of the newest observation in a node's exponentially averaged speed."""
     default_speed: Annotated[float, Gt(0), Le(1_000_000)] = 1.0

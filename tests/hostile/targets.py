@@ -74,6 +74,7 @@ from ray_sched.core.messages.client_dispatcher import (
 from ray_sched.core.messages.fields import MAX_SLOTS, Message
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt
 from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, SlotsAcquired
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.declarations import BadLabelError, RayNode, declare
 from ray_sched.core.nodes.records import read_nodes
 from ray_sched.core.nodes.registry import RegistryBrain
@@ -364,7 +365,7 @@ def sample_messages() -> list[Message]:
         wants_partials=True,
         n_bytes=2,
     )
-    view = NodeView(node="a", incarnation=1, agent="agent:a", status="ready", slots=4)
+    view = NodeView(node="a", incarnation=1, agent="agent:a", status=NodeStatus.READY, slots=4)
     submit = Submit(spec=a_spec("r", session="s", utterance_index=3, deadline_ms=5, priority=-1))
     cancel = Cancel(job_id="boot-1")
     assigned = Assigned(job_id="boot-1", attempt=1, node="a", incarnation=1, agent="agent:a")

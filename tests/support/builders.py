@@ -32,7 +32,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     RunRefused,
     RunStopped,
 )
-from ray_sched.core.messages.agent_registry import Heartbeat, Load
+from ray_sched.core.messages.agent_registry import Heartbeat
 from ray_sched.core.messages.client_dispatcher import (
     Accepted,
     Answer,
@@ -45,7 +45,9 @@ from ray_sched.core.messages.client_dispatcher import (
     Submit,
 )
 from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.declarations import RayNode
+from ray_sched.core.placement.policy import DEFAULT_POLICY, PlacementPolicy
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 
@@ -67,17 +69,18 @@ def a_node(node: str = "node-a", *, slots: int = 2, incarnation: int = 1, **chan
         "node": node,
         "incarnation": incarnation,
         "agent": f"agent:{node}",
-        "status": "ready",
+        "status": NodeStatus.READY,
         "slots": slots,
         "total_slots": slots,
-        "load": Load(),
     }
     return NodeOffer(**(facts | changes))  # type: ignore[arg-type]
 
 
 def a_draining_node(node: str = "node-a", *, slots: int = 2, incarnation: int = 1) -> NodeOffer:
     """What a pool says of a draining node."""
-    return a_node(node, slots=0, total_slots=slots, incarnation=incarnation, status="draining", why=Reason.DRAINING)
+    return a_node(
+        node, slots=0, total_slots=slots, incarnation=incarnation, status=NodeStatus.DRAINING, why=Reason.DRAINING
+    )
 
 
 def an_offer(
@@ -177,9 +180,10 @@ class DispatchHarness:
         rules: DispatchRules | None = None,
         delivery: DeliveryRules | None = None,
         selection: SelectionRules | None = None,
+        policy: PlacementPolicy = DEFAULT_POLICY,
     ) -> None:
         self.brain = DispatchBrain(
-            "boot", rules or DispatchRules(), delivery or DeliveryRules(), selection or SelectionRules()
+            "boot", rules or DispatchRules(), delivery or DeliveryRules(), selection or SelectionRules(), policy
         )
         self.now_ms = 1_000_000
         self._n_offers = 0

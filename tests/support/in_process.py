@@ -173,7 +173,7 @@ class InProcess:
 
     async def say_of_node(self, name: str, status: NodeStatus, slots: int = 4) -> None:
         """What the Registry would tell the pool, and the pool the Dispatcher."""
-        self._views[name] = NodeView(node=name, incarnation=1, agent=f"agent:{name}", status=str(status), slots=slots)
+        self._views[name] = NodeView(node=name, incarnation=1, agent=f"agent:{name}", status=status, slots=slots)
         self._n_words += 1
         members = PoolMembers(
             pool="pool", epoch=1, number=self._n_words, capability=self._capability, nodes=tuple(self._views.values())

@@ -9,7 +9,8 @@ from ray_sched.core.dispatch.delivering import Delivering
 from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.job import Job, JobEvent
 from ray_sched.core.placement.node_state import NodeState
-from ray_sched.core.placement.policy import Question, passes, select
+from ray_sched.core.placement.policy import Placement, PlacementPolicy
+from ray_sched.core.placement.question import Question
 from ray_sched.core.queue.waiting import cost_ms
 from ray_sched.core.reasons import Reason, reasons_text
 
@@ -27,9 +28,10 @@ class WhyNot(NamedTuple):
 class Assigning:
     """Brings waiting jobs and free slots together."""
 
-    def __init__(self, state: DispatchState, delivering: Delivering) -> None:
+    def __init__(self, state: DispatchState, delivering: Delivering, policy: PlacementPolicy) -> None:
         self._state = state
         self._delivering = delivering
+        self._policy = policy
         self._why_not: dict[tuple[Demand, str, bool], WhyNot] = {}
         self._reserved: dict[str, NodeState] = {}
         """Nodes that become empty for a job that has to run alone, by job."""
@@ -62,17 +64,16 @@ class Assigning:
         if node_state:
             node_state.reserve_for("")
 
-    def _reserve_a_node(self, job: Job) -> None:
-        """Nothing new goes to the node that has least to do, so that it becomes empty for this job."""
-        question = self.question(job)
-        kept = self._reserved.get(job.job_id)
-        if kept:
-            is_there = self._state.node_table.by_node.get(kept.node) is kept and kept.reserved_for == job.job_id
-            if is_there and passes(kept, question):
-                return
-            kept.reserve_for("")
-            del self._reserved[job.job_id]
-        node_state = self._state.node_table.groups.least_busy(question)
+    def placement(self, job: Job, *, is_explained: bool = False) -> Placement:
+        """Where the job would go now; with ``is_explained`` what is decided of each node, too."""
+        candidates = self._state.node_table.groups.candidates(job.demand)
+        return self._policy.place(self._question(job), candidates, is_explained=is_explained)
+
+    def _reserve(self, job: Job, node_state: NodeState | None) -> None:
+        """Nothing new goes to this node, so that it becomes empty for the job. Another one is no longer reserved."""
+        reserved = self._reserved.pop(job.job_id, None)
+        if reserved and reserved is not node_state and reserved.reserved_for == job.job_id:
+            reserved.reserve_for("")
         if node_state:
             node_state.reserve_for(job.job_id)
             self._reserved[job.job_id] = node_state
@@ -86,7 +87,7 @@ class Assigning:
             return
         groups = self._state.node_table.groups
         if self._arrival is not None:
-            job, node_state = self._arrival, groups.pick(self.question(self._arrival))
+            job, node_state = self._arrival, self.placement(self._arrival).node_state
             if node_state:
                 self._arrival = None
                 self._assign(job, node_state)
@@ -99,19 +100,20 @@ class Assigning:
                 groups.skip(demand)
                 skipped.append(demand)
         for demand in skipped:
-            groups.want(demand)
+            groups.enqueue(demand)
 
     def _assign_next(self, demand: Demand) -> bool:
         """Assign the next job of a demand; where it avoids its failed node or has to run alone, one behind it."""
         skipped: list[Job] = []
         node_state = None
         while (job := self._state.waiting.head(demand)) is not None:
-            node_state = self._state.node_table.groups.pick(self.question(job))
+            placement = self.placement(job)
+            node_state = placement.node_state
             if node_state:
                 self._assign(job, node_state)
                 break
             if job.is_exclusive:
-                self._reserve_a_node(job)
+                self._reserve(job, placement.to_reserve)
             if not (job.is_exclusive or job.excluded_node) or len(skipped) == _LOOK_BEHIND:
                 break
             self._state.waiting.skip(job)
@@ -120,7 +122,7 @@ class Assigning:
             self._state.waiting.readmit(job)
         return node_state is not None
 
-    def question(self, job: Job) -> Question:
+    def _question(self, job: Job) -> Question:
         """The job as selection sees it."""
         rules = self._state.selection
         session = self._delivering.sessions.get(job.session_key)
@@ -134,7 +136,8 @@ class Assigning:
             job_id=job.job_id,
             is_exclusive=job.is_exclusive,
             tie_key=f"{job.job_id}/{job.attempt}",
-            excluded_node=job.excluded_node if self._is_avoided(job) else "",
+            excluded_node=job.excluded_node,
+            excluded_until_ms=job.excluded_until_ms,
             colocated_node=self._colocated.get(job.client_id, ""),
             affine_node=session.affine_node(self._state.now_ms, rules.affinity_ttl_ms) if session else "",
         )
@@ -161,13 +164,6 @@ class Assigning:
         self._state.touched[job.job_id] = job
         self._state.notify(job, assigned(job))
 
-    def _is_avoided(self, job: Job) -> bool:
-        """The node of the failed attempt is avoided for a moment, then while another one could do it at all."""
-        if not job.excluded_node:
-            return False
-        is_too_soon = self._state.now_ms < job.excluded_until_ms
-        return is_too_soon or self._state.node_table.groups.has_others(job.demand, job.excluded_node)
-
     def await_push(self, job: Job) -> None:
         """From now on its audio has the time that a push may take."""
         limit_ms = self._state.rules.push_timeout_ms + job.audio_ms * self._state.rules.push_ms_per_audio_s // 1000
@@ -177,7 +173,7 @@ class Assigning:
         """What speaks against each node, found once a turn for all that ask the same: many may run out of time."""
         key = (job.demand, job.excluded_node, job.is_exclusive)
         if key not in self._why_not:
-            reasons = select(self._state.node_table.by_node.values(), self.question(job))[1]
+            reasons = self.placement(job, is_explained=True).reasons
             nobody = "others were first" if self._state.node_table.by_node else "there is no node at all"
             self._why_not[key] = WhyNot(Counter(reasons.values()), reasons_text(reasons) if reasons else nobody)
         return self._why_not[key]

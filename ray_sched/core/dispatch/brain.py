@@ -38,6 +38,7 @@ from ray_sched.core.effects import (
 )
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Job, JobEvent, JobStatus, to_record
+from ray_sched.core.placement.policy import DEFAULT_POLICY, PlacementPolicy
 from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 
@@ -46,11 +47,16 @@ class DispatchBrain:
     """Decides what becomes of jobs. One per cluster; its shell hands it one event at a time."""
 
     def __init__(
-        self, epoch: str, rules: DispatchRules, delivery_rules: DeliveryRules, selection_rules: SelectionRules
+        self,
+        epoch: str,
+        rules: DispatchRules,
+        delivery_rules: DeliveryRules,
+        selection_rules: SelectionRules,
+        policy: PlacementPolicy = DEFAULT_POLICY,
     ) -> None:
         self._state = state = DispatchState(rules, selection_rules)
         self._delivering = Delivering(state, delivery_rules)
-        self._assigning = Assigning(state, self._delivering)
+        self._assigning = Assigning(state, self._delivering, policy)
         self._attempts = Attempts(state, self._assigning, self._delivering)
         self._requests = Requests(epoch, state, self._assigning, self._attempts, self._delivering)
         self._reports = Reports(state, self._attempts)
@@ -63,7 +69,7 @@ class DispatchBrain:
         self.ended = state.ended
         self.speeds = state.speeds
         self.counters = state.counters
-        self.question = self._assigning.question
+        self.placement = self._assigning.placement
         self.jobs_on = self._offers.jobs_on
 
     @property

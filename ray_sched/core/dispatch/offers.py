@@ -13,7 +13,7 @@ from ray_sched.core.errors import Code
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
 from ray_sched.core.placement.node_state import NodeState
-from ray_sched.core.placement.node_table import Lost
+from ray_sched.core.placement.node_table import RemovedNode
 
 
 class Offers:
@@ -25,9 +25,9 @@ class Offers:
 
     def handle_offer(self, offer: PoolOffer) -> None:
         """Take over what a pool says of its nodes."""
-        lost, new = self._state.node_table.take(offer, self._state.now_ms)
-        self.lose_nodes(lost)
-        for node_state in new:
+        change = self._state.node_table.handle_offer(offer, self._state.now_ms)
+        self.lose_nodes(change.removed)
+        for node_state in change.added:
             self._adopt(node_state)
         spent = {node_state.node: node_state.n_acquired for node_state in self._state.node_table.of_pool(offer.pool)}
         self._state.effects.append(AnswerPool(LeaseReceipt(spent=spent)))
@@ -52,7 +52,7 @@ class Offers:
                         node_state.adopt(attempt, self._state.expected_ms(job))
                     self._attempts.stop(node_state, attempt)
 
-    def lose_nodes(self, lost: Iterable[Lost]) -> None:
+    def lose_nodes(self, lost: Iterable[RemovedNode]) -> None:
         """Nodes are lost, and their attempts with them."""
         for gone in lost:
             self._lose_node(gone.node_state, gone.why, has_died=gone.has_died)

@@ -34,9 +34,9 @@ class DispatchState:
         self.selection = selection
         self.jobs: dict[str, Job] = {}
         self.waiting = Waiting(self._somebody_stands)
-        self.node_table = NodeTable(self.waiting.queue_key, self.waiting.demands)
-        self.ended = EndedJobs()
         self.speeds = SpeedBook(selection)
+        self.node_table = NodeTable(self.speeds, self.waiting.queue_key, self.waiting.demands)
+        self.ended = EndedJobs()
         self.counters = Counters()
         self.rate = Rate()
         self.on_node: dict[str, dict[str, Job]] = {}
@@ -59,7 +59,7 @@ class DispatchState:
         """Jobs to be saved at the end of the turn."""
 
     def _somebody_stands(self, demand: Demand) -> None:
-        self.node_table.groups.want(demand)
+        self.node_table.groups.enqueue(demand)
 
     def put_on_node(self, job: Job) -> None:
         """The current attempt is on its node."""

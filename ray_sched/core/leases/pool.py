@@ -12,7 +12,7 @@ from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import PoolRules
 
-_WHY_NOT: dict[str, Reason] = {
+_WHY_NOT: dict[NodeStatus, Reason] = {
     NodeStatus.REGISTERING: Reason.NOT_READY,
     NodeStatus.DEGRADED: Reason.NOT_READY,
     NodeStatus.SUSPECT: Reason.NOT_READY,
@@ -76,7 +76,6 @@ class PoolBrain:
             status=view.status,
             slots=0 if why else view.slots,
             total_slots=view.slots,
-            load=view.load,
             why=why,
             has_died=view.has_died,
             because=view.why[:1_000],

@@ -5,8 +5,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.messages.agent_registry import Load
 from ray_sched.core.messages.fields import MAX_NODES, Count, Message, Slots, Text
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.reasons import Reason
 
 
@@ -16,11 +16,10 @@ class NodeOffer(Struct, frozen=True, kw_only=True):
     node: Text
     incarnation: Count
     agent: Text
-    status: Text
+    status: NodeStatus
     slots: Slots
     """Slots leased: numbers 0 to ``slots`` - 1. 0 when ``why`` is given."""
     total_slots: Slots
-    load: Load
     why: Reason | None = None
     has_died: bool = False
     """It is lost because the process of its agent ended."""

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import Load
 from ray_sched.core.messages.fields import MAX_NODES, Count, LongText, Message, Slots, Text
+from ray_sched.core.node_status import NodeStatus
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -15,7 +16,7 @@ class NodeView(Struct, frozen=True, kw_only=True):
     node: Text
     incarnation: Count
     agent: Text
-    status: Text
+    status: NodeStatus
     slots: Slots
     load: Load = Load()
     running: Count = 0

@@ -168,7 +168,7 @@ class Node:
             node=self.name,
             incarnation=self.incarnation,
             agent=self.agent,
-            status=str(self.status),
+            status=self.status,
             slots=self.declaration.slots,
             running=self.running,
             why=self.why,

@@ -5,23 +5,17 @@ from collections.abc import Callable, Iterable
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.leases.lease import LeaseEvent, LeaseState, next_lease_state
-from ray_sched.core.messages.agent_registry import Load
 from ray_sched.core.messages.fields import AttemptKey
+from ray_sched.core.placement.speeds import UNKNOWN
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import SelectionRules
 
 _RECENT = 5
-
-
 _MAX_DOUBLINGS = 5
 
 
-def _nobody_cares(_seat: "NodeState") -> None:
-    """A seat that is in no group."""
-
-
 class NodeState:
-    """A node in the Dispatcher's eyes: its leases, what is in flight there and how it did lately.
+    """One incarnation of a node: its leases, the attempts on its slots, and how it did lately.
 
     Never oversold: a slot is in ``_free`` or on exactly one attempt, and every change goes through the lease table.
     """
@@ -32,12 +26,13 @@ class NodeState:
         self.capability = capability
         self.agent = ""
         self.pool = ""
-        self.status = ""
         self.total_slots = 0
-        self.load = Load()
         self.why: Reason | None = Reason.NOT_READY
+        """Why the pool leases none of its slots."""
         self.term_ends_at_ms = 0
         self.in_flight_ms = 0
+        """Audio of the attempts on its slots."""
+        self.speed_class = UNKNOWN
         self.quarantined_until_ms = 0
         self.resting_until_ms = 0
         self.reserved_for = ""
@@ -48,12 +43,17 @@ class NodeState:
         self._refusals_in_a_row = 0
         self._leases: dict[int, LeaseState] = {}
         self._free: list[int] = []
-        self._spent: dict[AttemptKey, tuple[int, int]] = {}
-        self._notice: Callable[[NodeState], None] = _nobody_cares
+        self._acquired: dict[AttemptKey, tuple[int, int]] = {}
+        """Attempt to its slot and its audio in milliseconds."""
+        self._on_leases: Callable[[NodeState], None] | None = None
 
-    def watch(self, notice: "Callable[[NodeState], None]") -> None:
-        """Call this whenever the number of leases or of free ones may have changed."""
-        self._notice = notice
+    def watch(self, on_leases: "Callable[[NodeState], None] | None") -> None:
+        """Call this, or nobody, whenever the number of leases or of free ones may have changed."""
+        self._on_leases = on_leases
+
+    def _notify(self) -> None:
+        if self._on_leases:
+            self._on_leases(self)
 
     def lease(self, slots: int, term_ends_at_ms: int) -> None:
         """Take a pool's offer: slots 0 to ``slots`` - 1 until the term ends; the others are revoked."""
@@ -67,41 +67,41 @@ class NodeState:
                 self._leases[slot] = next_lease_state(state, LeaseEvent.RENEW)
         if len(self._leases) > slots:
             self._end([slot for slot in self._leases if slot >= slots], LeaseEvent.REVOKE)
-        self._notice(self)
+        self._notify()
 
     def expire(self, now_ms: int) -> None:
         """End the leases if their term is over."""
         if now_ms >= self.term_ends_at_ms:
             self._end(list(self._leases), LeaseEvent.EXPIRE)
-            self._notice(self)
+            self._notify()
 
     def acquire(self, attempt: AttemptKey, audio_ms: int) -> None:
         """Put an attempt on a free slot. Raises IndexError if there is none."""
         slot = self._free.pop()
         self._leases[slot] = next_lease_state(self._leases[slot], LeaseEvent.ACQUIRE)
-        self._spent[attempt] = (slot, audio_ms)
+        self._acquired[attempt] = (slot, audio_ms)
         self.in_flight_ms += audio_ms
-        self._notice(self)
+        self._notify()
 
     def adopt(self, attempt: AttemptKey, audio_ms: int) -> bool:
         """Put an attempt that is on the node already on a slot, leased or not. False if all slots are taken."""
-        if not self._free:
-            if self.n_acquired >= self.total_slots:
-                return False
-            slot = next(slot for slot in range(self.total_slots) if slot not in self._leases)
-            self._leases[slot] = LeaseState.ENDING
-            self._spent[attempt] = (slot, audio_ms)
-            self.in_flight_ms += audio_ms
-            self._notice(self)
+        if self._free:
+            self.acquire(attempt, audio_ms)
             return True
-        self.acquire(attempt, audio_ms)
+        if self.n_acquired >= self.total_slots:
+            return False
+        slot = next(slot for slot in range(self.total_slots) if slot not in self._leases)
+        self._leases[slot] = LeaseState.ENDING
+        self._acquired[attempt] = (slot, audio_ms)
+        self.in_flight_ms += audio_ms
+        self._notify()
         return True
 
     def release(self, attempt: AttemptKey) -> bool:
         """The attempt has left its slot. False if it held none."""
-        if attempt not in self._spent:
+        if attempt not in self._acquired:
             return False
-        slot, audio_ms = self._spent.pop(attempt)
+        slot, audio_ms = self._acquired.pop(attempt)
         if self.reserved_for == attempt[0]:
             self.reserved_for = ""
         self.in_flight_ms -= audio_ms
@@ -111,7 +111,7 @@ class NodeState:
             self._free.append(slot)
         else:
             del self._leases[slot]
-        self._notice(self)
+        self._notify()
         return True
 
     def _end(self, slots: Iterable[int], event: LeaseEvent) -> None:
@@ -125,13 +125,13 @@ class NodeState:
 
     @property
     def n_free(self) -> int:
-        """Leases that can be spent now."""
+        """Leases that can be acquired now."""
         return len(self._free)
 
     @property
     def n_acquired(self) -> int:
         """Slots with an attempt on them, also those whose lease is ending."""
-        return len(self._spent)
+        return len(self._acquired)
 
     @property
     def n_leased(self) -> int:
@@ -140,16 +140,15 @@ class NodeState:
 
     def holds(self, attempt: AttemptKey) -> bool:
         """Whether the attempt has a slot here."""
-        return attempt in self._spent
+        return attempt in self._acquired
 
     def attempts(self) -> list[AttemptKey]:
         """The attempts that hold a slot."""
-        return list(self._spent)
+        return list(self._acquired)
 
     def reserve_for(self, job_id: str) -> None:
         """Nobody but this job gets a slot here until it has left its own; empty: anybody may."""
         self.reserved_for = job_id
-        self._notice(self)
 
     def remember(self, *, is_success: bool, now_ms: int, rules: SelectionRules) -> bool:
         """Note how an attempt ended on this node. True if that put the node in quarantine."""

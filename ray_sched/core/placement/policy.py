@@ -1,183 +1,159 @@
-"""Selection: which node a job goes to, and why not the others. Filter, score, pick, explain.
+"""The policy: which node a job goes to, which one is reserved for it, and what speaks for and against each node.
 
-Filters are small functions that give a reason or nothing; scores give the expected completion in seconds, smaller is
-better. Both are lists: to change the policy, change the list. Ties are broken by a number made of the job's id, so a
-choice can be replayed.
+One function decides, whoever asks: the Dispatcher that places a job, a person who wants to know why a job waits, and
+a dry run. A policy of one's own takes its place by being given to the Dispatcher's brain.
 """
 
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import NamedTuple, Protocol
 
-from msgspec import Struct
+import msgspec
 
-from ray_sched.core.capability import Demand, uncovered
+from ray_sched.core.placement.candidates import Candidates
+from ray_sched.core.placement.filters import FILTERS, Filter, covers, has_room
 from ray_sched.core.placement.node_state import NodeState
-from ray_sched.core.placement.speeds import SpeedBook
+from ray_sched.core.placement.question import Question, tie_number
+from ray_sched.core.placement.scores import SCORES, Score, expected_empty_s
 from ray_sched.core.reasons import Reason
-from ray_sched.core.rules import SelectionRules
 
-_TIE = 1e-9
-
-
-class Question(Struct, kw_only=True):
-    """One job looking for a node: everything a filter or a score may look at besides the seat."""
-
-    demand: Demand
-    pair: str
-    audio_ms: int
-    now_ms: int
-    rules: SelectionRules
-    speeds: SpeedBook
-    tie_key: str
-    job_id: str = ""
-    is_exclusive: bool = False
-    """It needs a node without any other attempt."""
-    excluded_node: str = ""
-    affine_node: str = ""
-    colocated_node: str = ""
-    """Where the submitter's job before this one went in the same step."""
+_EQUAL_S = 1e-9
+"""Scores that differ by no more are equal."""
 
 
-Filter = Callable[[NodeState, Question], Reason | None]
-Score = Callable[[NodeState, Question], float]
+class NodeScore(NamedTuple):
+    """How good a node is for a job; smaller is better."""
+
+    total: float
+    """Product of the parts."""
+    parts: Mapping[str, float]
+    """Each score by its name."""
 
 
-def covers(node_state: NodeState, q: Question) -> Reason | None:
-    """Languages, services, tenant and GPU."""
-    return uncovered(q.demand, node_state.capability)
+_NO_REASONS: Mapping[str, Reason] = {}
+_NO_SCORES: Mapping[str, NodeScore] = {}
 
 
-def is_leased(node_state: NodeState, q: Question) -> Reason | None:
-    """Readiness, drain and thresholds: the pool's own word, and whether its term still runs."""
-    return node_state.why or (Reason.NOT_READY if q.now_ms >= node_state.term_ends_at_ms else None)
+class Placement(NamedTuple):
+    """Where a job goes, and if that was asked for, what was decided of each node there is."""
+
+    node_state: NodeState | None
+    """The job goes there; None: it waits on."""
+    to_reserve: NodeState | None = None
+    """A job that has to run alone and waits on: nothing new goes to this node, so that it becomes empty."""
+    reasons: Mapping[str, Reason] = _NO_REASONS
+    """Node to the reason against it."""
+    scores: Mapping[str, NodeScore] = _NO_SCORES
+    """Node to its score, for those that nothing speaks against."""
 
 
-def has_its_models(node_state: NodeState, q: Question) -> Reason | None:
-    """No service of the job was reported as not available a short while ago."""
-    until = node_state.unavailable_until_ms
-    if until and any(until.get(service, 0) > q.now_ms for service in q.demand.services):
-        return Reason.SERVICE_UNAVAILABLE
-    return None
+class PlacementPolicy(Protocol):
+    """Decides where a job goes. Pure: it looks at nodes and changes none of them."""
+
+    def place(self, q: Question, candidates: Candidates, *, is_explained: bool = False) -> Placement:
+        """The node for this job, out of the candidates with a free slot.
+
+        ``reasons`` and ``scores`` are asked for with ``is_explained``, for every node there is; the node found is the
+        same one with it and without.
+        """
+        ...
 
 
-def is_trusted(node_state: NodeState, q: Question) -> Reason | None:
-    """The node did not fail too many of its last attempts."""
-    return Reason.QUARANTINED if node_state.quarantined_until_ms > q.now_ms else None
+@dataclass(frozen=True, slots=True)
+class RankingPolicy:
+    """Filter, score, pick: the best by the product of the scores among the nodes that no filter is against.
 
-
-def is_willing(node_state: NodeState, q: Question) -> Reason | None:
-    """The node did not refuse a job a moment ago."""
-    return Reason.REFUSED_LATELY if node_state.resting_until_ms > q.now_ms else None
-
-
-def is_another_node(node_state: NodeState, q: Question) -> Reason | None:
-    """The last attempt did not fail here."""
-    return Reason.EXCLUDED if node_state.node == q.excluded_node else None
-
-
-def is_not_reserved(node_state: NodeState, q: Question) -> Reason | None:
-    """The node is not kept empty for another job."""
-    return Reason.RESERVED if node_state.reserved_for not in {"", q.job_id} else None
-
-
-def has_room(node_state: NodeState, q: Question) -> Reason | None:
-    """A lease is free; for a job that has to run alone, all of them are."""
-    if not node_state.n_free:
-        return Reason.CAPACITY_FULL
-    return Reason.NOT_EMPTY if q.is_exclusive and node_state.n_acquired else None
-
-
-FILTERS: tuple[Filter, ...] = (
-    covers,
-    is_leased,
-    has_its_models,
-    is_trusted,
-    is_another_node,
-    is_willing,
-    is_not_reserved,
-    has_room,
-)
-
-
-_PASSING = tuple(passing for passing in FILTERS if passing not in {covers, has_room})
-
-
-def expected_completion_s(node_state: NodeState, q: Question) -> float:
-    """Seconds until this job would be done there: audio in flight, its own included, by the learned speed."""
-    return (node_state.in_flight_ms + q.audio_ms) / 1000 / q.speeds.speed(node_state.node, q.pair)
-
-
-def affinity(node_state: NodeState, q: Question) -> float:
-    """The session's own node counts as a little faster than it is."""
-    return q.rules.affinity_discount if node_state.node == q.affine_node else 1.0
-
-
-SCORES: tuple[Score, ...] = (expected_completion_s, affinity)
-"""Multiplied with each other."""
-
-
-def passes(node_state: NodeState, q: Question) -> bool:
-    """Whether nothing speaks against a seat that is known to cover the job and to have a free slot."""
-    for passing in _PASSING:  # noqa: SIM110  # a generator costs half as much again
-        if passing(node_state, q) is not None:
-            return False
-    return True
-
-
-def blocker(node_state: NodeState, q: Question) -> Reason | None:
-    """The first reason against this seat, or None."""
-    for passes in FILTERS:
-        reason = passes(node_state, q)
-        if reason is not None:
-            return reason
-    return None
-
-
-def score(node_state: NodeState, q: Question) -> float:
-    """The seat's score for the question; smaller is better."""
-    product = 1.0
-    for factor in SCORES:
-        product *= factor(node_state, q)
-    return product
-
-
-def select(node_states: Iterable[NodeState], q: Question) -> tuple[NodeState | None, dict[str, Reason]]:
-    """The best seat, or None, and the reason for each node passed over.
-
-    The node of the failed attempt is excluded only while another node could do the job at all.
+    The choice among many free nodes is made out of a few of them, see :meth:`Candidates.sample`.
     """
-    node_states = list(node_states)
-    if q.excluded_node and not any(s.node != q.excluded_node and covers(s, q) is None for s in node_states):
-        q.excluded_node = ""
-    reasons: dict[str, Reason] = {}
-    passed: list[NodeState] = []
-    for node_state in node_states:
-        reason = blocker(node_state, q)
-        if reason is None:
-            passed.append(node_state)
-        else:
-            reasons[node_state.node] = reason
-    return best(passed, q), reasons
+
+    filters: tuple[Filter, ...] = FILTERS
+    scores: tuple[Score, ...] = SCORES
+    _of_free: tuple[Filter, ...] = field(init=False, repr=False)
+    """Without those that say nothing of a candidate with a free slot."""
+
+    def __post_init__(self) -> None:
+        """Sort out what need not be asked of every free node."""
+        asked = tuple(passes for passes in self.filters if passes not in {covers, has_room})
+        object.__setattr__(self, "_of_free", asked)
+
+    def place(self, q: Question, candidates: Candidates, *, is_explained: bool = False) -> Placement:
+        """See PlacementPolicy."""
+        if q.excluded_node:
+            q = _without_vain_exclusion(q, candidates)
+        found = self._pick(q, candidates)
+        to_reserve = self._find_to_reserve(q, candidates) if q.is_exclusive and not found else None
+        if not is_explained:
+            return Placement(found, to_reserve)
+        reasons: dict[str, Reason] = {}
+        scores: dict[str, NodeScore] = {}
+        for node_state in candidates.all_nodes():
+            if reason := self._reason(node_state, q):
+                reasons[node_state.node] = reason
+            else:
+                parts = {score.__name__: score(node_state, q) for score in self.scores}
+                scores[node_state.node] = NodeScore(prod(parts.values()), parts)
+        return Placement(found, to_reserve, reasons, scores)
+
+    def _pick(self, q: Question, candidates: Candidates) -> NodeState | None:
+        if q.is_exclusive:
+            return self._best((node_state for node_state in candidates.free() if not node_state.n_acquired), q)
+        if candidates.has_many_free and (found := self._best(candidates.sample(q), q)):
+            return found
+        return self._best(candidates.free(), q)
+
+    def _find_to_reserve(self, q: Question, candidates: Candidates) -> NodeState | None:
+        """The node that is reserved for the job already, else the one that will be empty first."""
+        passing = [node_state for node_state in candidates.nodes() if self._passes(node_state, q)]
+        reserved = [node_state for node_state in passing if node_state.reserved_for]
+        unreserved = (node_state for node_state in passing if not node_state.reserved_for)
+        return reserved[0] if reserved else min(unreserved, key=lambda each: expected_empty_s(each, q), default=None)
+
+    def _best(self, node_states: Iterable[NodeState], q: Question) -> NodeState | None:
+        """The best that passes. Equals are told apart by the attempt; colocation counts while it costs little time."""
+        found: list[NodeState] = []
+        best_score = float("inf")
+        colocated: tuple[float, NodeState] | None = None
+        for node_state in node_states:
+            if not self._passes(node_state, q):
+                continue
+            score = self._score(node_state, q)
+            if node_state.node == q.colocated_node:
+                colocated = (score, node_state)
+            if score < best_score - _EQUAL_S:
+                found, best_score = [node_state], score
+            elif score <= best_score + _EQUAL_S:
+                found.append(node_state)
+        if colocated and colocated[0] <= best_score + q.rules.colocate_ms / 1000:
+            return colocated[1]
+        return found[tie_number(q) % len(found)] if found else None
+
+    def _passes(self, node_state: NodeState, q: Question) -> bool:
+        """Whether nothing but its room may speak against a candidate."""
+        for reason_of in self._of_free:  # noqa: SIM110  # a generator costs half as much again
+            if reason_of(node_state, q) is not None:
+                return False
+        return True
+
+    def _score(self, node_state: NodeState, q: Question) -> float:
+        product = 1.0
+        for score in self.scores:
+            product *= score(node_state, q)
+        return product
+
+    def _reason(self, node_state: NodeState, q: Question) -> Reason | None:
+        for reason_of in self.filters:
+            if reason := reason_of(node_state, q):
+                return reason
+        return None
 
 
-def best(node_states: Iterable[NodeState], q: Question) -> NodeState | None:
-    """The seat with the best score; ties are broken by the job. Company is kept while it costs little time."""
-    found: list[NodeState] = []
-    best_score = float("inf")
-    colocated: tuple[float, NodeState] | None = None
-    for node_state in node_states:
-        its_score = score(node_state, q)
-        if node_state.node == q.colocated_node:
-            colocated = (its_score, node_state)
-        if its_score < best_score - _TIE:
-            found, best_score = [node_state], its_score
-        elif its_score <= best_score + _TIE:
-            found.append(node_state)
-    if colocated and colocated[0] <= best_score + q.rules.colocate_ms / 1000:
-        return colocated[1]
-    return found[chance(q) % len(found)] if found else None
+def _without_vain_exclusion(q: Question, candidates: Candidates) -> Question:
+    """The node of the failed attempt is avoided for a moment, then while another one could do the job at all."""
+    if q.now_ms < q.excluded_until_ms or candidates.has_others(q.excluded_node):
+        return q
+    return msgspec.structs.replace(q, excluded_node="")
 
 
-def chance(q: Question) -> int:
-    """A number made of the attempt's name."""
-    return zlib.crc32(q.tie_key.encode())
+DEFAULT_POLICY = RankingPolicy()
+"""What the Dispatcher's brain places by if it is given no other policy."""

@@ -1,18 +1,27 @@
-"""Learned speeds: audio-seconds per second, per node and language pair, exponentially averaged."""
+"""Learned speeds: audio-seconds per second of a run, per node and language pair, exponentially averaged.
 
-from collections.abc import Collection
+A speed is that of one slot: what one run took, beside whatever ran on the node's other slots meanwhile.
+"""
+
+from collections.abc import Callable, Collection
+from math import log2
 
 from ray_sched.core.rules import SelectionRules
 
+UNKNOWN = 1_000
+"""Speed class of a node that has not run anything yet: before all others, as it may be the fastest."""
+
 _SLOWEST, _FASTEST = 0.001, 10_000.0
 """Audio-seconds per second that are believed; a node that claims more would have all jobs, one with less none."""
-
-
 _MAX_PAIRS = 4_096
 
 
 class SpeedBook:
-    """What was learned of each node's speed: audio-seconds per second, per node and pair, exponentially averaged."""
+    """What was learned of each node's speed.
+
+    Besides the speeds it keeps how fast a node is whatever the pair: each speed is divided by what such a pair takes on
+    a node of relative speed 1, the first that was seen. Of this only the power of two is used, the node's speed class.
+    """
 
     def __init__(self, rules: SelectionRules) -> None:
         self._weight = rules.speed_weight
@@ -20,13 +29,25 @@ class SpeedBook:
         self._speed: dict[tuple[str, str], float] = {}
         self._of_pair: dict[str, float] = {}
         self._unsaved: set[str] = set()
+        self._relative: dict[str, float] = {}
+        self._class: dict[str, int] = {}
+        self._unit: dict[str, tuple[float, int]] = {}
+        """Speed of a node of relative speed 1 for the pair, and the number of observations that it is the mean of."""
+        self._on_class: Callable[[str, int], None] = lambda _node, _speed_class: None
+
+    def watch(self, on_class: Callable[[str, int], None]) -> None:
+        """Call this with a node and its speed class whenever the class has changed."""
+        self._on_class = on_class
 
     def load(self, speeds: dict[str, dict[str, float]]) -> None:
         """Take over what was stored: node to pair to speed. What has been learned meanwhile stays."""
         for node, pairs in speeds.items():
             for pair, speed in pairs.items():
-                self._speed.setdefault((node, pair), speed)
-                self._of_pair.setdefault(pair, speed)
+                believed = _believable(speed)
+                if (node, pair) not in self._speed:
+                    self._speed[node, pair] = believed
+                    self._compare(node, pair, believed)
+                self._of_pair.setdefault(pair, believed)
 
     def take_unsaved(self) -> dict[str, dict[str, float]]:
         """What was learned since the last call: node to pair to speed."""
@@ -46,17 +67,19 @@ class SpeedBook:
             return
         if pair not in self._of_pair and len(self._of_pair) >= _MAX_PAIRS:
             return
-        seen = min(max(audio_ms / max(run_ms, 1), _SLOWEST), _FASTEST)
+        seen = _believable(audio_ms / max(run_ms, 1))
         self._speed[node, pair] = self._average(self._speed.get((node, pair)), seen)
         self._unsaved.add(node)
         self._of_pair[pair] = self._average(self._of_pair.get(pair), seen)
+        self._compare(node, pair, seen)
 
     def speed(self, node: str, pair: str) -> float:
         """The node's speed for the pair; for a node not seen yet the average of the others, else the default."""
         return self._speed.get((node, pair)) or self._of_pair.get(pair) or self._default
 
-    def _average(self, had: float | None, seen: float) -> float:
-        return seen if had is None else had + self._weight * (seen - had)
+    def class_of(self, node: str) -> int:
+        """The larger the faster: one class more is twice as fast. ``UNKNOWN`` for a node that has run nothing yet."""
+        return self._class.get(node, UNKNOWN)
 
     def of_node(self, node: str) -> dict[str, float]:
         """What is known of one node, by pair."""
@@ -66,3 +89,27 @@ class SpeedBook:
         """Nodes that are not there any more are forgotten; what they taught of a pair stays in its average."""
         for key in [key for key in self._speed if key[0] not in nodes]:
             del self._speed[key]
+        for node in [node for node in self._relative if node not in nodes]:
+            del self._relative[node], self._class[node]
+
+    def _average(self, before: float | None, seen: float) -> float:
+        return seen if before is None else before + self._weight * (seen - before)
+
+    def _compare(self, node: str, pair: str, seen: float) -> None:
+        """Set an observation in relation to the pair, and the pair to the node.
+
+        The pair's unit is the mean of all observations, not of the latest ones, so that it comes to rest: otherwise
+        node and pair could drift for ever against each other, and away from nodes that have not run anything lately.
+        """
+        relative = self._relative.get(node)
+        unit, n_seen = self._unit.get(pair, (seen / (relative or 1.0), 0))
+        relative = self._relative[node] = self._average(relative, seen / unit)
+        self._unit[pair] = (unit + (seen / relative - unit) / (n_seen + 1), n_seen + 1)
+        speed_class = round(log2(relative))
+        if speed_class != self._class.get(node):
+            self._class[node] = speed_class
+            self._on_class(node, speed_class)
+
+
+def _believable(speed: float) -> float:
+    return min(max(speed, _SLOWEST), _FASTEST)

@@ -5,8 +5,7 @@ from msgspec import Struct
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job, JobStatus
-from ray_sched.core.placement.node_state import NodeState
-from ray_sched.core.placement.policy import SCORES, blocker, score
+from ray_sched.core.placement.policy import Placement
 from ray_sched.core.reasons import SENTENCE, Reason, reasons_text
 
 
@@ -53,7 +52,7 @@ class JobView(Struct, frozen=True, kw_only=True):
 
 
 class NodeVerdict(Struct, frozen=True, kw_only=True):
-    """What selection says of one node for one job."""
+    """What the placement policy says of one node for one job."""
 
     node: str
     reason: str = ""
@@ -74,7 +73,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     ahead: int | None
     """For a waiting job: jobs of the same demand that will be served before it, if nobody else comes."""
     nodes: tuple[NodeVerdict, ...]
-    """What selection would say now: for a waiting job the answer, for others a dry run."""
+    """What the placement policy would decide now: for a waiting job the answer, for others a dry run."""
     story: tuple[tuple[int, int, str], ...]
     """Milliseconds since submission, attempt, what happened."""
 
@@ -155,7 +154,8 @@ def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:
         raise SchedError(
             Code.UNKNOWN_JOB, f"there is no job {job_id[:80]!r}; finished jobs are forgotten after the clean-up age"
         )
-    verdicts = tuple(_verdict(brain, job, node_state) for node_state in brain.node_states.values())
+    placement = brain.placement(job, is_explained=True)
+    verdicts = tuple(_verdict(placement, node) for node in brain.node_states)
     ahead = _ahead(brain, job) if job.status is JobStatus.PENDING else None
     return Explanation(
         job=job_view(job, now_ms),
@@ -166,13 +166,13 @@ def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:
     )
 
 
-def _verdict(brain: DispatchBrain, job: Job, node_state: NodeState) -> NodeVerdict:
-    question = brain.question(job)
-    reason = blocker(node_state, question)
+def _verdict(placement: Placement, node: str) -> NodeVerdict:
+    reason = placement.reasons.get(node)
     if reason:
-        return NodeVerdict(node=node_state.node, reason=reason, sentence=SENTENCE[reason])
-    parts = {part.__name__: round(part(node_state, question), 4) for part in SCORES}
-    return NodeVerdict(node=node_state.node, score=round(score(node_state, question), 4), parts=parts)
+        return NodeVerdict(node=node, reason=reason, sentence=SENTENCE[reason])
+    score = placement.scores[node]
+    parts = {name: round(part, 4) for name, part in score.parts.items()}
+    return NodeVerdict(node=node, score=round(score.total, 4), parts=parts)
 
 
 def _ahead(brain: DispatchBrain, job: Job) -> int:

@@ -5,6 +5,7 @@ from ray_sched.core.errors import EXIT_STATUS, Code, Refusal
 from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages.client_dispatcher import Delivered
 from ray_sched.core.messages.pool_dispatcher import NodeOffer
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.effects import NotifyPool
 from ray_sched.core.rules import PoolRules
 from ray_sched.core.views.jobs import explain
@@ -14,7 +15,7 @@ from tests.support.saving_harness import SavingHarness
 
 
 def a_dead_node(node: str, why: str = "its agent died: signal 11", *, has_died: bool = True) -> NodeOffer:
-    return a_node(node, slots=0, total_slots=2, status="lost", has_died=has_died, because=why)
+    return a_node(node, slots=0, total_slots=2, status=NodeStatus.LOST, has_died=has_died, because=why)
 
 
 class Ward(SavingHarness):
@@ -47,7 +48,7 @@ class Ward(SavingHarness):
             slots=0,
             total_slots=self.slots,
             incarnation=self.incarnation[node],
-            status="lost",
+            status=NodeStatus.LOST,
             has_died=has_died,
             because="its agent died" if has_died else "silent for 3000 ms",
         )
@@ -208,8 +209,8 @@ def test_the_dispatcher_is_told_why_a_node_is_lost_and_whether_its_agent_died() 
     offers = [pool.handle_members(effect.members) for effect in (died, silent)]
     nodes = [offer.nodes[0] for offer in offers if offer]
     assert [(node.status, node.has_died, node.because) for node in nodes] == [
-        ("lost", True, "its agent died: x"),
-        ("lost", False, "silent for 3000 ms"),
+        (NodeStatus.LOST, True, "its agent died: x"),
+        (NodeStatus.LOST, False, "silent for 3000 ms"),
     ]
 
 

@@ -6,12 +6,13 @@ from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages.agent_registry import Load
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
 from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, SlotsAcquired
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import PoolRules
 from tests.support.builders import ENGLISH, only
 
 
-def a_view(status: str = "ready", load: Load | None = None) -> NodeView:
+def a_view(status: NodeStatus = NodeStatus.READY, load: Load | None = None) -> NodeView:
     return NodeView(
         node="node-a", incarnation=3, agent="agent:node-a", status=status, slots=4, load=load or Load(), running=1
     )
@@ -37,15 +38,15 @@ def test_all_slots_of_a_ready_node_are_leased_for_the_term() -> None:
 @pytest.mark.parametrize(
     ("status", "why"),
     [
-        ("registering", Reason.NOT_READY),
-        ("degraded", Reason.NOT_READY),
-        ("suspect", Reason.NOT_READY),
-        ("lost", Reason.NOT_READY),
-        ("gone", Reason.NOT_READY),
-        ("draining", Reason.DRAINING),
+        (NodeStatus.REGISTERING, Reason.NOT_READY),
+        (NodeStatus.DEGRADED, Reason.NOT_READY),
+        (NodeStatus.SUSPECT, Reason.NOT_READY),
+        (NodeStatus.LOST, Reason.NOT_READY),
+        (NodeStatus.GONE, Reason.NOT_READY),
+        (NodeStatus.DRAINING, Reason.DRAINING),
     ],
 )
-def test_no_slot_of_any_other_node_is_leased(status: str, why: Reason) -> None:
+def test_no_slot_of_any_other_node_is_leased(status: NodeStatus, why: Reason) -> None:
     node = only(offered(a_view(status)).nodes)
     assert (node.slots, node.total_slots, node.why) == (0, 4, why)
 
@@ -67,10 +68,10 @@ def test_a_threshold_of_101_is_never_reached() -> None:
 
 def test_an_old_word_of_the_registry_changes_nothing() -> None:
     pool = PoolBrain("p", 9, PoolRules())
-    assert pool.handle_members(some_members(a_view("draining"), number=2)) is not None
+    assert pool.handle_members(some_members(a_view(NodeStatus.DRAINING), number=2)) is not None
     assert pool.handle_members(some_members(a_view(), number=2)) is None
     assert pool.handle_members(some_members(a_view(), number=1)) is None
-    assert pool.nodes["node-a"].status == "draining"
+    assert pool.nodes["node-a"].status is NodeStatus.DRAINING
     assert pool.handle_members(some_members(a_view(), number=1, epoch=2)) is not None, "the Registry was restarted"
 
 

@@ -1,0 +1,35 @@
+"""Scores: small functions that say how good a node is for a job, smaller is better; a policy multiplies them."""
+
+from collections.abc import Callable
+
+from ray_sched.core.placement.node_state import NodeState
+from ray_sched.core.placement.question import Question
+
+Score = Callable[[NodeState, Question], float]
+
+
+def expected_completion_s(node_state: NodeState, q: Question) -> float:
+    """Seconds until this job would be done on a free slot there, if it began now: its audio by the learned speed.
+
+    What runs on the node's other slots does not have to end first. The learned speed was measured beside such runs.
+    """
+    return q.audio_ms / 1000 / q.speeds.speed(node_state.node, q.pair)
+
+
+def affinity(node_state: NodeState, q: Question) -> float:
+    """The session's own node counts as a little faster than it is."""
+    return q.rules.affinity_discount if node_state.node == q.affine_node else 1.0
+
+
+def occupancy(node_state: NodeState, q: Question) -> float:
+    """A node counts as a little slower the more of its slots are busy: of equal nodes the least loaded is taken."""
+    n_busy = node_state.n_acquired
+    return 1.0 + q.rules.busy_penalty * n_busy / ((n_busy + node_state.n_free) or 1)
+
+
+SCORES: tuple[Score, ...] = (expected_completion_s, affinity, occupancy)
+
+
+def expected_empty_s(node_state: NodeState, q: Question) -> float:
+    """Seconds of work left on a node by the learned speed of the job's pair: the smallest will be empty first."""
+    return node_state.in_flight_ms / 1000 / q.speeds.speed(node_state.node, q.pair)
