@@ -1,6 +1,6 @@
 """The host of an engine that cannot even be made: a wrong name or option in the node's labels.
 
-The node joins all the same, never ready, and every heartbeat says what is wrong with it.
+The node joins all the same, never ready, and every heartbeat says what is wrong.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ray_sched.wire.samples import Samples
 
 
 class FailedHost:
-    """Raises its error at ``start`` and is asked nothing after that."""
+    """Raises its error at ``start``; nothing is ever run on it."""
 
     def __init__(self, error: SchedError) -> None:
         self._error = error
@@ -26,7 +26,7 @@ class FailedHost:
         """Nothing was started."""
 
     def capability(self) -> Capability:
-        """Never asked: the engine is not loaded."""
+        """Not called: the engine is not loaded."""
         self._refuse()
 
     def admit(self, work: Work) -> str | None:
@@ -35,12 +35,9 @@ class FailedHost:
         return self._error.message
 
     async def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
-        """Never asked: nothing is admitted."""
+        """Not called: nothing is admitted."""
         del work, audio, emit_partial
         self._refuse()
-
-    async def cancel(self, job_id: str, attempt: int) -> None:
-        """Nothing runs."""
 
     def _refuse(self) -> NoReturn:
         raise self._error

@@ -9,34 +9,19 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from ray_sched.agent.arrivals import Arrivals
 from ray_sched.agent.engine import Engine, EngineResult, RefusedError, Work
 from ray_sched.agent.engine_process import LoadEngine, describe_error
-from ray_sched.agent.engine_slot import (
-    Arrivals,
-    EngineCrashedError,
-    EngineFailedError,
-    ProcessSlot,
-    Roster,
-    Slot,
-    SlotState,
-    ThreadSlot,
-)
 from ray_sched.agent.engines import find_engine
+from ray_sched.agent.process_slot import ProcessSlot
+from ray_sched.agent.slots import Slot, SlotState, SlotTable
+from ray_sched.agent.thread_slot import ThreadSlot
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import SchedError
+from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.wire.samples import Samples
 
-__all__ = ["EngineCrashedError", "EngineFailedError", "EngineHost"]
-
 logger = logging.getLogger(__name__)
-
-
-class _Run:
-    """A run between its call and its end. It has a slot as soon as one is free."""
-
-    def __init__(self) -> None:
-        self.slot: Slot | None = None
-        self.is_cancelled = False
 
 
 class EngineHost:
@@ -66,8 +51,8 @@ class EngineHost:
         self._backoff_s = restart_backoff_s
         self._capability = declared
         self._slots: list[Slot] = []
-        self._roster = Roster()
-        self._runs: dict[tuple[str, int], _Run] = {}
+        self._table = SlotTable()
+        self._runs: set[AttemptKey] = set()
         self._n_without_slot = 0
         self._executor: ThreadPoolExecutor | None = None
         self._why = "the engine has not been started"
@@ -83,7 +68,7 @@ class EngineHost:
             await self._start_threads()
         else:
             self._start_processes()
-        while self._roster.count(SlotState.LOADING):
+        while self._table.count(SlotState.LOADING):
             await self._next_change()
 
     @property
@@ -94,13 +79,13 @@ class EngineHost:
     @property
     def why_unhealthy(self) -> str:
         """Why the host is unhealthy, one sentence; empty when it is healthy."""
-        broken = self._roster.first(SlotState.BROKEN)
+        broken = self._table.first(SlotState.BROKEN)
         return self._why or (broken.why if broken else "")
 
     @property
     def free_slots(self) -> int:
         """How many more runs are taken now: idle slots, and those that are starting again, less the waiting runs."""
-        return max(0, self._roster.count(SlotState.IDLE, SlotState.LOADING) - self._n_without_slot)
+        return max(0, self._table.count(SlotState.IDLE, SlotState.LOADING) - self._n_without_slot)
 
     @property
     def pids(self) -> list[int]:
@@ -123,42 +108,35 @@ class EngineHost:
         """Run on a free slot. ``audio`` is 16 kHz mono, 16 bit; ``emit_partial`` is called in the event loop.
 
         Waits for a slot that is starting again. Raises RefusedError when none is free, ModelNotAvailableError and
-        EngineFailedError as the engine does, EngineCrashedError when its process ended, asyncio.CancelledError after
-        :meth:`cancel`. Cancelling the task that awaits this has the same effect on the slot as :meth:`cancel`.
+        EngineFailedError as the engine does, EngineCrashedError when its process ended.
+
+        Cancel the task that awaits this to end the run: a process engine's slot is killed with all it started and
+        starts again in the background. A thread cannot be killed: the slot stays taken until the engine comes back by
+        itself, and its result is thrown away.
         """
         key = (work.job_id, work.attempt)
         if key in self._runs:
             raise RefusedError(f"attempt {work.attempt} of job {work.job_id} is running here already")
-        run = self._runs[key] = _Run()
+        self._runs.add(key)
         try:
-            run.slot = await self._take_waiting(run)
-            return await run.slot.run(work, audio, emit_partial)
-        except asyncio.CancelledError:
-            if run.slot is not None:
-                run.slot.abandon()
-            raise
+            return await self._run(await self._idle_slot(), work, audio, emit_partial)
         finally:
-            del self._runs[key]
+            self._runs.remove(key)
 
-    async def cancel(self, job_id: str, attempt: int) -> None:
-        """End a run; its caller gets asyncio.CancelledError. Nothing happens if this attempt does not run here.
-
-        A process engine's slot is killed with all it started and starts again in the background. A thread cannot be
-        killed: the slot stays taken until the engine comes back by itself, and its result is thrown away.
-        """
-        run = self._runs.get((job_id, attempt))
-        if run is None:
-            return
-        run.is_cancelled = True
-        if run.slot is not None:
-            run.slot.abandon()
-        self._roster.changed.set()
+    async def _run(
+        self, slot: Slot, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]
+    ) -> EngineResult:
+        try:
+            return await slot.run(work, audio, emit_partial)
+        except asyncio.CancelledError:
+            slot.abandon()
+            raise
 
     async def stop(self) -> None:
         """End all runs and processes and wait until the processes are gone. May be called again."""
         self._why = "the engine was stopped"
         await asyncio.gather(*(slot.stop() for slot in self._slots))
-        self._roster.changed.set()
+        self._table.changed.set()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
@@ -172,33 +150,29 @@ class EngineHost:
             logger.exception("loading engine %s failed", self._load.engine)
             self._why = f"the engine cannot be loaded: {describe_error(error)}"
         else:
-            parts = (self._engine, self._executor, Arrivals(), self._roster)
+            parts = (self._engine, self._executor, Arrivals(), self._table)
             self._slots = [ThreadSlot(*parts) for _ in range(self._n_slots)]
 
     def _start_processes(self) -> None:
-        slots = [ProcessSlot(self._load, self._roster, self._backoff_s) for _ in range(self._n_slots)]
+        slots = [ProcessSlot(self._load, self._table, self._backoff_s) for _ in range(self._n_slots)]
         self._slots = list(slots)
         for slot in slots:
             slot.start()
 
-    async def _take_waiting(self, run: _Run) -> Slot:
+    async def _idle_slot(self) -> Slot:
+        """The slot that has been idle longest; waits only while there is one that is starting again."""
         self._n_without_slot += 1
         try:
-            return await self._take(run)
+            while True:
+                slot = self._table.first(SlotState.IDLE)
+                if slot:
+                    return slot
+                if not self._table.count(SlotState.LOADING):
+                    raise RefusedError(self.why_unhealthy or f"all {self._n_slots} slots of the engine are taken")
+                await self._next_change()
         finally:
             self._n_without_slot -= 1
 
-    async def _take(self, run: _Run) -> Slot:
-        """The first idle slot; waits only while there is one that is starting again."""
-        while not run.is_cancelled:
-            slot = self._roster.first(SlotState.IDLE)
-            if slot:
-                return slot
-            if not self._roster.count(SlotState.LOADING):
-                raise RefusedError(self.why_unhealthy or f"all {self._n_slots} slots of the engine are taken")
-            await self._next_change()
-        raise asyncio.CancelledError
-
     async def _next_change(self) -> None:
-        self._roster.changed.clear()
-        await self._roster.changed.wait()
+        self._table.changed.clear()
+        await self._table.changed.wait()

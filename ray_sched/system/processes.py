@@ -17,9 +17,11 @@ from ray_sched.actors.dispatcher import Dispatcher
 from ray_sched.actors.node_registry import NodeRegistry
 from ray_sched.actors.pool import Pool
 from ray_sched.actors.timer import Timer
-from ray_sched.agent.agent import Host, NodeAgent
+from ray_sched.agent.agent import NodeAgent
+from ray_sched.agent.engine_run import Host
 from ray_sched.agent.failed_host import FailedHost
 from ray_sched.agent.host import EngineHost
+from ray_sched.core.agent.brain import AgentOptions
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import SchedError
 from ray_sched.core.leases.pool import PoolBrain
@@ -128,14 +130,11 @@ class AgentProcess(NodeAgent):
     def __init__(self, settings: Settings, spawn: SpawnAgent, key: bytes) -> None:
         _begin()
         super().__init__(
-            node=spawn.node,
-            incarnation=spawn.incarnation,
-            slots=spawn.slots,
+            AgentOptions(node=spawn.node, incarnation=spawn.incarnation, slots=spawn.slots, key=key),
             host=_host(spawn),
             directory=RayDirectory(settings.namespace),
             heartbeat_ms=settings.nodes.heartbeat_ms,
             end_process=_end_process,
-            key=key,
         )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from functools import partial
 
-from ray_sched.agent.engine_slot import Arrivals
+from ray_sched.agent.arrivals import Arrivals
 
 
 async def test_what_many_threads_put_is_called_once_each_and_in_the_order_of_each_thread() -> None:

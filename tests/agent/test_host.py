@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Work
-from ray_sched.agent.host import EngineCrashedError, EngineFailedError, EngineHost
+from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
+from ray_sched.agent.host import EngineHost
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
 from tests.support.engines import ThreadEngine
@@ -123,7 +124,7 @@ async def test_cancelling_kills_a_stuck_process_and_starts_another(make_host: Ma
     running = begin(host, work(src="hang"), ear)
     await ear.first()
     (stuck,) = host.pids
-    await host.cancel("b-1", 1)
+    running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert host.free_slots == 1
@@ -133,21 +134,11 @@ async def test_cancelling_kills_a_stuck_process_and_starts_another(make_host: Ma
 
 async def test_cancelling_kills_the_programs_the_engine_started(make_host: MakeHost) -> None:
     host, ear = await make_host("ParentEngine"), Ear()
-    begin(host, work(), ear)
+    running = begin(host, work(), ear)
     program = psutil.Process(int(await ear.first()))
-    await host.cancel("b-1", 1)
+    running.cancel()
     await asyncio.to_thread(psutil.wait_procs, [program], 10)
     assert not program.is_running() or program.status() == psutil.STATUS_ZOMBIE
-
-
-async def test_cancelling_the_task_has_the_same_effect(make_host: MakeHost) -> None:
-    host, ear = await make_host(), Ear()
-    running = begin(host, work(src="hang"), ear)
-    await ear.first()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    await host.run(work(2), AUDIO, print)
 
 
 async def test_a_run_that_waits_for_a_slot_can_be_cancelled(make_host: MakeHost) -> None:
@@ -157,18 +148,33 @@ async def test_a_run_that_waits_for_a_slot_can_be_cancelled(make_host: MakeHost)
     waiting = begin(host, work(), ear)
     await asyncio.sleep(0)
     assert host.free_slots == 0
-    await host.cancel("b-1", 1)
+    waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert host.free_slots == 1
 
 
-async def test_cancelling_what_does_not_run_changes_nothing(make_host: MakeHost) -> None:
+async def test_a_run_that_is_cancelled_before_it_began_leaves_the_slot_and_its_process_alone(
+    make_host: MakeHost,
+) -> None:
     host = await make_host()
-    await host.cancel("b-1", 1)
-    await host.run(work(), AUDIO, print)
-    await host.cancel("b-1", 1)
-    await host.run(work(), AUDIO, print)
+    pids = host.pids
+    running = begin(host, work(src="hang"))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await host.run(work(), AUDIO, print)).text == str(pids[0])
+    assert host.pids == pids
+
+
+async def test_cancelling_a_run_that_has_ended_changes_nothing(make_host: MakeHost) -> None:
+    host = await make_host()
+    pids = host.pids
+    running = begin(host, work())
+    await running
+    assert not running.cancel()
+    assert (await host.run(work(), AUDIO, print)).text == str(pids[0])
+    assert (host.pids, host.free_slots) == (pids, 1)
 
 
 async def test_a_full_host_refuses(make_host: MakeHost) -> None:
@@ -202,7 +208,7 @@ async def test_a_cancelled_thread_keeps_its_slot_until_it_ends_and_its_result_is
     host, ear = await make_host("ThreadEngine"), Ear()
     running = begin(host, work(src="wait"), ear)
     await ear.first()
-    await host.cancel("b-1", 1)
+    running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert host.free_slots == 0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ray_sched.agent.engine import Work
-from ray_sched.agent.host import EngineCrashedError, EngineFailedError, EngineHost
+from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
+from ray_sched.agent.host import EngineHost
 from ray_sched.core.capability import Capability
 
 AUDIO = np.arange(16_000, dtype=np.int16)

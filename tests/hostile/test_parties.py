@@ -17,6 +17,7 @@ from ray_sched.actors.pool import Pool
 from ray_sched.agent.agent import NodeAgent
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
 from ray_sched.client.client import Client
+from ray_sched.core.agent.brain import AgentOptions
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.leases.pool import PoolBrain
@@ -159,7 +160,7 @@ async def test_a_client_cannot_touch_the_jobs_of_another() -> None:
             )
             push = encode(Push(incarnation=1, items=(item,)))
             await agent.push(push, [np.zeros(2, np.uint8)])  # without a token: ignored
-            with pytest.raises(SchedError, match="no ticket"):
+            with pytest.raises(SchedError, match="no token"):
                 await agent.take_speech(encode(TakeSpeech(job_id=job_id, attempt=1, token="0" * 32)))
             with pytest.raises(SchedError, match="from the dispatcher only"):
                 await agent.order(encode(AgentOrders(incarnation=1, orders=(StopRun(job_id=job_id, attempt=1),))))
@@ -424,15 +425,13 @@ class Liar:
         result: EngineResult = self.result
         return result
 
-    async def cancel(self, job_id: str, attempt: int) -> None: ...
-
 
 async def add_liar(system: InProcess, result: Any) -> NodeAgent:
     await system.add_node("a")
-    agent = NodeAgent("a", 1, 4, Liar(result), system.network, 20, lambda: None)
+    agent = NodeAgent(AgentOptions(node="a", incarnation=1, slots=4), Liar(result), system.network, 20, lambda: None)
     system._agents.append(agent)
     system.network.actors["agent:a"] = agent
-    await until(lambda: agent._is_loaded)
+    await until(lambda: agent.brain.is_loaded)
     return agent
 
 
@@ -459,7 +458,7 @@ async def test_a_result_that_cannot_be_passed_on_fails_its_job_and_frees_its_slo
         assert ended.error is not None
         assert ended.error.code in {Code.ENGINE_FAILED, Code.MODEL_NOT_AVAILABLE}
         assert len(ended.error.message) < 2_000
-        await until(lambda: agent._book.running == 0)
+        await until(lambda: agent.brain.running == [])
         assert system.brain.node_states["a"].n_acquired == 0
 
 
@@ -473,7 +472,7 @@ async def test_a_talkative_engine_fills_no_memory() -> None:
             partials = [text async for text in handle.partials()]
         assert result.text == "done"
         assert len(partials) <= 2
-        assert agent._partials == {}
+        assert agent.brain.unsent_reports == 0
 
 
 async def test_a_capability_that_cannot_be_is_said_in_every_heartbeat_and_leases_nothing() -> None:
@@ -481,7 +480,7 @@ async def test_a_capability_that_cannot_be_is_said_in_every_heartbeat_and_leases
         await system.add_node("good")
         liar = Liar(None)
         liar.capability = lambda: Capability(engine="e" * 10**7, asr=("English",))  # type: ignore[method-assign]  # a lie
-        agent = NodeAgent("b", 1, 4, liar, system.network, 20, lambda: None)
+        agent = NodeAgent(AgentOptions(node="b", incarnation=1, slots=4), liar, system.network, 20, lambda: None)
         system._agents.append(agent)
         await until(lambda: "b" in system.registry.beats and not system.registry.beats["b"].is_healthy)
         beat = system.registry.beats["b"]

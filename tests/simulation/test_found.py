@@ -1,16 +1,15 @@
 """What the simulation found in the brains, each as short as it can be told, and by seed."""
 
-from ray_sched.core.agent.book import AgentBook
 from ray_sched.core.capability import Capability
 from ray_sched.core.effects import CleanupDue, Save
 from ray_sched.core.job import JobStatus
-from ray_sched.core.messages.agent_dispatcher import StopRun
-from ray_sched.core.messages.client_agent import PushItem
+from ray_sched.core.messages.agent_dispatcher import RunRefused, StopRun
 from ray_sched.core.messages.client_dispatcher import Cancel, MissingResult, PushFailed
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.effects import NotifyPool, StopAgent
 from ray_sched.core.nodes.records import NodeRecord
 from ray_sched.core.ports import SaveSpeeds
+from tests.support.agent_harness import SEEN, AgentHarness
 from tests.support.builders import a_beat, a_node, accepted, finished, orders, refused, stopped, told
 from tests.support.registry_harness import RegistryHarness, a_record, of
 from tests.support.saving_harness import SavingHarness
@@ -96,11 +95,12 @@ def test_a_repeated_push_of_an_attempt_whose_speech_waits_does_not_run_it_again(
 
 
 def test_an_attempt_that_was_refused_stays_refused() -> None:
-    book = AgentBook(1)
-    item = PushItem(job_id="j1", attempt=1, src="en", tgt="en", services=("asr",), wants_partials=False, n_bytes=2)
-    assert book.why_refused(item) is None
-    book.refuse(item)
-    assert book.why_refused(item) == "this attempt was pushed or stopped here before"
+    agent = AgentHarness(slots=1)
+    agent.refuses_because = "no memory"
+    agent.push("j1")
+    agent.refuses_because = None
+    assert agent.push("j1") == []
+    assert agent.sent() == [RunRefused(job_id="j1", attempt=1, why=why) for why in ("no memory", SEEN)]
 
 
 def test_speeds_of_a_node_that_is_gone_are_not_written_after_the_node_was_forgotten() -> None:

@@ -8,6 +8,7 @@ from ray_sched.actors.dispatcher import Dispatcher
 from ray_sched.agent.agent import NodeAgent
 from ray_sched.agent.host import EngineHost
 from ray_sched.client.client import Client
+from ray_sched.core.agent.brain import AgentOptions
 from ray_sched.core.capability import Capability
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.leases.pool import PoolBrain
@@ -161,7 +162,9 @@ class InProcess:
     ) -> NodeAgent:
         """A node with the echo engine or another one, ready and leased."""
         host = EngineHost(engine, capability, options, slots)
-        agent = NodeAgent(name, 1, slots, host, self.network, 20, lambda: None)
+        agent = NodeAgent(
+            AgentOptions(node=name, incarnation=1, slots=slots), host, self.network, 20, end_process=lambda: None
+        )
         self._agents.append(agent)
         self.network.actors[f"agent:{name}"] = agent
         async with asyncio.timeout(5):

@@ -1,25 +1,18 @@
-"""One slot of an engine: it runs one attempt at a time and can be cancelled. Two kinds, one Protocol.
-
-A thread slot shares its engine with the others and cannot be stopped in the middle. A process slot has a process of
-its own that is killed and started again. Which slot runs what is the :mod:`host <ray_sched.agent.host>`'s business.
-"""
+"""A slot with a process of its own: started, loaded, listened to, killed to end a run, and started again."""
 
 import asyncio
 import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from enum import StrEnum
-from typing import Protocol, assert_never
+from typing import assert_never
 
-import numpy as np
 import psutil
 
-from ray_sched.agent.engine import Engine, EngineResult, ModelNotAvailableError, RefusedError, Work
+from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Work
+from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
 from ray_sched.agent.engine_process import (
     LENGTH_BYTES,
     BadFrameError,
@@ -33,10 +26,10 @@ from ray_sched.agent.engine_process import (
     RunWork,
     ToProcess,
     decode_from_process,
-    describe_error,
     encode_frame,
     reply_length,
 )
+from ray_sched.agent.slots import SlotState, SlotTable, settle
 from ray_sched.wire.samples import Samples
 
 logger = logging.getLogger(__name__)
@@ -52,164 +45,14 @@ _BOOT = (
 """The child gets the agent's sys.path, which Ray extends in the running process only, so that it finds the engine."""
 
 
-class EngineCrashedError(Exception):
-    """The engine's process ended in the middle of a run; the sentence says how."""
-
-
-class EngineFailedError(Exception):
-    """The engine raised an error; the sentence holds its type and text, and the engine lives on."""
-
-
-class SlotState(StrEnum):
-    """What a slot is doing. Only an idle slot takes work; a broken one never will again."""
-
-    LOADING = "loading"
-    IDLE = "idle"
-    BUSY = "busy"
-    BROKEN = "broken"
-    STOPPED = "stopped"
-
-
-class Roster:
-    """Which slots are in which state, so that nobody has to look at all of them; ``changed`` after each change."""
-
-    def __init__(self) -> None:
-        self.changed = asyncio.Event()
-        self._in: dict[SlotState, dict[Slot, None]] = {state: {} for state in SlotState}
-
-    def enter(self, slot: "Slot", state: SlotState) -> None:
-        """A new slot."""
-        self._in[state][slot] = None
-
-    def move(self, slot: "Slot", before: SlotState, after: SlotState) -> None:
-        """A slot has changed its state."""
-        del self._in[before][slot]
-        self._in[after][slot] = None
-        self.changed.set()
-
-    def count(self, *states: SlotState) -> int:
-        """How many slots are in these states."""
-        return sum(len(self._in[state]) for state in states)
-
-    def first(self, state: SlotState) -> "Slot | None":
-        """The slot that has been in this state longest, or None."""
-        return next(iter(self._in[state]), None)
-
-
-class Slot(Protocol):
-    """What the host asks of a slot."""
-
-    why: str
-    """Why the slot is broken, one sentence; empty otherwise."""
-
-    @property
-    def state(self) -> SlotState:
-        """What it is doing."""
-        ...
-
-    async def run(self, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]) -> EngineResult:
-        """Run on this idle slot."""
-        ...
-
-    def abandon(self) -> None:
-        """End the current run: its caller gets asyncio.CancelledError."""
-        ...
-
-    async def stop(self) -> None:
-        """End everything; nothing of the slot is left."""
-        ...
-
-
-class Arrivals:
-    """Calls from threads to the event loop that wake it once for all that have gathered, not once for each."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._calls: deque[Callable[[], None]] = deque()
-        self._is_woken = False
-
-    def put(self, call: Callable[[], None]) -> None:
-        """Have this called in the loop, in order. From any thread."""
-        self._calls.append(call)
-        if not self._is_woken:
-            self._is_woken = True
-            with suppress(RuntimeError):  # the loop is closed: the agent is gone, only this thread is not
-                self._loop.call_soon_threadsafe(self._take)
-
-    def _take(self) -> None:
-        self._is_woken = False  # first: what is put from now on wakes the loop again
-        while self._calls:
-            self._calls.popleft()()
-
-
-class ThreadSlot:
-    """A slot on the threads of the agent's process.
-
-    A thread cannot be killed: after :meth:`abandon` the caller is free at once, but the slot stays busy until the
-    engine comes back by itself, and what it brings is thrown away.
-    """
-
-    def __init__(self, engine: Engine, executor: ThreadPoolExecutor, arrivals: Arrivals, roster: Roster) -> None:
-        self.state = SlotState.IDLE
-        self.why = ""
-        self._roster = roster
-        roster.enter(self, self.state)
-        self._engine = engine
-        self._executor = executor
-        self._arrivals = arrivals
-        self._outcome: asyncio.Future[EngineResult] | None = None
-
-    async def run(self, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]) -> EngineResult:
-        """Run in a thread. Raises ModelNotAvailableError, RefusedError, EngineFailedError or CancelledError."""
-        samples = as_samples(audio)
-        self._set(SlotState.BUSY)
-        outcome: asyncio.Future[EngineResult] = asyncio.get_running_loop().create_future()
-        self._outcome = outcome
-
-        def handle(text: str) -> None:
-            if not outcome.done():
-                emit_partial(text)
-
-        def emit(text: str) -> None:
-            self._arrivals.put(lambda: handle(text))
-
-        running = self._executor.submit(self._engine.run, work, samples, emit)
-        running.add_done_callback(lambda done: self._arrivals.put(lambda: self._end(outcome, done)))
-        return await outcome
-
-    def abandon(self) -> None:
-        """Give the caller back at once; the thread goes on."""
-        if self._outcome is not None:
-            self._outcome.cancel()
-
-    async def stop(self) -> None:
-        """Give the caller back. A thread in the middle of a run ends by itself."""
-        self._set(SlotState.STOPPED)
-        self.abandon()
-
-    def _end(self, outcome: "asyncio.Future[EngineResult]", done: "Future[EngineResult]") -> None:
-        if done.cancelled():
-            outcome.cancel()
-        elif (error := done.exception()) is not None:
-            settle(outcome, as_run_error(error))
-        else:
-            settle(outcome, done.result())
-        if self.state is SlotState.BUSY:
-            self._set(SlotState.IDLE)
-
-    def _set(self, state: SlotState) -> None:
-        before, self.state = self.state, state
-        self._roster.move(self, before, state)
-
-
 class ProcessSlot:
     """A slot with a process of its own. One task keeps it alive: start, load, listen, start again."""
 
-    def __init__(self, load: LoadEngine, roster: Roster, backoff_s: float) -> None:
+    def __init__(self, load: LoadEngine, slots: SlotTable, backoff_s: float) -> None:
         self.state = SlotState.LOADING
         self.why = ""
-        self._roster = roster
-        roster.enter(self, self.state)
+        self._slots = slots
+        slots.add(self, self.state)
         self._load = load
         self._backoff_s = backoff_s
         self._failed_loads = 0
@@ -236,7 +79,7 @@ class ProcessSlot:
         self._emit_partial = emit_partial
         self._outcome = asyncio.get_running_loop().create_future()
         outcome = self._outcome
-        await self._send(self._process, RunWork(work, as_bytes(audio)))
+        await self._send(self._process, RunWork(work, _as_bytes(audio)))
         return await outcome
 
     def abandon(self) -> None:
@@ -325,6 +168,7 @@ class ProcessSlot:
 
     def _end(self, outcome: EngineResult | Exception) -> None:
         if self._outcome is not None and settle(self._outcome, outcome):
+            self._outcome = None  # it holds the speech
             self._set(SlotState.IDLE)
 
     def _bury(self, status: int | None, nonsense: str) -> bool:
@@ -357,41 +201,15 @@ class ProcessSlot:
     def _set(self, state: SlotState) -> None:
         if self.state is not SlotState.STOPPED:
             before, self.state = self.state, state
-            self._roster.move(self, before, state)
-
-
-def settle(outcome: "asyncio.Future[EngineResult]", value: EngineResult | BaseException) -> bool:
-    """Give an outcome to whoever waits, once; False if it had one."""
-    if outcome.done():
-        return False
-    if isinstance(value, BaseException):
-        outcome.set_exception(value)
-        outcome.exception()  # an abandoned run has nobody who asks; that is no reason for asyncio to complain
-    else:
-        outcome.set_result(value)
-    return True
-
-
-def as_run_error(error: BaseException) -> BaseException:
-    """What a caller sees of an error in an engine: the protocol's own as they are, every other as EngineFailedError."""
-    if isinstance(error, ModelNotAvailableError | RefusedError):
-        return error
-    failed = EngineFailedError(describe_error(error))
-    failed.__cause__ = error
-    return failed
-
-
-def as_samples(audio: bytes | Samples) -> Samples:
-    """16-bit samples as an array, without a copy."""
-    return np.frombuffer(audio, dtype="<i2") if isinstance(audio, bytes) else audio
-
-
-def as_bytes(audio: bytes | Samples) -> bytes:
-    """16-bit samples as bytes, little endian."""
-    return audio if isinstance(audio, bytes) else audio.astype("<i2", copy=False).tobytes()
+            self._slots.move(self, before, state)
 
 
 def _as_error(message: EngineFailed) -> Exception:
     if message.missing_service:
         return ModelNotAvailableError(message.missing_service, message.message)
     return RefusedError(message.message) if message.is_refusal else EngineFailedError(message.message)
+
+
+def _as_bytes(audio: bytes | Samples) -> bytes:
+    """16-bit samples as bytes, little endian."""
+    return audio if isinstance(audio, bytes) else audio.astype("<i2", copy=False).tobytes()

@@ -1,0 +1,21 @@
+"""How a run can fail beside the errors that engines raise by themselves (:mod:`ray_sched.agent.engine`)."""
+
+from ray_sched.agent.engine import ModelNotAvailableError, RefusedError
+from ray_sched.agent.engine_process import describe_error
+
+
+class EngineCrashedError(Exception):
+    """The engine's process ended in the middle of a run; the sentence says how."""
+
+
+class EngineFailedError(Exception):
+    """The engine raised an error; the sentence holds its type and text, and the engine lives on."""
+
+
+def as_run_error(error: BaseException) -> BaseException:
+    """What a caller sees of an error in an engine: the protocol's own as they are, every other as EngineFailedError."""
+    if isinstance(error, ModelNotAvailableError | RefusedError):
+        return error
+    failed = EngineFailedError(describe_error(error))
+    failed.__cause__ = error
+    return failed

@@ -1,0 +1,108 @@
+"""One run in the engine's host, from its start to what the brain is told of its end.
+
+Nobody has looked at what an engine returned or raised: here it becomes a fact whose fields have the types and lengths
+of the messages that report it, or the failure of that engine.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Work
+from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
+from ray_sched.core.agent.effects import RunDeclined, RunEnd, RunErred, RunReturned
+from ray_sched.core.capability import Capability
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.messages.client_agent import PushItem
+from ray_sched.wire.codec import decode, encode, plain
+from ray_sched.wire.samples import Samples
+
+log = logging.getLogger(__name__)
+
+_MAX_TEXT = 100_000
+"""Letters of a partial text; it is cut."""
+_MAX_SERVICE = 256
+
+
+class Host(Protocol):
+    """Where the engine runs (``host.EngineHost``)."""
+
+    async def start(self) -> None:
+        """Load the engine in every slot."""
+        ...
+
+    async def stop(self) -> None:
+        """End the engine and its processes."""
+        ...
+
+    def capability(self) -> Capability:
+        """What is really installed."""
+        ...
+
+    def admit(self, work: Work) -> str | None:
+        """Why this work is refused right now, or None."""
+        ...
+
+    async def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        """Run on a free slot. Cancel the task that awaits this to end the run."""
+        ...
+
+    @property
+    def why_unhealthy(self) -> str:
+        """What is wrong, or nothing."""
+        ...
+
+
+def work_of(item: PushItem) -> Work:
+    """The work of a pushed job, as engines see it."""
+    return Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
+
+
+async def run_to_end(
+    host: Host, item: PushItem, audio: Samples, emit_partial: Callable[[str], None]
+) -> tuple[RunEnd, bytes]:
+    """Run on a free slot; how it ended, and the speech. Raises nothing but CancelledError.
+
+    ``emit_partial`` is called with texts that can travel, and only if the job's client wants them.
+    """
+
+    def emit(text: str) -> None:
+        if item.wants_partials:
+            emit_partial(plain(text, _MAX_TEXT))
+
+    try:
+        return _passable(await host.run(work_of(item), audio, emit))
+    except RefusedError as error:
+        return RunDeclined(why=plain(str(error))), b""
+    except ModelNotAvailableError as error:
+        service = plain(error.service, _MAX_SERVICE)
+        return RunErred(code=Code.MODEL_NOT_AVAILABLE, why=plain(error.message), service=service), b""
+    except EngineCrashedError as error:
+        return RunErred(code=Code.ENGINE_CRASHED, why=plain(str(error))), b""
+    except EngineFailedError as error:
+        return RunErred(code=Code.ENGINE_FAILED, why=plain(str(error))), b""
+    except Exception as error:  # whatever it is, the slot must not be lost with it
+        log.exception("job %s attempt %d failed", item.job_id, item.attempt)
+        return RunErred(code=Code.ENGINE_FAILED, why=plain(f"{type(error).__name__}: {error}")), b""
+
+
+def _passable(result: EngineResult) -> tuple[RunEnd, bytes]:
+    """The result as a fact, or the failure of an engine that returned what cannot be passed on."""
+    try:
+        return _returned(result), result.speech
+    except (SchedError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        why = plain(f"the engine's result cannot be passed on: {error}")
+        return RunErred(code=Code.ENGINE_FAILED, why=why), b""
+
+
+def _returned(result: EngineResult) -> RunReturned:
+    """The fact, read once as the Dispatcher will read it. Raises one of many errors if it is none."""
+    if not isinstance(result.speech, bytes):
+        raise TypeError(f"speech is {type(result.speech).__name__}, not bytes")
+    fact = RunReturned(
+        text=result.text,
+        translation=result.translation,
+        speech_bytes=len(result.speech),
+        speech_rate_hz=result.speech_rate_hz,
+    )
+    return decode(encode(fact), RunReturned)

@@ -1,0 +1,73 @@
+"""What an agent's brain is told of the end of a run, and what it asks its shell to do.
+
+Facts are past tense, effects imperative. Reports to the Dispatcher are no effects: they wait in the brain until the
+shell fetches a batch of them (:meth:`~ray_sched.core.agent.brain.AgentBrain.take_batch`).
+"""
+
+from msgspec import Struct
+
+from ray_sched.core.errors import Code
+from ray_sched.core.messages.client_agent import PushItem
+from ray_sched.core.messages.fields import AttemptKey, Count, LongText
+
+# --- how a run ended ------------------------------------------------------------------------------------------------
+
+
+class RunReturned(Struct, frozen=True, kw_only=True, tag=True):
+    """The engine has returned a result; its speech, if any, is in the shell's memory."""
+
+    text: LongText
+    translation: LongText = ""
+    speech_bytes: Count = 0
+    speech_rate_hz: Count = 0
+
+
+class RunErred(Struct, frozen=True, kw_only=True):
+    """The engine raised an error, crashed, or returned what cannot be passed on."""
+
+    code: Code
+    why: str
+    service: str = ""
+    """With MODEL_NOT_AVAILABLE: the service whose model is missing."""
+
+
+class RunDeclined(Struct, frozen=True, kw_only=True):
+    """The engine did not take this work after all; nothing counts as failed."""
+
+    why: str
+
+
+class RunCancelled(Struct, frozen=True):
+    """The engine was made to stop, by an order or by the end of the agent."""
+
+
+RunEnd = RunReturned | RunErred | RunDeclined | RunCancelled
+
+# --- what the shell does --------------------------------------------------------------------------------------------
+
+
+class StartRun(Struct, frozen=True):
+    """Run this attempt in the engine, on a copy of its audio; report its end to the brain exactly once."""
+
+    position: int
+    """Of the item in its push, and so of its audio."""
+    item: PushItem
+
+
+class CancelRun(Struct, frozen=True):
+    """Make the engine stop this attempt. Its end is reported to the brain as every end is."""
+
+    key: AttemptKey
+
+
+class ForgetSpeech(Struct, frozen=True):
+    """Free the speech of this attempt: it was fetched, nobody wants it, or nobody came in time."""
+
+    key: AttemptKey
+
+
+class EndProcess(Struct, frozen=True):
+    """End this process: another incarnation has taken over."""
+
+
+AgentEffect = StartRun | CancelRun | ForgetSpeech | EndProcess
