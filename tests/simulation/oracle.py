@@ -8,7 +8,7 @@ from ray_sched.core.job import Job, JobStatus, from_record
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.queue.fair_shares import QUANTUM_MS
-from tests.simulation.agent import POISON
+from tests.simulation.agent import POISON, SPEECH_BYTES
 
 if TYPE_CHECKING:
     from tests.simulation.agent import Agent
@@ -43,7 +43,7 @@ def never_oversold(world: "World") -> None:
     """No agent runs more than its slots or was ever brought more, and all it runs holds a slot in the brain."""
     for agent in [*world.agents.values(), *world.others]:
         world.expect(len(agent.running) <= agent.slots, f"{agent.node} runs more than its slots")
-        world.expect(agent.n_refused_because_full == 0, f"{agent.node} was brought more than its slots")
+        world.expect(agent.brain.refused_because_full == 0, f"{agent.node} was brought more than its slots")
         node_state = world.dispatcher.brain.node_states.get(agent.node)
         if node_state and node_state.incarnation == agent.incarnation and world.dispatcher.is_up:
             for job_id, attempt in set(agent.running) - set(node_state.attempts()):
@@ -61,7 +61,10 @@ def ledger_adds_up(world: "World") -> None:
         world.expect(client.ledger.bytes_in() + client.ledger.released_bytes == all_bytes, "bytes are lost")
     for agent in world.agents.values():
         running_bytes = sum(spec.audio_ms * 32 for spec in agent.running.values())
-        world.expect(agent.ledger.bytes_in(AudioState.RUNNING) == running_bytes, f"{agent.node}: bytes are lost")
+        held = (running_bytes, len(agent.speech) * SPEECH_BYTES)
+        told = tuple(agent.brain.ledger.bytes_in(state) for state in (AudioState.RUNNING, AudioState.SPOKEN))
+        world.expect(told == held, f"{agent.node} holds (audio, speech) of {held} bytes, its ledger says {told}")
+        world.expect(agent.brain.running == [*agent.running], f"{agent.node}: brain and engine run different attempts")
 
 
 def disk_is_bounded(world: "World") -> None:
@@ -171,8 +174,9 @@ def no_byte_is_left(world: "World") -> None:
             left = (len(client.ledger), client.ledger.bytes_in())
             world.expect(left == (0, 0), f"{client.client_id} has {left} left")
     for agent in world.agents.values():
-        for job_id, _ in agent.ledger._entries:
+        for job_id, _ in [*agent.running, *agent.speech]:
             world.expect(False, f"bytes are left at {agent.node}", job_id)
+        world.expect(len(agent.brain.ledger) == 0, f"the ledger of {agent.node} is not empty")
 
 
 def all_can_be_forgotten(world: "World") -> None:

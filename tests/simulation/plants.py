@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 
+from ray_sched.core.agent.attempts import Attempts
+from ray_sched.core.agent.brain import AgentBrain
+from ray_sched.core.agent.effects import AgentEffect, StartRun
 from ray_sched.core.dispatch import poison, reports
 from ray_sched.core.job import Job, JobStatus
+from ray_sched.core.messages.client_agent import PushItem
 from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.queue.fair_shares import Shares
@@ -63,6 +67,23 @@ def _blame(patch: Patch) -> None:
     patch(poison, "agent_died", blame_all)
 
 
+def _double_start(patch: Patch) -> None:
+    """An agent remembers neither what it was told to stop nor what runs or ran there: each push starts its attempt."""
+    handle_item = AgentBrain._handle_item
+
+    def start(brain: AgentBrain, position: int, item: PushItem, now_ms: int, effects: list[AgentEffect]) -> None:
+        if (item.job_id, item.attempt) in brain.running:
+            effects.append(StartRun(position, item))
+        handle_item(brain, position, item, now_ms, effects)
+
+    def is_fenced(attempts: Attempts, key: AttemptKey) -> bool:
+        del attempts, key
+        return False
+
+    patch(AgentBrain, "_handle_item", start)
+    patch(Attempts, "is_fenced", is_fenced)
+
+
 PLANTS: dict[str, Callable[[Patch], None]] = {
     "fence": _fence,
     "lease": _lease,
@@ -70,6 +91,7 @@ PLANTS: dict[str, Callable[[Patch], None]] = {
     "overtake": _overtake,
     "unfair": _unfair,
     "blame": _blame,
+    "double-start": _double_start,
 }
 
 

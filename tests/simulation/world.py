@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ray_sched.core.effects import CleanupDue, OrderAgent
 from ray_sched.core.messages.client_dispatcher import Assigned, JobSpec
+from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.core.nodes.declarations import RayNode
 from tests.simulation import oracle
 from tests.simulation.agent import POISON, SPEECH_TTL_MS, Agent
@@ -53,6 +54,8 @@ class World:
         self.clients = [Client(self, f"c{n}") for n in range(2)]
         self.n_killed: dict[str, int] = {}
         """Agents that died of a job, by job."""
+        self.n_starts: dict[AttemptKey, int] = {}
+        """How often each attempt was started, on any agent."""
         self.served_ms: dict[str, int] = {}
         """Audio of assignments by tenant."""
         self._n_joined = 0
@@ -141,6 +144,11 @@ class World:
         if is_emptied:
             disk.empty()
 
+    def count_start(self, key: AttemptKey) -> None:
+        """An agent has started an attempt."""
+        self.n_starts[key] = self.n_starts.get(key, 0) + 1
+        self.expect(self.n_starts[key] == 1, f"attempt {key[1]} was started {self.n_starts[key]} times", key[0])
+
     def count_served(self, job_id: str) -> None:
         """A job is assigned."""
         job = self.dispatcher.brain.jobs.get(job_id)
@@ -210,7 +218,7 @@ class World:
         def arrive() -> None:
             agent = self.agents.get(effect.agent)
             if agent:
-                agent.obey(effect.incarnation, effect.order)
+                agent.handle_order(effect.incarnation, effect.order)
 
         self.net.post(arrive)
 
