@@ -3,7 +3,7 @@
 A submitter's audio is first only DECLARED (a path not read yet holds no memory), then HELD in its memory, STORED in
 Ray while it is pushed (in the object store, or in the call if it is little), and RELEASED once the node has it or the
 job ended without it. After a failed push it is HELD again. On the node it is RUNNING in the agent's memory until its
-slot is free.
+run has ended; then it is RELEASED, or its entry becomes that of the synthesised speech, SPOKEN until that was fetched.
 """
 
 from collections.abc import Hashable
@@ -58,7 +58,10 @@ class Ledger(Generic[KeyT]):
         self._sums[state] += n_bytes
 
     def move(self, key: KeyT, to: AudioState, n_bytes: int | None = None) -> None:
-        """Bytes change their state; their number may change when audio is first read. RELEASED closes the entry."""
+        """Bytes change their state; their number may change when audio is first read. RELEASED closes the entry.
+
+        SPOKEN releases the audio that was run: from then on the entry stands for its speech, of ``n_bytes``.
+        """
         if key not in self._entries:
             raise LedgerError(f"{key!r} is not in the ledger")
         state, had = self._entries[key]
@@ -69,6 +72,8 @@ class Ledger(Generic[KeyT]):
             del self._entries[key]
             self.released_bytes += had
             return
+        if to is AudioState.SPOKEN:  # speech is new; the audio that was run is freed in the same moment
+            self.released_bytes += had
         now_has = had if n_bytes is None else n_bytes
         self._entries[key] = (to, now_has)
         self._sums[to] += now_has

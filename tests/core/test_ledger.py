@@ -32,6 +32,16 @@ def test_released_audio_is_forgotten_and_its_bytes_are_counted() -> None:
         ledger.move("j1", AudioState.HELD)
 
 
+def test_audio_is_released_in_the_moment_in_which_its_run_has_spoken_and_the_speech_when_it_was_fetched() -> None:
+    ledger: Ledger[str] = Ledger()
+    ledger.open("j1", AudioState.RUNNING, 32_000)
+    ledger.move("j1", AudioState.SPOKEN, 640)
+    assert (ledger.bytes_in(AudioState.RUNNING), ledger.bytes_in(AudioState.SPOKEN)) == (0, 640)
+    assert ledger.released_bytes == 32_000
+    ledger.move("j1", AudioState.RELEASED)
+    assert (ledger.bytes_in(), ledger.released_bytes) == (0, 32_640)
+
+
 def test_a_key_is_opened_once_and_never_with_less_than_nothing() -> None:
     ledger: Ledger[str] = Ledger()
     ledger.open("j1", AudioState.HELD, 5)
