@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from ray_sched.actors.dispatcher import Dispatcher
+from ray_sched.actors.dispatcher import Dispatcher, DispatcherOptions
 from ray_sched.core.capability import ASR, Capability
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.messages.agent_dispatcher import AgentBatch, RunAccepted, RunFinished
@@ -94,15 +94,8 @@ class SimulatedCluster:
         rules = DispatchRules(max_waiting_jobs=_MANY, max_waiting_jobs_per_session=_MANY)
         self._shape = shape
         self.brain = DispatchBrain("bench", rules, DeliveryRules(), SelectionRules())
-        self.dispatcher = Dispatcher(
-            epoch="bench",
-            brain=self.brain,
-            store=store,
-            directory=NoDirectory(),
-            cleanup=CleanupRules(),
-            store_wait_s=60.0,
-            secret=_SECRET,
-        )
+        options = DispatcherOptions(epoch="bench", cleanup=CleanupRules(), store_wait_s=60.0, secret=_SECRET)
+        self.dispatcher = Dispatcher(self.brain, store, NoDirectory(), options)
         self.per_job = CpuMeter()
         """What grows with jobs: submits, polls and reports."""
         self.per_offer = CpuMeter()

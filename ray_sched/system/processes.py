@@ -13,7 +13,7 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_sched.actors.dispatcher import Dispatcher
+from ray_sched.actors.dispatcher import Dispatcher, DispatcherOptions
 from ray_sched.actors.node_registry import NodeRegistry
 from ray_sched.actors.pool import Pool
 from ray_sched.actors.timer import Timer
@@ -69,13 +69,15 @@ class DispatcherProcess(Dispatcher):
         _begin()
         epoch = f"{Clock().now_ms():x}"
         super().__init__(
-            epoch=epoch,
-            brain=DispatchBrain(epoch, settings.dispatch, settings.delivery, settings.selection),
-            store=_store(settings, redis_url, DISPATCHER),
-            directory=RayDirectory(settings.namespace),
-            cleanup=settings.cleanup,
-            store_wait_s=settings.store.timeout_ms / 1000,
-            secret=secret,
+            DispatchBrain(epoch, settings.dispatch, settings.delivery, settings.selection),
+            _store(settings, redis_url, DISPATCHER),
+            RayDirectory(settings.namespace),
+            DispatcherOptions(
+                epoch=epoch,
+                cleanup=settings.cleanup,
+                store_wait_s=settings.store.timeout_ms / 1000,
+                secret=secret,
+            ),
         )
         await self.restore()
 

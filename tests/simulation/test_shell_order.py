@@ -29,9 +29,8 @@ def a_batch(generation: int = 1) -> bytes:
 
 
 async def test_a_repeated_submit_is_not_accepted_before_the_first_one_is_saved() -> None:
-    async with InProcess() as system:
-        store = SlowStore()
-        system.dispatcher._store = store
+    store = SlowStore()
+    async with InProcess(store=store) as system:
         first = asyncio.create_task(system.dispatcher.client(a_batch()))
         await asyncio.sleep(0.01)
         again = asyncio.create_task(system.dispatcher.client(a_batch()))
@@ -43,9 +42,8 @@ async def test_a_repeated_submit_is_not_accepted_before_the_first_one_is_saved()
 
 
 async def test_a_repeated_report_is_not_acknowledged_before_the_first_one_is_saved() -> None:
-    async with InProcess() as system:
-        store = SlowStore()
-        system.dispatcher._store = store
+    store = SlowStore()
+    async with InProcess(store=store) as system:
         submitting = asyncio.create_task(system.dispatcher.client(a_batch()))
         await asyncio.sleep(0.01)
         report = RunFinished(job_id="unknown-1", attempt=1, text="x", run_ms=1)

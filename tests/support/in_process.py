@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self
 
-from ray_sched.actors.dispatcher import Dispatcher
+from ray_sched.actors.dispatcher import Dispatcher, DispatcherOptions
 from ray_sched.agent.agent import NodeAgent
 from ray_sched.agent.host import EngineHost
 from ray_sched.client.client import Client
@@ -131,9 +131,14 @@ class Registry:
 class InProcess:
     """One Dispatcher, its agents and any number of clients. Use with ``async with``."""
 
-    def __init__(self, dispatch: DispatchRules | None = None, delivery: DeliveryRules | None = None) -> None:
+    def __init__(
+        self,
+        dispatch: DispatchRules | None = None,
+        delivery: DeliveryRules | None = None,
+        store: MemoryStore | None = None,
+    ) -> None:
         self.network = Network()
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.registry = Registry()
         self._rules = (dispatch or DispatchRules(), delivery or DeliveryRules(), SelectionRules())
         self.replace_dispatcher("boot")
@@ -147,7 +152,8 @@ class InProcess:
     def replace_dispatcher(self, epoch: str) -> None:
         """A Dispatcher that knows nothing, in the place of the one before."""
         self.brain = DispatchBrain(epoch, *self._rules)
-        self.dispatcher = Dispatcher(epoch, self.brain, self.store, self.network, CleanupRules(), store_wait_s=0.2)
+        options = DispatcherOptions(epoch=epoch, cleanup=CleanupRules(), store_wait_s=0.2)
+        self.dispatcher = Dispatcher(self.brain, self.store, self.network, options)
         self.network.actors["dispatcher"] = self.dispatcher
 
     async def __aenter__(self) -> Self:
