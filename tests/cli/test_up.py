@@ -50,6 +50,12 @@ def test_status_and_nodes_are_one_json_value_each(up: Running) -> None:
     ]
 
 
+def test_pools_top_and_cleanup_are_one_json_value_each_too(up: Running) -> None:
+    assert [(row["nodes"], row["slots"]) for row in up("pools", "--json").json] == [(["node-1", "node-2"], 2)]
+    assert len(up("top", "--json").json["nodes"]) == 2
+    assert up("cleanup", "--json").json["jobs"] == 0
+
+
 def test_one_bad_file_does_not_stop_the_others(up: Running, tmp_path: Path) -> None:
     bad = tmp_path / "bad.wav"
     bad.write_text("not audio\n")
