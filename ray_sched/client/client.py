@@ -1,65 +1,65 @@
 """The client: submits jobs, brings their audio to the nodes, and gives results back.
 
-It owns the audio until the result is there, so a job whose node dies can be sent again. Everything runs in the event
-loop that entered it; ``BlockingClient`` is its twin for ordinary code.
+It owns the audio until the result is there, so a job whose node dies can be sent again. It decides nothing: its brain
+does, and this carries out the effects: futures, streams, tasks. Everything runs in the event loop that entered it;
+``BlockingClient`` is its twin for ordinary code.
 """
 
 import asyncio
-import functools
 import itertools
-import os
+import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self, assert_never
 
-import msgspec
-
 from ray_sched.client.audio import AudioSource
-from ray_sched.client.connection import NO_ANSWER, Connection
+from ray_sched.client.connection import Connection
 from ray_sched.client.durations import milliseconds
-from ray_sched.client.push import LedgerKey, PendingPush, Pusher
+from ray_sched.client.job_spec import checked, language, name_of, services
+from ray_sched.client.options import ClientOptions
+from ray_sched.client.push import PendingPush, Pusher
 from ray_sched.client.results import JobHandle, Missing, Result, refused, result_of
-from ray_sched.client.sources import Source
+from ray_sched.client.sources import Source, digest
 from ray_sched.client.streams import SessionStream, windowed
-from ray_sched.core.capability import ASR, MT, TTS, Language
-from ray_sched.core.errors import Code, Refusal, SchedError
-from ray_sched.core.ledger import AudioState, Ledger
-from ray_sched.core.messages.client_agent import TakeSpeech
-from ray_sched.core.messages.client_dispatcher import (
-    Accepted,
-    Answer,
-    Assigned,
-    Cancel,
-    ClientEvent,
-    Delivered,
-    JobSpec,
-    MissingResult,
-    PartialText,
-    Refused,
-    SpeechLost,
-    SpeechReady,
-    SpeechTaken,
-    Submit,
+from ray_sched.core.client.brain import NO_ANSWER, ClientBrain
+from ray_sched.core.client.effects import (
+    Call,
+    ClientEffect,
+    DiscardResult,
+    EndSessions,
+    FetchSpeech,
+    Notice,
+    NotifyAccepted,
+    NotifyGap,
+    NotifyPartial,
+    NotifyRefused,
+    NotifyResult,
+    PushAudio,
+    SendMessage,
+    SubmitLater,
 )
-from ray_sched.core.rules import INLINE_BYTES
+from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.ledger import Ledger
+from ray_sched.core.messages.client_agent import TakeSpeech
+from ray_sched.core.messages.client_dispatcher import JobSpec, MissingResult, Refused
 from ray_sched.wire.codec import encode
-from ray_sched.wire.outbox import OutboxClosedError
 from ray_sched.wire.peers import Directory, ObjectStore, PeerGoneError, PeerUnavailableError
+
+log = logging.getLogger(__name__)
 
 _SPEECH_TIMEOUT_S = 10.0
 _MIN_WINDOW = 4
 _MAX_WINDOW = 1_000
 _SLOTS_AHEAD = 2
 _BULK_WAIT_S = 600.0
-_AGAIN_AFTER_S = 0.5
-_CLOSED = Refused(refusal=Refusal(code=Code.CANCELLED, message="this client is closed"))
-_AWAY = frozenset({Code.SCHEDULER_DEPENDENCY_DOWN, Code.SCHEDULER_NOT_RUNNING})
 
 
-class _Sent:
+class _Submitted:
     """A job on its way: its handle, its audio and the speech that was fetched."""
+
+    __slots__ = ("handle", "source", "speech")
 
     def __init__(self, handle: JobHandle, source: Source) -> None:
         self.handle = handle
@@ -74,38 +74,27 @@ class Client:
     spoken; a repeated ``request_id`` is the same job. A client id is a secret: whoever has it is this client.
     """
 
-    def __init__(
-        self,
-        directory: Directory,
-        object_store: ObjectStore,
-        *,
-        client_id: str | None = None,
-        tenant: str = "",
-        push_timeout_s: float = 2.0,
-        inline_bytes: int = INLINE_BYTES,
-        retry_for_s: float = 10.0,
-        max_duration_s: float = 600.0,
-    ) -> None:
-        self.client_id = client_id or secrets.token_hex(16)
+    def __init__(self, directory: Directory, object_store: ObjectStore, options: ClientOptions | None = None) -> None:
+        options = options or ClientOptions()
+        self.client_id = options.client_id or secrets.token_hex(16)
+        self._options = options
         self._request_ids = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._directory = directory
-        self._tenant = tenant
-        self._max_duration_s = max_duration_s
-        self.ledger: Ledger[LedgerKey] = Ledger()
-        """This client's audio: HELD between pushes; during one, a copy is STORED."""
-        self._connection = Connection(
-            self.client_id, time.time_ns() // 1000, directory, self._handle, self._ledger_bytes, retry_for_s
-        )
-        self._pusher = Pusher(directory, object_store, self.ledger, self._connection.send, push_timeout_s, inline_bytes)
-        self._jobs: dict[str, _Sent] = {}
-        self._unanswered: dict[str, _Sent] = {}
-        self._early: dict[str, list[ClientEvent]] = {}
+        self._brain = ClientBrain(self.client_id, time.time_ns() // 1000, round(options.retry_for_s * 1000))
+        self._connection = Connection(self._brain, directory, self._perform)
+        self._pusher = Pusher(self._brain.transfers, directory, object_store, self._perform, options)
+        self._submitted: dict[int, _Submitted] = {}
         self._sessions: dict[str, SessionStream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def ledger(self) -> Ledger[int]:
+        """Where this client's audio is, one entry for each submitted job that is not over or still on its way."""
+        return self._brain.audio.ledger
+
     async def __aenter__(self) -> Self:
-        self._connection.start(self._fail_all, self._submit_again)
+        self._connection.start()
         return self
 
     async def __aexit__(
@@ -114,10 +103,8 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Cancel what has not ended, and say good-bye."""
-        for sent in list(self._jobs.values()):
-            self._connection.send(Cancel(job_id=sent.handle.job_id))
-        self._fail_all(SchedError(Code.CANCELLED, "the client was closed before the result came"))
+        """Cancel what has not ended, and stop."""
+        self._perform(self._brain.close())
         await self._pusher.close()
         await self._connection.close()
         for task in self._tasks:
@@ -151,123 +138,55 @@ class Client:
         ``src`` asks for translation, ``speech`` for synthesis of the target. ``deadline_s``: seconds within which a
         node must have taken it. Raises SchedError INVALID_AUDIO or INVALID_LANGUAGE at once for what cannot be right.
         """
-        source = Source(audio, sample_rate_hz, self._max_duration_s)
-        spec = JobSpec(
-            request_id=request_id or f"{self._request_ids}-{next(self._numbers)}",
-            src=_language(src),
-            tgt=_language(tgt or src),
-            services=_services(src, tgt or src, speech=speech),
-            session=session,
-            utterance_index=utterance_index,
-            audio_ms=source.duration_ms,
-            priority=priority,
-            deadline_ms=None if deadline_s is None else max(milliseconds(deadline_s, "a deadline"), 1),
-            tenant=self._tenant,
-            needs_gpu=needs_gpu,
-            wants_partials=partials,
-            name=name or _name_of(audio),
-            trace_id=trace_id,
+        source = Source(audio, sample_rate_hz, self._options.max_duration_s)
+        number = next(self._numbers)
+        spec = checked(
+            JobSpec(
+                request_id=request_id or f"{self._request_ids}-{number}",
+                src=language(src),
+                tgt=language(tgt or src),
+                services=services(src, tgt or src, speech=speech),
+                session=session,
+                utterance_index=utterance_index,
+                audio_ms=source.duration_ms,
+                priority=priority,
+                deadline_ms=None if deadline_s is None else max(milliseconds(deadline_s, "a deadline"), 1),
+                tenant=self._options.tenant,
+                needs_gpu=needs_gpu,
+                wants_partials=partials,
+                name=name or name_of(audio),
+                trace_id=trace_id,
+            )
         )
-        _check(spec)
         handle = JobHandle(spec, self._cancel)
-        sent = _Sent(handle, source)
-        self._unanswered[spec.request_id] = sent
-        state = AudioState.HELD if source.held_bytes else AudioState.DECLARED
-        self.ledger.open(("source", id(sent)), state, source.held_bytes)
-        if self._connection.fatal:
-            self._finish(sent, refused(spec, _refusal(self._connection.fatal)))
-        elif request_id:
-            self._begin(self._submit_with_digest(sent))
-        else:
-            self._ask(sent)
+        self._submitted[number] = _Submitted(handle, source)
+        self._perform(self._brain.open(number, spec, source.held_bytes))
+        if request_id:
+            self._begin(self._ask_with_digest(number, source))
+        else:  # no task for each: thousands may be submitted at once
+            self._perform(self._brain.ask(number))
         return handle
 
     def submit_many(self, audios: Iterable[AudioSource], **options: Any) -> list[JobHandle]:
         """Submit several utterances with the same options; they go to the Dispatcher in one call."""
         return [self.submit(audio, **options) for audio in audios]
 
-    async def _submit_with_digest(self, sent: _Sent) -> None:
+    async def _ask_with_digest(self, number: int, source: Source) -> None:
         """The caller may say the same request id again: the digest tells whether it is the same utterance."""
         try:
-            digest = await sent.source.digest()
+            samples = await source.samples()
         except SchedError as error:
-            self._take_answer(sent, Refused(refusal=_refusal(error)))
-        else:
-            sent.handle.spec = msgspec.structs.replace(sent.handle.spec, digest=digest)
-            self._ask(sent)
-
-    def _ask(self, sent: _Sent) -> None:
-        """Ask the Dispatcher to take the job. No task for each: thousands may be submitted at once."""
-        try:
-            answering = self._connection.ask(Submit(spec=sent.handle.spec))
-        except OutboxClosedError:
-            self._take_answer(sent, _CLOSED)
-        else:
-            answering.add_done_callback(lambda answered: self._handle_answer(sent, answered))
-
-    def _handle_answer(self, sent: _Sent, answered: "asyncio.Future[Answer | None]") -> None:
-        """A job that the Dispatcher had taken is not given up because it cannot be asked just now."""
-        try:
-            answer = answered.result() or NO_ANSWER
-        except OutboxClosedError:
-            answer = _CLOSED
-        except SchedError as error:
-            answer = Refused(refusal=_refusal(error))
-        is_away = isinstance(answer, Refused) and answer.refusal.code in _AWAY
-        if is_away and sent.handle.job_id and not self._connection.fatal:
-            asyncio.get_running_loop().call_later(_AGAIN_AFTER_S, self._ask, sent)
-        else:
-            self._take_answer(sent, answer)
-
-    def _take_answer(self, sent: _Sent, answer: Answer) -> None:
-        self._unanswered.pop(sent.handle.spec.request_id, None)
-        match answer:
-            case Refused():
-                self._finish(sent, refused(sent.handle.spec, answer.refusal))
-            case Accepted():
-                self._take_accepted(sent, answer)
-            case _:
-                assert_never(answer)
-        if self._early:
-            self._handle_early(sent.handle.job_id)
-
-    def _handle_early(self, job_id: str) -> None:
-        """What came before the answer that tells whose it is; once all are answered, the rest is nobody's."""
-        early = self._early.pop(job_id, [])
-        if not self._unanswered:
-            early += [event for events in self._early.values() for event in events]
-            self._early.clear()
-        for event in early:
-            self._handle(event)
-
-    def _submit_again(self) -> None:
-        """The Dispatcher does not know this client any more: say again what is still waited for.
-
-        Submits are idempotent: a job it does know comes back as it is, with its result if it has ended.
-        """
-        again = list(self._jobs.values())
-        self._jobs.clear()
-        for sent in again:
-            place = {"utterance_index": sent.handle.utterance_index}
-            sent.handle.spec = msgspec.structs.replace(sent.handle.spec, **place)
-            self._unanswered[sent.handle.spec.request_id] = sent
-            self._ask(sent)
-
-    def _take_accepted(self, sent: _Sent, answer: Accepted) -> None:
-        same = self._jobs.get(answer.job_id)
-        sent.handle.take_accepted(answer.job_id, answer.utterance_index, is_duplicate=answer.is_duplicate)
-        if same:
-            self._begin(self._follow(sent, same.handle))
-        else:
-            self._jobs[answer.job_id] = sent
-
-    async def _follow(self, sent: _Sent, first: JobHandle) -> None:
-        """A request id submitted twice while its job is under way: both handles get the one result."""
-        self._finish(sent, await first.result())
+            self._perform(self._brain.refuse(number, error.refusal))
+            return
+        self._brain.audio.read(number, samples.nbytes)
+        fingerprint = digest(samples)
+        del samples
+        self._brain.audio.drop(number)
+        self._perform(self._brain.ask(number, fingerprint))
 
     async def _cancel(self, handle: JobHandle) -> None:
         job_id = await handle.accepted()
-        answer = await self._connection.ask(Cancel(job_id=job_id)) or NO_ANSWER
+        answer = await self._connection.cancel(job_id) or Refused(refusal=NO_ANSWER)
         if isinstance(answer, Refused) and not handle.is_done:
             raise SchedError.of(answer.refusal)
 
@@ -318,7 +237,7 @@ class Client:
 
     def _window(self) -> int:
         """Twice the cluster's slots: one job on each slot and one on its way to it."""
-        return min(max(_SLOTS_AHEAD * self._connection.slots, _MIN_WINDOW), _MAX_WINDOW)
+        return min(max(_SLOTS_AHEAD * self._brain.slots, _MIN_WINDOW), _MAX_WINDOW)
 
     async def _submit_with_retries(self, audio: AudioSource, **options: Any) -> Result:
         """One job of a ``map``: an overloaded scheduler is asked again when it said so."""
@@ -326,122 +245,100 @@ class Client:
             try:
                 result = await self.submit(audio, **options).result()
             except SchedError as error:
-                name = options.get("name") or _name_of(audio)
+                name = options.get("name") or name_of(audio)
                 pair = f"{options.get('src')}:{options.get('tgt') or options.get('src')}"
-                return Result(job_id="", name=name, status="refused", pair=pair, error=_refusal(error))
+                return Result(job_id="", name=name, status="refused", pair=pair, error=error.refusal)
             if result.error is None or result.error.code is not Code.OVERLOADED:
                 return result
             await asyncio.sleep(result.error.retry_after_ms / 1000)
 
-    # --- events ----------------------------------------------------------------------------------------------------
+    # --- effects ---------------------------------------------------------------------------------------------------
 
-    def _handle(self, event: ClientEvent) -> None:
-        match event:
-            case MissingResult():
-                stream = self._sessions.get(event.session)
-                if stream:
-                    missing = Missing(
-                        session=event.session,
-                        first_index=event.first_index,
-                        last_index=event.last_index,
-                        why=event.why,
-                    )
-                    stream.put(missing)
-                return
-            case Assigned() | PartialText() | SpeechReady() | Delivered():
-                sent = self._jobs.get(event.job_id)
+    def _perform(self, effects: list[ClientEffect]) -> None:
+        """Carry out what the brain has decided, in order and at once; what takes time reports back to it."""
+        for effect in effects:
+            if isinstance(effect, SendMessage | SubmitLater | PushAudio | FetchSpeech):
+                self._call(effect)
+            else:
+                self._notify(effect)
+
+    def _call(self, effect: Call) -> None:
+        match effect:
+            case SendMessage():
+                self._connection.send(effect)
+            case SubmitLater():
+                self._submit_later(effect)
+            case PushAudio():
+                self._pusher.push(PendingPush(effect, self._submitted[effect.number].source))
+            case FetchSpeech():
+                self._begin(self._fetch_speech(effect))
             case _:
-                assert_never(event)
-        if sent:
-            self._handle_job_event(sent, event)
-        elif self._unanswered:
-            self._early.setdefault(event.job_id, []).append(event)
-        elif isinstance(event, Assigned):
-            self._connection.send(Cancel(job_id=event.job_id))
+                assert_never(effect)
 
-    def _handle_job_event(self, sent: _Sent, event: Assigned | PartialText | SpeechReady | Delivered) -> None:
-        match event:
-            case Assigned():
-                self._pusher.push(PendingPush(event, sent.handle.spec, sent.source))
-            case PartialText():
-                sent.handle.take_partial(event.text)
-            case SpeechReady():
-                self._begin(self._fetch_speech(sent, event))
-            case Delivered():
-                del self._jobs[event.job_id]
-                self._finish(sent, result_of(event, sent.handle.spec, sent.speech))
+    def _notify(self, effect: Notice) -> None:
+        match effect:
+            case NotifyAccepted():
+                handle = self._submitted[effect.number].handle
+                handle.take_accepted(effect.job_id, effect.utterance_index, is_duplicate=effect.is_duplicate)
+            case NotifyPartial():
+                self._submitted[effect.number].handle.take_partial(effect.text)
+            case NotifyResult():
+                self._give_result(effect)
+            case NotifyRefused():
+                handle = self._submitted.pop(effect.number).handle
+                handle.take_result(refused(handle.spec, effect.refusal))
+            case NotifyGap():
+                self._announce_gap(effect.missing)
+            case DiscardResult():
+                log.debug("nobody waits for the result of job %s", effect.delivered.job_id)
+            case EndSessions():
+                for stream in list(self._sessions.values()):
+                    stream.end()
             case _:
-                assert_never(event)
+                assert_never(effect)
 
-    async def _fetch_speech(self, sent: _Sent, event: SpeechReady) -> None:
-        wanted = TakeSpeech(job_id=event.job_id, attempt=event.attempt, token=event.token)
+    def _submit_later(self, effect: SubmitLater) -> None:
+        def submit() -> None:
+            self._perform(self._brain.submit_again(effect.number))
+
+        asyncio.get_running_loop().call_later(effect.after_ms / 1000, submit)
+
+    async def _fetch_speech(self, effect: FetchSpeech) -> None:
+        ready = effect.ready
+        wanted = TakeSpeech(job_id=ready.job_id, attempt=ready.attempt, token=ready.token)
         try:
-            peer = self._directory.peer(event.agent)
-            sent.speech = await peer.call("take_speech", encode(wanted), timeout_s=_SPEECH_TIMEOUT_S)
+            peer = self._directory.peer(ready.agent)
+            speech = await peer.call("take_speech", encode(wanted), timeout_s=_SPEECH_TIMEOUT_S)
         except (PeerGoneError, PeerUnavailableError, SchedError) as error:
-            why = str(error)[:1000]
-            self._connection.send(SpeechLost(job_id=event.job_id, attempt=event.attempt, why=why))
-        else:
-            self._connection.send(SpeechTaken(job_id=event.job_id, attempt=event.attempt))
-
-    def _finish(self, sent: _Sent, result: Result) -> None:
-        """The job has ended: its audio is let go."""
-        if not sent.handle.take_result(result):
+            self._perform(self._brain.transfers.speech_lost(ready, str(error)))
             return
-        self.ledger.move(("source", id(sent)), AudioState.RELEASED)
-        stream = self._sessions.get(result.session) if result.session and result.job_id else None
+        if effect.number in self._submitted:
+            self._submitted[effect.number].speech = speech
+        self._perform(self._brain.transfers.speech_fetched(ready))
+
+    def _give_result(self, effect: NotifyResult) -> None:
+        """One result for all submissions of the job."""
+        submitted = [self._submitted.pop(number) for number in effect.numbers]
+        result = result_of(effect.delivered, submitted[0].handle.spec, submitted[0].speech)
+        for one in submitted:
+            one.handle.take_result(result)
+        stream = self._sessions.get(result.session) if result.session else None
         if stream:
             stream.put(result)
 
-    def _fail_all(self, error: SchedError) -> None:
-        """Nothing more will come: every job that has no result gets this error."""
-        for sent in [*self._jobs.values(), *self._unanswered.values()]:
-            self._finish(sent, refused(sent.handle.spec, _refusal(error)))
-        self._jobs.clear()
-        for stream in list(self._sessions.values()):
-            stream.end()
+    def _announce_gap(self, missing: MissingResult) -> None:
+        stream = self._sessions.get(missing.session)
+        if stream:
+            stream.put(
+                Missing(
+                    session=missing.session,
+                    first_index=missing.first_index,
+                    last_index=missing.last_index,
+                    why=missing.why,
+                )
+            )
 
-    def _ledger_bytes(self) -> tuple[int, int]:
-        return self.ledger.bytes_in(AudioState.HELD), self.ledger.bytes_in(AudioState.STORED)
-
-    def _begin(self, work: Any) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _language(tag: str) -> str:
-    try:
-        return _checked_language(tag)
-    except (msgspec.ValidationError, TypeError):  # TypeError: something that cannot even be remembered
-        raise SchedError(Code.INVALID_LANGUAGE, f"{tag!r} is not a language tag; write it as en, es or pt-BR") from None
-
-
-@functools.lru_cache(1_024)
-def _checked_language(tag: str) -> str:
-    return msgspec.convert(tag, Language)
-
-
-@functools.lru_cache(1_024)
-def _services(src: str, tgt: str, *, speech: bool) -> tuple[str, ...]:
-    wanted = [ASR, *([MT] if src != tgt else []), *([TTS] if speech else [])]
-    return tuple(sorted(wanted))
-
-
-def _check(spec: JobSpec) -> None:
-    """Refuse here what the Dispatcher would refuse to decode: one bad job must not take its batch with it."""
-    try:
-        msgspec.msgpack.decode(encode(spec), type=JobSpec)
-    except (msgspec.ValidationError, TypeError, ValueError, OverflowError) as error:
-        # encoding raises the others: an integer of more than 64 bits, half a character, no text at all
-        raise SchedError(Code.INVALID_MESSAGE, f"the job's description is not valid: {error}") from None
-
-
-def _name_of(audio: AudioSource) -> str:
-    """What people call it: the end of its path, of which a file system may have made bytes that are no text."""
-    name = os.fspath(audio) if isinstance(audio, str | os.PathLike) else ""
-    return os.fsdecode(name)[-256:].encode(errors="replace").decode()
-
-
-def _refusal(error: SchedError) -> Refusal:
-    return Refusal(code=error.code, message=error.message, retry_after_ms=error.retry_after_ms)

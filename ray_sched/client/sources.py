@@ -37,10 +37,10 @@ class Source:
         """16 kHz mono samples. Files and callables are read in a thread, every time anew, and not kept."""
         return self._samples if self._samples is not None else await asyncio.to_thread(self._read)
 
-    async def digest(self) -> str:
-        """A fingerprint of the samples."""
-        samples = await self.samples()
-        return hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest()
-
     def _read(self) -> Samples:
         return read(self._audio, sample_rate_hz=self._rate_hz, max_duration_s=self._max_duration_s)
+
+
+def digest(samples: Samples) -> str:
+    """A fingerprint of the samples."""
+    return hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest()

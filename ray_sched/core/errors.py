@@ -95,6 +95,11 @@ class SchedError(Exception):
         return cls(refusal.code, refusal.message, refusal.retry_after_ms)
 
     @property
+    def refusal(self) -> Refusal:
+        """The refusal that this exception is of."""
+        return Refusal(code=self.code, message=self.message, retry_after_ms=self.retry_after_ms)
+
+    @property
     def exit_status(self) -> int:
         """What the command line exits with."""
         return EXIT_STATUS.get(self.code, 1)

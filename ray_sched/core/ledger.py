@@ -78,6 +78,16 @@ class Ledger(Generic[KeyT]):
         self._entries[key] = (to, now_has)
         self._sums[to] += now_has
 
+    def resize(self, key: KeyT, n_bytes: int) -> None:
+        """The audio has another size in the same state: one copy of it more, or one less."""
+        if key not in self._entries:
+            raise LedgerError(f"{key!r} is not in the ledger")
+        if n_bytes < 0:
+            raise LedgerError(f"{key!r} cannot have {n_bytes} bytes")
+        state, had = self._entries[key]
+        self._entries[key] = (state, n_bytes)
+        self._sums[state] += n_bytes - had
+
     def state(self, key: KeyT) -> AudioState:
         """Where the key's audio is; RELEASED if the ledger does not know it (any more)."""
         entry = self._entries.get(key)

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from ray_sched.client.audio import AudioSource
 from ray_sched.client.client import Client as PlainClient
+from ray_sched.client.options import ClientOptions
 from ray_sched.client.results import Result
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.settings import Settings, load_settings, ray_address_variable
@@ -55,12 +56,14 @@ class Client(PlainClient):
         super().__init__(
             RayDirectory(settings.namespace),
             RayObjectStore(),
-            client_id=client_id,
-            tenant=tenant,
-            push_timeout_s=settings.dispatch.push_timeout_ms / 1000,
-            inline_bytes=settings.client.inline_bytes,
-            retry_for_s=settings.client.retry_for_ms / 1000,
-            max_duration_s=settings.client.max_audio_s,
+            ClientOptions(
+                client_id=client_id or "",
+                tenant=tenant,
+                push_timeout_s=settings.dispatch.push_timeout_ms / 1000,
+                inline_bytes=settings.client.inline_bytes,
+                retry_for_s=settings.client.retry_for_ms / 1000,
+                max_duration_s=settings.client.max_audio_s,
+            ),
         )
         self._scheduler = Scheduler(settings)
 

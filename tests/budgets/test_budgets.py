@@ -13,6 +13,7 @@ import redis
 import ray_sched
 from ray_sched.agent.engine import EngineResult, Work
 from ray_sched.client.client import Client
+from ray_sched.client.options import ClientOptions
 from ray_sched.core.capability import Capability
 from ray_sched.core.ports import SaveJob
 from ray_sched.settings import ClientRules, StoreRules
@@ -127,7 +128,7 @@ async def cost_of_a_job(in_flight: int, inline_bytes: int) -> Budget:
         CountingEngine.counted = Counted()
         object_store = CountingObjectStore(CountingEngine.counted)
         network = CountingNetwork(system.network, CountingEngine.counted)
-        async with Client(network, object_store, inline_bytes=inline_bytes) as client:
+        async with Client(network, object_store, ClientOptions(inline_bytes=inline_bytes)) as client:
             await run_jobs(client, in_flight, in_flight)
             CountingEngine.counted = object_store.counted = network.counted = counted = (
                 Counted()

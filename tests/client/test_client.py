@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ray_sched.client.client import Client
+from ray_sched.client.options import ClientOptions
 from ray_sched.client.results import Missing, Result
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
@@ -292,7 +293,7 @@ async def test_little_audio_goes_in_the_call_and_much_through_the_store(inline_b
     async with InProcess() as system:
         await system.add_node("a")
         object_store = CountingObjectStore()
-        async with Client(system.network, object_store, inline_bytes=inline_bytes) as client:
+        async with Client(system.network, object_store, ClientOptions(inline_bytes=inline_bytes)) as client:
             result = await client.submit(SECOND, src="en")
             assert (result.text, object_store.n_puts) == ("echo of 16000 samples", n_puts)
 
@@ -301,7 +302,7 @@ async def test_a_job_that_has_to_wait_holds_nothing_but_its_audio() -> None:
     async with InProcess() as system:
         await system.add_node("a")
         object_store = CountingObjectStore()
-        async with Client(system.network, object_store, inline_bytes=0) as client:
+        async with Client(system.network, object_store, ClientOptions(inline_bytes=0)) as client:
             waiting = client.submit(SECOND, src="de")
             await waiting.accepted()
             assert (object_store.n_puts, client.ledger.bytes_in(AudioState.STORED)) == (0, 0)

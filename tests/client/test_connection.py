@@ -4,7 +4,9 @@ import asyncio
 from typing import Any
 
 from ray_sched.client.connection import Connection
-from ray_sched.core.messages.client_dispatcher import ClientEvent, Mail, PartialText
+from ray_sched.core.client.brain import ClientBrain
+from ray_sched.core.client.effects import ClientEffect, NotifyGap
+from ray_sched.core.messages.client_dispatcher import Mail, MissingResult
 from ray_sched.wire.codec import encode
 from ray_sched.wire.peers import Peer
 
@@ -28,28 +30,18 @@ class Postman:
         return await asyncio.Event().wait()
 
 
-def mail(box: str, *numbers: int) -> Mail:
-    events = tuple(PartialText(job_id=box, attempt=number, text="") for number in numbers)
-    return Mail(epoch=box, last=numbers[-1], events=events)
+def mail(epoch: str, *numbers: int) -> Mail:
+    events = tuple(MissingResult(session="s", first_index=n, last_index=n, why="") for n in numbers)
+    return Mail(epoch=epoch, last=numbers[-1], events=events)
 
 
-async def test_late_mail_of_a_box_that_is_no_more_changes_nothing() -> None:
-    heard: list[tuple[str, int]] = []
-    n_new_boxes = 0
-
-    def handle(event: ClientEvent) -> None:
-        assert isinstance(event, PartialText)
-        heard.append((event.job_id, event.attempt))
-
-    def begin_anew() -> None:
-        nonlocal n_new_boxes
-        n_new_boxes += 1
-
-    postman = Postman(mail("old", 1), mail("new", 1), mail("old", 1), mail("new", 2))
-    connection = Connection("c1", 1, postman, handle, lambda: (0, 0), retry_for_s=0)
-    connection.start(lambda _error: None, begin_anew)
+async def test_every_mail_of_a_poll_reaches_the_brain_and_what_it_decides_is_carried_out() -> None:
+    performed: list[ClientEffect] = []
+    brain = ClientBrain("c1", 1, 0)
+    postman = Postman(mail("epoch", 1), mail("epoch", 3), mail("epoch", 2, 3))
+    connection = Connection(brain, postman, performed.extend)
+    connection.start()
     async with asyncio.timeout(5):
         await postman.is_out.wait()
     await connection.close()
-    assert heard == [("old", 1), ("new", 1), ("new", 2)]
-    assert n_new_boxes == 1
+    assert [effect.missing.first_index for effect in performed if isinstance(effect, NotifyGap)] == [1, 2, 3]

@@ -9,6 +9,7 @@ import numpy as np
 
 from ray_sched import Client
 from ray_sched.client.client import Client as PlainClient
+from ray_sched.client.options import ClientOptions
 from ray_sched.settings import load_settings
 from ray_sched.system.ray_peers import RayObjectStore
 from tests.support.held_pushes import HeldPushes
@@ -26,7 +27,7 @@ async def main() -> None:
             await handle.accepted()
         await asyncio.sleep(0.5)  # their audio is with their nodes
         pushes = HeldPushes(settings.namespace)
-        async with PlainClient(pushes, RayObjectStore(), inline_bytes=0) as stuck:
+        async with PlainClient(pushes, RayObjectStore(), ClientOptions(inline_bytes=0)) as stuck:
             stuck.submit_many([SECOND] * N_PUSHING, src="en")
             while pushes.n_held < 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

@@ -8,6 +8,7 @@ from ray_sched.actors.dispatcher import Dispatcher, DispatcherOptions
 from ray_sched.agent.agent import NodeAgent
 from ray_sched.agent.host import EngineHost
 from ray_sched.client.client import Client
+from ray_sched.client.options import ClientOptions
 from ray_sched.core.agent.brain import AgentOptions
 from ray_sched.core.capability import Capability
 from ray_sched.core.dispatch.brain import DispatchBrain
@@ -193,4 +194,4 @@ class InProcess:
 
     def client(self, **options: Any) -> Client:
         """A client of this system."""
-        return Client(self.network, MemoryObjectStore(), **options)
+        return Client(self.network, MemoryObjectStore(), ClientOptions(**options))

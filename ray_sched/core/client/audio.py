@@ -1,0 +1,94 @@
+"""Where the audio of each submission is: one entry of the ledger for each, moved at the moment the bytes move.
+
+Audio that the user gave as bytes or an array is kept until the job is over. Audio behind a path or a callable is read
+for each push anew: then a copy of it is in memory until it is packed, and on its way until the push has returned. A
+copy that is on its way stays there when its job ends meanwhile; the entry is released after it.
+"""
+
+from ray_sched.core.ledger import AudioState, Ledger
+
+
+class _Audio:
+    """The audio of one submission."""
+
+    __slots__ = ("is_kept", "is_over", "n_bytes", "n_pushed", "n_read")
+
+    def __init__(self, kept_bytes: int) -> None:
+        self.is_kept = kept_bytes > 0
+        self.n_bytes = kept_bytes
+        """Of one copy; 0 before it was read."""
+        self.n_read = 0
+        """Copies in memory that were read and are not pushed yet."""
+        self.n_pushed = 0
+        """Pushes under way, each with a copy of its own."""
+        self.is_over = False
+
+    @property
+    def state(self) -> AudioState:
+        if self.n_pushed:
+            return AudioState.STORED
+        if self.n_read or (self.is_kept and not self.is_over):
+            return AudioState.HELD
+        return AudioState.RELEASED if self.is_over else AudioState.DECLARED
+
+    @property
+    def n_bytes_now(self) -> int:
+        n_copies = self.n_read + self.n_pushed
+        return self.n_bytes * (max(n_copies, 1) if self.is_kept else n_copies)
+
+
+class AudioBook:
+    """One entry of ``ledger`` for each submission, by its number."""
+
+    def __init__(self) -> None:
+        self.ledger: Ledger[int] = Ledger()
+        self._audios: dict[int, _Audio] = {}
+
+    def open(self, number: int, kept_bytes: int) -> None:
+        """A submission: its samples are in memory and stay there, or (0) are behind a path or a callable."""
+        audio = self._audios[number] = _Audio(kept_bytes)
+        self.ledger.open(number, audio.state, kept_bytes)
+
+    def read(self, number: int, n_bytes: int) -> None:
+        """Its samples were read: a copy is in memory, unless they were kept there anyway."""
+        audio = self._audios.get(number)
+        if audio and not audio.is_kept:
+            audio.n_bytes = n_bytes
+            audio.n_read += 1
+            self._settle(number, audio)
+
+    def drop(self, number: int) -> None:
+        """A copy that was read is not needed any more."""
+        audio = self._audios.get(number)
+        if audio and not audio.is_kept:
+            audio.n_read -= 1
+            self._settle(number, audio)
+
+    def push_began(self, number: int) -> None:
+        """A copy is in a push: the one that was read, or one more of what is kept."""
+        audio = self._audios[number]
+        audio.n_read -= not audio.is_kept
+        audio.n_pushed += 1
+        self._settle(number, audio)
+
+    def push_ended(self, number: int) -> None:
+        """A push has returned, or was given up: its copy is gone."""
+        audio = self._audios[number]
+        audio.n_pushed -= 1
+        self._settle(number, audio)
+
+    def release(self, number: int) -> None:
+        """The job is over: nobody needs its audio. Copies that are on their way are released when they arrive."""
+        audio = self._audios.get(number)
+        if audio and not audio.is_over:
+            audio.is_over = True
+            self._settle(number, audio)
+
+    def _settle(self, number: int, audio: _Audio) -> None:
+        state, n_bytes = audio.state, audio.n_bytes_now
+        if state is self.ledger.state(number):
+            self.ledger.resize(number, n_bytes)
+        else:
+            self.ledger.move(number, state, n_bytes)
+        if state is AudioState.RELEASED:
+            del self._audios[number]

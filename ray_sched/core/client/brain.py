@@ -1,0 +1,267 @@
+"""The client's brain: told what its user, the Dispatcher and the agents do, it answers with what is to be done.
+
+One step at a time, nothing awaited. Everything sent is repeated until it was answered, every event is handled once.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+import msgspec
+
+from ray_sched.core.client.effects import (
+    ClientEffect,
+    DiscardResult,
+    EndSessions,
+    FetchSpeech,
+    NotifyAccepted,
+    NotifyGap,
+    NotifyPartial,
+    NotifyRefused,
+    NotifyResult,
+    SendMessage,
+    SubmitLater,
+)
+from ray_sched.core.client.held import HeldEvents
+from ray_sched.core.client.inbox import Inbox
+from ray_sched.core.client.submissions import Submission, Submissions
+from ray_sched.core.client.transfers import Transfers
+from ray_sched.core.errors import Code, Refusal
+from ray_sched.core.ledger import AudioState
+from ray_sched.core.messages.client_dispatcher import (
+    Accepted,
+    Answer,
+    Assigned,
+    Cancel,
+    ClientBatch,
+    ClientEvent,
+    ClientReply,
+    Delivered,
+    JobSpec,
+    Mail,
+    MissingResult,
+    PartialText,
+    Poll,
+    Refused,
+    SpeechReady,
+    Submit,
+)
+
+CALL_AGAIN_AFTER_MS = 100
+"""Between a call that failed and its repetition."""
+SUBMIT_AGAIN_AFTER_MS = 500
+"""Before a job that was taken once is submitted again to a scheduler that could not take it just now."""
+NO_ANSWER = Refusal(code=Code.SCHEDULER_NOT_RUNNING, message="the scheduler does not answer; is it running?")
+_CLOSED = Refusal(code=Code.CANCELLED, message="this client is closed")
+_AWAY = frozenset({Code.SCHEDULER_DEPENDENCY_DOWN, Code.SCHEDULER_NOT_RUNNING})
+
+
+class ClientBrain:
+    """One client process. Submissions have numbers, given by the shell, from 1 on."""
+
+    def __init__(self, client_id: str, generation: int, retry_for_ms: int) -> None:
+        """``generation``: start time of the process in microseconds; ``retry_for_ms``: of a call without an answer."""
+        self._client_id = client_id
+        self._generation = generation
+        self._retry_for_ms = retry_for_ms
+        self._submissions = Submissions()
+        self.transfers = Transfers(self._submissions)
+        self.audio = self.transfers.audio
+        self.inbox = Inbox()
+        self.slots = 0
+        """Slots of the cluster, by the last mail."""
+        self.ended: Refusal | None = None
+        """Why nothing more will come, if so."""
+        self._held = HeldEvents()
+
+    # --- the user ------------------------------------------------------------------------------------------------
+
+    def open(self, number: int, spec: JobSpec, kept_bytes: int) -> list[ClientEffect]:
+        """The user submits a job, with samples of so many bytes in memory or (0) audio to be read. See ``ask``."""
+        submission = self._submissions.open(number, spec)
+        self.audio.open(number, kept_bytes)
+        return self._refuse(submission, self.ended) if self.ended else []
+
+    def ask(self, number: int, digest: str = "") -> list[ClientEffect]:
+        """Ask the Dispatcher to take it. ``digest`` of the audio, if the user chose the request id."""
+        submission = self._submissions.get(number)
+        if submission is None:
+            return []
+        if digest:
+            submission.spec = msgspec.structs.replace(submission.spec, digest=digest)
+        return [self._submissions.ask(submission)]
+
+    def refuse(self, number: int, refusal: Refusal) -> list[ClientEffect]:
+        """It cannot be asked for: its audio cannot be read."""
+        submission = self._submissions.get(number)
+        return self._refuse(submission, refusal) if submission else []
+
+    def submit_again(self, number: int) -> list[ClientEffect]:
+        """The time of ``SubmitLater`` has come."""
+        submission = self._submissions.get(number)
+        return [_submit(submission)] if submission and submission.asked else []
+
+    def close(self) -> list[ClientEffect]:
+        """The user wants nothing more: what is under way is cancelled."""
+        cancels: list[ClientEffect] = [SendMessage(Cancel(job_id=job_id)) for job_id in self._submissions.job_ids()]
+        ended = self._end(Refusal(code=Code.CANCELLED, message="the client was closed before the result came"))
+        self.ended = _CLOSED if ended else self.ended
+        return cancels + ended
+
+    # --- calls to the dispatcher -----------------------------------------------------------------------------------
+
+    def batch(self, items: Iterable[SendMessage]) -> ClientBatch:
+        """What is sent for these effects."""
+        messages = tuple(item.message for item in items)
+        return ClientBatch(client_id=self._client_id, generation=self._generation, messages=messages)
+
+    def handle_reply(self, items: Sequence[SendMessage], reply: ClientReply) -> list[ClientEffect]:
+        """The Dispatcher has answered a batch: first its epoch, then the answers, then the mail that is about them.
+
+        A new epoch comes first, so that what it has just taken is not submitted to it again. Answers of a past epoch
+        count for nothing but a no: what it took, the present one may not know.
+        """
+        mail = reply.mail
+        if mail.refusal:
+            return self._end(mail.refusal)
+        is_past = self.inbox.is_past(mail.epoch)
+        effects = [] if is_past else self._begin(mail.epoch)
+        asked = (item for item in items if isinstance(item.message, Submit | Cancel))
+        for item, answer in zip(asked, reply.answers, strict=True):
+            if isinstance(item.message, Submit):
+                effects += self._handle_answer(item, answer, is_past=is_past)
+        return effects + self._handle_mail(mail)
+
+    def call_failed(self, waited_ms: float) -> int | None:
+        """No answer to a batch that was sent first so long ago. Milliseconds after which to send it again, or None."""
+        self.inbox.needs_resync = True
+        return CALL_AGAIN_AFTER_MS if waited_ms < self._retry_for_ms else None
+
+    def give_up(self, items: Sequence[SendMessage], refusal: Refusal = NO_ANSWER) -> list[ClientEffect]:
+        """The shell does not send this batch again: its submits are refused."""
+        no = Refused(refusal=refusal)
+        submits = (item for item in items if isinstance(item.message, Submit))
+        effects = [effect for item in submits for effect in self._handle_answer(item, no, is_past=False)]
+        return effects + self._handle_events(())
+
+    def poll(self) -> Poll:
+        """What the next poll says."""
+        return Poll(
+            client_id=self._client_id,
+            generation=self._generation,
+            epoch=self.inbox.epoch,
+            acked=self.inbox.acked,
+            is_resync=self.inbox.needs_resync,
+            held_bytes=self.audio.ledger.bytes_in(AudioState.HELD),
+            stored_bytes=self.audio.ledger.bytes_in(AudioState.STORED),
+        )
+
+    def handle_poll(self, poll: Poll, mail: Mail) -> list[ClientEffect]:
+        """The Dispatcher has answered this poll."""
+        self.inbox.needs_resync = self.inbox.needs_resync and not poll.is_resync
+        if mail.refusal:
+            return self._end(mail.refusal)
+        effects = [] if self.inbox.is_past(mail.epoch) else self._begin(mail.epoch)
+        return effects + self._handle_mail(mail)
+
+    def poll_failed(self) -> int:
+        """No answer to a poll. Milliseconds after which to poll again."""
+        self.inbox.needs_resync = True
+        return CALL_AGAIN_AFTER_MS
+
+    # --- answers ---------------------------------------------------------------------------------------------------
+
+    def _handle_answer(self, item: SendMessage, answer: Answer, *, is_past: bool) -> list[ClientEffect]:
+        submission = self._submissions.get(item.number)
+        if submission is None:  # given up meanwhile
+            return [SendMessage(Cancel(job_id=answer.job_id))] if isinstance(answer, Accepted) else []
+        match answer:
+            case Accepted():
+                return [_submit(submission)] if is_past else self._accept(submission, answer)
+            case Refused():
+                if submission.job_id and answer.refusal.code in _AWAY:  # it was taken once: it is not given up
+                    return [SubmitLater(submission.number, SUBMIT_AGAIN_AFTER_MS)]
+                return self._refuse(submission, answer.refusal)
+            case _:
+                assert_never(answer)
+
+    def _accept(self, submission: Submission, answer: Accepted) -> list[ClientEffect]:
+        self._submissions.accept(submission, answer)
+        return [NotifyAccepted(submission.number, answer.job_id, answer.utterance_index, answer.is_duplicate)]
+
+    def _refuse(self, submission: Submission, refusal: Refusal) -> list[ClientEffect]:
+        return [NotifyRefused(number, refusal) for number in self._finish(submission)]
+
+    def _finish(self, submission: Submission) -> tuple[int, ...]:
+        """A job is over for the user: nobody needs its audio any more. The numbers of all its submissions."""
+        numbers = self._submissions.finish(submission)
+        for number in numbers:
+            self.audio.release(number)
+        return numbers
+
+    def _end(self, refusal: Refusal) -> list[ClientEffect]:
+        """Nothing more will come: every submission that has no result is refused."""
+        if self.ended:
+            return []
+        self.ended = refusal
+        numbers = self._submissions.clear()
+        for number in numbers:
+            self.audio.release(number)
+        return [*(NotifyRefused(number, refusal) for number in numbers), EndSessions()]
+
+    # --- mail ------------------------------------------------------------------------------------------------------
+
+    def _begin(self, epoch: str) -> list[ClientEffect]:
+        """In a new epoch the Dispatcher may not know this client's jobs: they are submitted again.
+
+        Submits are idempotent: a job that it does know comes back as it is, with its result if it has ended.
+        """
+        if not self.inbox.begin(epoch):
+            return []
+        return [*self._submissions.ask_again()]
+
+    def _handle_mail(self, mail: Mail) -> list[ClientEffect]:
+        self.slots = mail.slots
+        is_current = mail.epoch == self.inbox.epoch
+        return self._handle_events(self.inbox.take(mail) if is_current else ())
+
+    def _handle_events(self, events: Sequence[ClientEvent]) -> list[ClientEffect]:
+        """These have come; those that had to wait for an answer are looked at again."""
+        if self.ended:
+            return []
+        ready = self._held.add(events, self._submissions.n_asked, self._may_handle)
+        return [effect for event in ready for effect in self._handle_event(event)]
+
+    def _may_handle(self, event: ClientEvent, last_asked: int) -> bool:
+        """Whether it is known whose this is, or that it is nobody's."""
+        if isinstance(event, MissingResult) or self._submissions.of_job(event.job_id):
+            return True
+        return self._submissions.is_answered(last_asked)
+
+    def _handle_event(self, event: ClientEvent) -> list[ClientEffect]:
+        if isinstance(event, MissingResult):
+            return [NotifyGap(event)]
+        submission = self._submissions.of_job(event.job_id)
+        if submission is None:
+            return _handle_nobodys(event)
+        match event:
+            case Assigned():
+                return self.transfers.push(submission, event)
+            case PartialText():
+                return [NotifyPartial(submission.number, event.text)]
+            case SpeechReady():
+                return [FetchSpeech(submission.number, event)]
+            case Delivered():
+                return [NotifyResult(self._finish(submission), event)]
+            case _:
+                assert_never(event)
+
+
+def _submit(submission: Submission) -> SendMessage:
+    return SendMessage(Submit(spec=submission.spec), submission.number)
+
+
+def _handle_nobodys(event: Assigned | PartialText | SpeechReady | Delivered) -> list[ClientEffect]:
+    """An event of a job that no submission waits for: one that was refused in the end, or given up."""
+    if isinstance(event, Assigned):
+        return [SendMessage(Cancel(job_id=event.job_id))]
+    return [DiscardResult(event)] if isinstance(event, Delivered) else []

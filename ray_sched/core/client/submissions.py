@@ -1,0 +1,106 @@
+"""A client's submissions: what was asked of the Dispatcher, what it has taken, and what is one job."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ray_sched.core.client.effects import SendMessage
+from ray_sched.core.messages.client_dispatcher import Accepted, JobSpec, Submit
+from ray_sched.core.messages.fields import AttemptKey
+
+
+class Submission:
+    """One call of ``submit``. Several of them may be one job, if they have the same request id."""
+
+    __slots__ = ("asked", "followers", "job_id", "number", "pushing", "spec", "utterance_index")
+
+    def __init__(self, number: int, spec: JobSpec) -> None:
+        self.number = number
+        self.spec = spec
+        self.job_id = ""
+        """As the Dispatcher has said last; empty if it never has."""
+        self.utterance_index = spec.utterance_index
+        self.asked = 0
+        """Its place among all questions to the Dispatcher while it is not answered, else 0."""
+        self.followers: tuple[int, ...] = ()
+        """Numbers of those submitted with the same request id while this was under way: they get the same result."""
+        self.pushing: tuple[AttemptKey, ...] = ()
+        """Attempts of which a push is under way."""
+
+
+class Submissions:
+    """All that have no result yet."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Submission] = {}
+        self._jobs: dict[str, Submission] = {}
+        """Those that the Dispatcher of the current epoch has taken, by job id."""
+        self._unanswered: dict[int, Submission] = {}
+        """By their place among all questions, oldest first."""
+        self.n_asked = 0
+        """Questions to the Dispatcher so far."""
+
+    def open(self, number: int, spec: JobSpec) -> Submission:
+        """One more, of which the Dispatcher was not asked yet."""
+        submission = self._open[number] = Submission(number, spec)
+        return submission
+
+    def get(self, number: int) -> Submission | None:
+        """The one of this number, if it has no result yet."""
+        return self._open.get(number)
+
+    def of_job(self, job_id: str) -> Submission | None:
+        """The first one of a job that was taken and has no result yet."""
+        return self._jobs.get(job_id)
+
+    def job_ids(self) -> Iterator[str]:
+        """Jobs that were taken and have no result yet."""
+        return iter(self._jobs)
+
+    def ask(self, submission: Submission) -> SendMessage:
+        """The Dispatcher is asked to take it."""
+        self.n_asked += 1
+        submission.asked = self.n_asked
+        self._unanswered[submission.asked] = submission
+        return SendMessage(Submit(spec=submission.spec), submission.number)
+
+    def is_answered(self, asked: int) -> bool:
+        """Whether the Dispatcher has answered this question and all before it."""
+        return next(iter(self._unanswered), asked + 1) > asked
+
+    def accept(self, submission: Submission, answer: Accepted) -> None:
+        """The Dispatcher has taken it, or has said that it is a job it knows."""
+        self._answered(submission)
+        submission.job_id, submission.utterance_index = answer.job_id, answer.utterance_index
+        first = self._jobs.setdefault(answer.job_id, submission)
+        if first is not submission:
+            first.followers += (submission.number,)
+
+    def finish(self, submission: Submission) -> tuple[int, ...]:
+        """It has its result or refusal, and so have all that are the same job. Their numbers, its own first."""
+        self._answered(submission)
+        if self._jobs.get(submission.job_id) is submission:
+            del self._jobs[submission.job_id]
+        numbers = (submission.number, *submission.followers)
+        for number in numbers:
+            self._open.pop(number, None)
+        return numbers
+
+    def ask_again(self) -> list[SendMessage]:
+        """The Dispatcher may know no job any more: it is asked anew for those it had taken, at their old places."""
+        known, self._jobs = self._jobs, {}
+        for submission in known.values():
+            place = submission.utterance_index
+            submission.spec = msgspec.structs.replace(submission.spec, utterance_index=place)
+        return [self.ask(submission) for submission in known.values()]
+
+    def clear(self) -> list[int]:
+        """All of them end. Their numbers."""
+        numbers = list(self._open)
+        for known in (self._open, self._jobs, self._unanswered):
+            known.clear()
+        return numbers
+
+    def _answered(self, submission: Submission) -> None:
+        self._unanswered.pop(submission.asked, None)
+        submission.asked = 0

@@ -1,0 +1,69 @@
+"""What goes between a client and the agents: audio to them, speech back. What the Dispatcher is told of it."""
+
+from ray_sched.core.client.audio import AudioBook
+from ray_sched.core.client.effects import ClientEffect, PushAudio, SendMessage
+from ray_sched.core.client.submissions import Submission, Submissions
+from ray_sched.core.errors import Refusal
+from ray_sched.core.messages.client_dispatcher import (
+    Assigned,
+    AudioUnreadable,
+    PushFailed,
+    SpeechLost,
+    SpeechReady,
+    SpeechTaken,
+)
+
+_MAX_WHY = 1_000
+
+
+class Transfers:
+    """Told by the shell how each push and each fetch went. ``audio`` is told of the copies, as they come and go."""
+
+    def __init__(self, submissions: Submissions) -> None:
+        self._submissions = submissions
+        self.audio = AudioBook()
+
+    def push(self, submission: Submission, assigned: Assigned) -> list[ClientEffect]:
+        """An attempt is assigned to an agent. Told so again while its push is under way, nothing is to be done."""
+        attempt = (assigned.job_id, assigned.attempt)
+        if attempt in submission.pushing:
+            return []
+        submission.pushing += (attempt,)
+        return [PushAudio(submission.number, submission.spec, assigned)]
+
+    def is_wanted(self, number: int) -> bool:
+        """Whether the audio of this submission is still to be brought anywhere."""
+        return self._submissions.get(number) is not None
+
+    def unreadable(self, push: PushAudio, refusal: Refusal) -> list[ClientEffect]:
+        """When it was time to push, the audio could not be read: the job fails."""
+        self._end(push)
+        job_id, attempt = push.assigned.job_id, push.assigned.attempt
+        return [SendMessage(AudioUnreadable(job_id=job_id, attempt=attempt, refusal=refusal))]
+
+    def returned(self, push: PushAudio) -> None:
+        """A push that had begun has returned, or was given up: its copy of the audio is gone."""
+        self.audio.push_ended(push.number)
+        self._end(push)
+
+    def failed(self, push: PushAudio, why: str) -> list[ClientEffect]:
+        """A push did not get through, as far as this client knows: the job is tried again."""
+        self._end(push)
+        if not self.is_wanted(push.number):
+            return []
+        job_id, attempt = push.assigned.job_id, push.assigned.attempt
+        return [SendMessage(PushFailed(job_id=job_id, attempt=attempt, why=why[:_MAX_WHY]))]
+
+    def speech_fetched(self, ready: SpeechReady) -> list[ClientEffect]:
+        """The speech is here: the job completes."""
+        return [SendMessage(SpeechTaken(job_id=ready.job_id, attempt=ready.attempt))]
+
+    def speech_lost(self, ready: SpeechReady, why: str) -> list[ClientEffect]:
+        """The speech could not be fetched: the job runs again."""
+        return [SendMessage(SpeechLost(job_id=ready.job_id, attempt=ready.attempt, why=why[:_MAX_WHY]))]
+
+    def _end(self, push: PushAudio) -> None:
+        submission = self._submissions.get(push.number)
+        if submission:
+            attempt = (push.assigned.job_id, push.assigned.attempt)
+            submission.pushing = tuple(one for one in submission.pushing if one != attempt)
