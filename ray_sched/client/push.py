@@ -47,6 +47,15 @@ class _Part:
         self.pushes.append(push)
         self.payloads.append(payload)
 
+    def filtered(self, is_wanted: Callable[[PushAudio], bool]) -> "_Part":
+        """Only those jobs; the audio of the others is let go."""
+        wanted = _Part()
+        for push, payload in zip(self.pushes, self.payloads, strict=True):
+            if is_wanted(push):
+                wanted.add(push, payload)
+        self.payloads.clear()
+        return wanted
+
     @property
     def n_bytes(self) -> int:
         return sum(map(len, self.payloads))
@@ -125,16 +134,19 @@ class Pusher:
                 code=Code.INVALID_AUDIO, message=f"the audio source raised {type(error).__name__}: {error}"
             )
         else:
-            self._transfers.audio.read(pending.push.number, samples.nbytes)
-            part.add(pending.push, samples.view(np.uint8))
+            if self._transfers.is_wanted(pending.push.number):  # still
+                self._transfers.audio.read(pending.push.number, samples.nbytes)
+                part.add(pending.push, samples.view(np.uint8))
             return
         self._perform(self._transfers.unreadable(pending.push, refusal))
 
     async def _push_part(self, part: _Part) -> None:
+        """Push what is still wanted."""
+        part = part.filtered(self._transfers.begin)
+        if not part.pushes:
+            return
         agent = part.pushes[0].assigned.agent
         header = _describe(part)
-        for push in part.pushes:
-            self._transfers.audio.push_began(push.number)
         why = ""
         try:
             peer = self._directory.peer(agent)

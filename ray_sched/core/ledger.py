@@ -1,9 +1,12 @@
-"""The audio ledger: every byte of audio is in exactly one state, and the sums are always known.
+"""The audio ledger: every piece of audio has one entry in exactly one state, and the sums are always known.
 
-A submitter's audio is first only DECLARED (a path not read yet holds no memory), then HELD in its memory, STORED in
-Ray while it is pushed (in the object store, or in the call if it is little), and RELEASED once the node has it or the
-job ended without it. After a failed push it is HELD again. On the node it is RUNNING in the agent's memory until its
-run has ended; then it is RELEASED, or its entry becomes that of the synthesised speech, SPOKEN until that was fetched.
+A submitter has one entry for each job it has submitted: DECLARED while nothing of it is in memory (a path not read
+yet), HELD while its samples are, STORED while a push is under way (its copy is in the object store, or in the call if
+it is little). After the push it is HELD again if the user gave it in memory, else DECLARED. RELEASED once its job is
+over, whatever it was before; a copy that is on its way then stays STORED until its push has returned.
+
+A node has one entry for each attempt it has accepted: RUNNING while the audio is in the agent's memory, until its run
+has ended; then it is RELEASED, or becomes that of the synthesised speech, SPOKEN until that was fetched.
 """
 
 from collections.abc import Hashable
@@ -14,7 +17,7 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 
 
 class AudioState(StrEnum):
-    """Where a job's audio is."""
+    """Where a piece of audio is."""
 
     DECLARED = auto()
     HELD = auto()
@@ -32,7 +35,7 @@ LEDGER_TABLE: dict[AudioState, frozenset[AudioState]] = {
     AudioState.SPOKEN: frozenset({AudioState.RELEASED}),
     AudioState.RELEASED: frozenset(),
 }
-"""RUNNING and SPOKEN are the node's own: where audio of accepted jobs and synthesised speech start there."""
+"""The first three rows are a submitter's, RUNNING and SPOKEN a node's."""
 
 
 class LedgerError(Exception):
@@ -46,7 +49,7 @@ class Ledger(Generic[KeyT]):
         self._entries: dict[KeyT, tuple[AudioState, int]] = {}
         self._sums: dict[AudioState, int] = dict.fromkeys(AudioState, 0)
         self.released_bytes = 0
-        """All bytes that were ever released."""
+        """All bytes that were ever let go, whether their entry was closed with them or not."""
 
     def open(self, key: KeyT, state: AudioState, n_bytes: int) -> None:
         """A new entry. Raises LedgerError if the key has one."""
@@ -58,9 +61,10 @@ class Ledger(Generic[KeyT]):
         self._sums[state] += n_bytes
 
     def move(self, key: KeyT, to: AudioState, n_bytes: int | None = None) -> None:
-        """Bytes change their state; their number may change when audio is first read. RELEASED closes the entry.
+        """An entry changes its state, and its bytes if ``n_bytes`` is given. RELEASED closes it.
 
-        SPOKEN releases the audio that was run: from then on the entry stands for its speech, of ``n_bytes``.
+        SPOKEN releases the audio that was run: from then on the entry stands for its speech, of ``n_bytes``. Raises
+        LedgerError, and changes nothing, if there is no such entry or the table has no such change.
         """
         if key not in self._entries:
             raise LedgerError(f"{key!r} is not in the ledger")
@@ -72,14 +76,14 @@ class Ledger(Generic[KeyT]):
             del self._entries[key]
             self.released_bytes += had
             return
-        if to is AudioState.SPOKEN:  # speech is new; the audio that was run is freed in the same moment
-            self.released_bytes += had
         now_has = had if n_bytes is None else n_bytes
+        # speech is new: the audio that was run is freed in the same moment
+        self.released_bytes += had if to is AudioState.SPOKEN else max(had - now_has, 0)
         self._entries[key] = (to, now_has)
         self._sums[to] += now_has
 
     def resize(self, key: KeyT, n_bytes: int) -> None:
-        """The audio has another size in the same state: one copy of it more, or one less."""
+        """An entry has another size in the same state: of its audio there is a copy more, or a copy less."""
         if key not in self._entries:
             raise LedgerError(f"{key!r} is not in the ledger")
         if n_bytes < 0:
@@ -87,6 +91,7 @@ class Ledger(Generic[KeyT]):
         state, had = self._entries[key]
         self._entries[key] = (state, n_bytes)
         self._sums[state] += n_bytes - had
+        self.released_bytes += max(had - n_bytes, 0)
 
     def state(self, key: KeyT) -> AudioState:
         """Where the key's audio is; RELEASED if the ledger does not know it (any more)."""

@@ -52,6 +52,20 @@ def test_a_key_is_opened_once_and_never_with_less_than_nothing() -> None:
     assert (len(ledger), ledger.bytes_in()) == (1, 5)
 
 
+def test_an_entry_grows_and_shrinks_in_its_state_but_not_below_nothing() -> None:
+    ledger: Ledger[str] = Ledger()
+    ledger.open("j1", AudioState.STORED, 320)
+    ledger.resize("j1", 960)
+    ledger.resize("j1", 640)
+    assert ledger.released_bytes == 320
+    assert (ledger.state("j1"), ledger.bytes_in(AudioState.STORED), ledger.bytes_in()) == (AudioState.STORED, 640, 640)
+    with pytest.raises(LedgerError):
+        ledger.resize("j1", -1)
+    with pytest.raises(LedgerError):
+        ledger.resize("j2", 0)
+    assert ledger.bytes_in() == 640
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(AudioState), st.integers(0, 1_000)), max_size=40))
 @settings(max_examples=100, deadline=None)
 def test_the_sums_equal_the_entries_after_any_moves(moves: list[tuple[int, AudioState, int]]) -> None:

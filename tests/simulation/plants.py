@@ -1,13 +1,17 @@
 """Bugs planted on purpose: the oracle has to find each of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ray_sched.core.agent.attempts import Attempts
 from ray_sched.core.agent.brain import AgentBrain
 from ray_sched.core.agent.effects import AgentEffect, StartRun
+from ray_sched.core.client.brain import ClientBrain
+from ray_sched.core.client.effects import ClientEffect, SendMessage
+from ray_sched.core.client.inbox import Inbox
 from ray_sched.core.dispatch import poison, reports
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.messages.client_agent import PushItem
+from ray_sched.core.messages.client_dispatcher import ClientEvent, ClientReply, Mail
 from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.queue.fair_shares import Shares
@@ -84,6 +88,34 @@ def _double_start(patch: Patch) -> None:
     patch(Attempts, "is_fenced", is_fenced)
 
 
+def _mail_order(patch: Patch) -> None:
+    """Mail that comes with answers is handled before them: what is about a job just taken seems to be nobody's."""
+    handle_reply = ClientBrain.handle_reply
+
+    def mail_first(brain: ClientBrain, items: Sequence[SendMessage], reply: ClientReply) -> list[ClientEffect]:
+        mail = reply.mail
+        events = brain._handle_mail(mail) if mail.epoch == brain.inbox.epoch else []
+        return events + handle_reply(brain, items, reply)
+
+    def may_handle(brain: ClientBrain, event: ClientEvent, last_asked: int) -> bool:
+        del brain, event, last_asked
+        return True
+
+    patch(ClientBrain, "handle_reply", mail_first)
+    patch(ClientBrain, "_may_handle", may_handle)
+
+
+def _lost_ack(patch: Patch) -> None:
+    """A client whose mail has a hole goes on behind it, and acknowledges what it never had."""
+
+    def take(inbox: Inbox, mail: Mail) -> tuple[ClientEvent, ...]:
+        n_new = min(mail.last - inbox.acked, len(mail.events))
+        inbox.acked = max(inbox.acked, mail.last)
+        return mail.events[len(mail.events) - n_new :] if n_new > 0 else ()
+
+    patch(Inbox, "take", take)
+
+
 PLANTS: dict[str, Callable[[Patch], None]] = {
     "fence": _fence,
     "lease": _lease,
@@ -92,6 +124,8 @@ PLANTS: dict[str, Callable[[Patch], None]] = {
     "unfair": _unfair,
     "blame": _blame,
     "double-start": _double_start,
+    "mail-order": _mail_order,
+    "lost-ack": _lost_ack,
 }
 
 

@@ -41,6 +41,14 @@ class Transfers:
         job_id, attempt = push.assigned.job_id, push.assigned.attempt
         return [SendMessage(AudioUnreadable(job_id=job_id, attempt=attempt, refusal=refusal))]
 
+    def begin(self, push: PushAudio) -> bool:
+        """The push of audio that was read is about to begin. False if nobody wants it any more: it is to be dropped."""
+        if self.is_wanted(push.number):
+            self.audio.push_began(push.number)
+            return True
+        self.audio.drop(push.number)
+        return False
+
     def returned(self, push: PushAudio) -> None:
         """A push that had begun has returned, or was given up: its copy of the audio is gone."""
         self.audio.push_ended(push.number)
