@@ -7,7 +7,7 @@ does what the brain asks for with the engine's host. It holds the audio and spee
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
 from typing import Any, assert_never
 
 import numpy as np
@@ -57,7 +57,7 @@ class NodeAgent:
         self._host = host
         self._end_process = end_process
         self.brain = AgentBrain(self._options, _Checks(key, host))
-        self._runs: dict[AttemptKey, asyncio.Task[tuple[RunEnd, bytes]]] = {}
+        self._runs: dict[AttemptKey, asyncio.Task[None]] = {}
         self._speech: dict[AttemptKey, bytes] = {}
         self._has_ended = asyncio.Event()
         self._reporter = Reporter(self.brain, directory.peer("dispatcher"), self._perform)
@@ -144,14 +144,24 @@ class NodeAgent:
         """Audio that came in the call is the agent's own already; what came through the store is copied out, once."""
         audio = (payload if payload.flags.owndata else payload.copy()).view(np.int16)
         key = (item.job_id, item.attempt)
-        run = asyncio.create_task(run_to_end(self._host, item, audio, lambda text: self._handle_partial(key, text)))
-        self._runs[key] = run
-        run.add_done_callback(partial(self._end, key, audio))
+        self._runs[key] = asyncio.create_task(self._run(key, item, audio))
+        self._runs[key].add_done_callback(lambda _: self._end_unless_it_has(key))
 
-    def _end(self, key: AttemptKey, audio: Samples, run: "asyncio.Task[tuple[RunEnd, bytes]]") -> None:
-        """A run has ended. ``audio`` is held until here, where the ledger releases it."""
-        del audio, self._runs[key]
-        end, speech = (RunCancelled(), b"") if run.cancelled() else run.result()
+    async def _run(self, key: AttemptKey, item: PushItem, audio: Samples) -> None:
+        """Run to the end and report it in the same step, so that the ledger never differs from the memory."""
+        end: RunEnd = RunCancelled()
+        speech = b""
+        with suppress(asyncio.CancelledError):  # it would keep the audio until somebody looks at this task
+            end, speech = await run_to_end(self._host, item, audio, lambda text: self._handle_partial(key, text))
+        self._end(key, end, speech)
+
+    def _end_unless_it_has(self, key: AttemptKey) -> None:
+        """A task that was cancelled before its first step has reported nothing."""
+        if key in self._runs:
+            self._end(key, RunCancelled(), b"")
+
+    def _end(self, key: AttemptKey, end: RunEnd, speech: bytes) -> None:
+        del self._runs[key]
         if speech:
             self._speech[key] = speech
         self._perform(self.brain.handle_end(key, end, now_ms()))

@@ -72,18 +72,33 @@ async def run_to_end(
 
     try:
         return _passable(await host.run(work_of(item), audio, emit))
-    except RefusedError as error:
-        return RunDeclined(why=plain(str(error))), b""
-    except ModelNotAvailableError as error:
-        service = plain(error.service, _MAX_SERVICE)
-        return RunErred(code=Code.MODEL_NOT_AVAILABLE, why=plain(error.message), service=service), b""
-    except EngineCrashedError as error:
-        return RunErred(code=Code.ENGINE_CRASHED, why=plain(str(error))), b""
-    except EngineFailedError as error:
-        return RunErred(code=Code.ENGINE_FAILED, why=plain(str(error))), b""
-    except Exception as error:  # whatever it is, the slot must not be lost with it
-        log.exception("job %s attempt %d failed", item.job_id, item.attempt)
-        return RunErred(code=Code.ENGINE_FAILED, why=plain(f"{type(error).__name__}: {error}")), b""
+    except Exception as error:  # noqa: BLE001  # whatever it is, the slot must not be lost with it
+        end = _end_of(item, error)
+        _forget_frames(error)
+        return end, b""
+
+
+def _end_of(item: PushItem, error: Exception) -> RunEnd:
+    match error:
+        case RefusedError():
+            return RunDeclined(why=plain(str(error)))
+        case ModelNotAvailableError():
+            service = plain(error.service, _MAX_SERVICE)
+            return RunErred(code=Code.MODEL_NOT_AVAILABLE, why=plain(error.message), service=service)
+        case EngineCrashedError():
+            return RunErred(code=Code.ENGINE_CRASHED, why=plain(str(error)))
+        case EngineFailedError():
+            return RunErred(code=Code.ENGINE_FAILED, why=plain(str(error)))
+        case _:
+            log.error("job %s attempt %d failed", item.job_id, item.attempt, exc_info=error)
+            return RunErred(code=Code.ENGINE_FAILED, why=plain(f"{type(error).__name__}: {error}"))
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Whoever keeps the error would keep, with the frames it went through, the audio that is freed now."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _passable(result: EngineResult) -> tuple[RunEnd, bytes]:

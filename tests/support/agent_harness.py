@@ -8,7 +8,7 @@ from ray_sched.core.messages.client_agent import Push, PushItem
 
 SEEN = "this attempt was pushed or stopped here before"
 ENGLISH = Capability(engine="echo", asr=("en",))
-TOKEN = "mine"  # noqa: S105  # no secret
+TOKEN, STOLEN = "of this agent", "of another one"
 DONE = RunReturned(text="done")
 
 

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from ray_sched.actors.dispatcher import Dispatcher, DispatcherOptions
 from ray_sched.agent.agent import NodeAgent
+from ray_sched.agent.engine_run import Host
 from ray_sched.agent.host import EngineHost
 from ray_sched.client.client import Client
 from ray_sched.client.options import ClientOptions
@@ -165,10 +166,17 @@ class InProcess:
             await agent.stop()
 
     async def add_node(
-        self, name: str, *, slots: int = 4, capability: Capability = ENGLISH, engine: str = "echo", **options: str
+        self,
+        name: str,
+        *,
+        slots: int = 4,
+        capability: Capability = ENGLISH,
+        engine: str = "echo",
+        host: Host | None = None,
+        **options: str,
     ) -> NodeAgent:
-        """A node with the echo engine or another one, ready and leased."""
-        host = EngineHost(engine, capability, options, slots)
+        """A node with the echo engine, another one, or a host of the test's own; ready and leased."""
+        host = host or EngineHost(engine, capability, options, slots)
         agent = NodeAgent(
             AgentOptions(node=name, incarnation=1, slots=slots), host, self.network, 20, end_process=lambda: None
         )

@@ -13,7 +13,7 @@ from ray_sched.core.messages.fields import AttemptKey, Count, LongText
 # --- how a run ended ------------------------------------------------------------------------------------------------
 
 
-class RunReturned(Struct, frozen=True, kw_only=True, tag=True):
+class RunReturned(Struct, frozen=True, kw_only=True):
     """The engine has returned a result; its speech, if any, is in the shell's memory."""
 
     text: LongText
