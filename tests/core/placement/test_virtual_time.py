@@ -1,0 +1,64 @@
+"""How soon jobs are done: the real DispatchBrain on 120 nodes in virtual time, beside the fastest free node."""
+
+from statistics import median, quantiles
+
+import pytest
+
+from ray_sched.core.placement.candidates import Candidates
+from ray_sched.core.placement.policy import DEFAULT_POLICY, Placement, PlacementPolicy
+from ray_sched.core.placement.question import Question
+from ray_sched.core.rules import SelectionRules
+from tests.support.virtual_time import MEAN_AUDIO_MS, Arrival, VirtualCluster, poisson
+
+N_NODES = 120
+SLOTS = 4
+SPEEDS = {f"node-{n}": float(2 ** (n % 3)) for n in range(N_NODES)}
+"""A third each: 1, 2 and 4 audio-seconds per second on a slot."""
+FULL_LOAD_JOBS_PER_S = sum(SPEEDS.values()) * SLOTS * 1000 / MEAN_AUDIO_MS
+ONE_FOR_EACH_SLOT = [Arrival(0.0, 600)] * (N_NODES * SLOTS)
+SETTLING = 500
+"""Jobs that find a cluster emptier than it will be."""
+
+
+class FastestFreeNode:
+    """Knows the true speeds, looks at every free node for every job, and cares for nothing else."""
+
+    def place(self, q: Question, candidates: Candidates, *, is_explained: bool = False) -> Placement:
+        del q, is_explained
+        return Placement(max(candidates.free(), key=lambda each: (SPEEDS[each.node], each.n_free), default=None))
+
+
+def took_ms(
+    load: float, policy: PlacementPolicy = DEFAULT_POLICY, slowdown: float = 0.0, busy_penalty: float = 0.25
+) -> list[float]:
+    """From submission to end, in milliseconds, once every node's speed is known."""
+    rules = SelectionRules(busy_penalty=busy_penalty)
+    cluster = VirtualCluster(SPEEDS, SLOTS, slowdown, policy, rules)
+    cluster.run(ONE_FOR_EACH_SLOT)
+    return cluster.run(poisson(load * FULL_LOAD_JOBS_PER_S, SETTLING + 2_500, seed=1))[SETTLING:]
+
+
+def p99(values: list[float]) -> float:
+    return quantiles(values, n=100)[-1]
+
+
+@pytest.mark.parametrize("load", [0.5, 0.85])
+def test_jobs_are_done_as_soon_as_on_the_fastest_free_node(load: float) -> None:
+    fastest, found = took_ms(load, FastestFreeNode()), took_ms(load)
+    assert median(found) <= 1.03 * median(fastest)
+    assert p99(found) <= p99(fastest)
+
+
+def test_where_busy_slots_slow_each_other_down_jobs_are_spread_and_done_sooner() -> None:
+    packed, spread = took_ms(0.3, slowdown=0.1, busy_penalty=0.0), took_ms(0.3, slowdown=0.1)
+    assert median(spread) < 0.95 * median(packed)
+    assert p99(spread) < p99(packed)
+
+
+def test_a_cluster_that_knows_no_speed_yet_finds_its_fast_nodes_by_itself() -> None:
+    cluster = VirtualCluster(SPEEDS, SLOTS)
+    jobs_per_s = 0.5 * FULL_LOAD_JOBS_PER_S
+    first = cluster.run(poisson(jobs_per_s, 1_500, seed=2))
+    later = cluster.run(poisson(jobs_per_s, 1_500, seed=3))
+    fastest = VirtualCluster(SPEEDS, SLOTS, policy=FastestFreeNode()).run(poisson(jobs_per_s, 1_500, seed=3))
+    assert median(later) <= 1.03 * median(fastest) < median(first)
