@@ -29,7 +29,7 @@ class Pool:
         offer = self._brain.handle_members(decode(raw, PoolMembers))
         if offer:
             self._offers.put(offer)
-        return encode(self._brain.spent)
+        return encode(self._brain.acquired)
 
     async def _send(self, offers: Sequence[PoolOffer]) -> list[None]:
         """Send the newest offer, which says everything; one that is lost is followed by another within a second."""

@@ -174,7 +174,7 @@ class Registry:
                     lambda: self._world.dispatcher.handle(PoolOffered(offer), lambda e: receipt(pool, offer, e))
                 )
             if pool:
-                spent = pool.spent
+                spent = pool.acquired
                 self._world.net.post(lambda: self.brain.handle_acquired(spent) if self.is_up else None)
 
         def receipt(pool: PoolBrain, offer: PoolOffer, effects: list[DispatchEffect]) -> None:

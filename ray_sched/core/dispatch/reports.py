@@ -98,7 +98,7 @@ class Reports:
         job.record(job.accepted_at_ms, f"accepted by {job.node}")
         node_state = self._state.node_table.by_node.get(job.node)
         if node_state:
-            node_state.has_accepted()
+            node_state.record_acceptance()
         limit_ms = max(self._state.rules.run_timeout_ms, int(self._state.rules.run_timeout_factor * job.audio_ms))
         self._state.due.set(("job", job.job_id, ""), self._state.now_ms + limit_ms)
 
@@ -108,7 +108,7 @@ class Reports:
         self._state.counters.refused += 1
         node_state = self._state.node_table.by_node.get(job.node)
         if node_state:
-            node_state.rest_after_refusal(self._state.now_ms, self._state.selection)
+            node_state.back_off_after_refusal(self._state.now_ms, self._state.selection)
         self._attempts.requeue(job, Code.NODE_REFUSED, message.why)
 
     def _run_finished(self, job: Job, message: RunFinished) -> None:
@@ -154,5 +154,5 @@ class Reports:
     def remember(self, node: str, *, is_success: bool) -> None:
         """Note how an attempt ended on a node."""
         node_state, rules = self._state.node_table.by_node.get(node), self._state.selection
-        if node_state and node_state.remember(is_success=is_success, now_ms=self._state.now_ms, rules=rules):
+        if node_state and node_state.record_outcome(is_success=is_success, now_ms=self._state.now_ms, rules=rules):
             self._state.effects.append(Log(f"{node} failed too often and rests for {rules.quarantine_ms} ms"))

@@ -1,8 +1,8 @@
 """The lease: a slot's permission to run one job at a time.
 
-A Pool leases the slots of its nodes to the Dispatcher for a term. Within the term the Dispatcher spends a lease on a
-job, gets it back when the job leaves the slot, and spends it again, without asking. A lease that is revoked or whose
-term ends while a job is on it is ENDING: it ends with the job, and is never spent again.
+A Pool leases the slots of its nodes to the Dispatcher for a term. Within the term the Dispatcher acquires a lease for
+a job, releases it when the job leaves the slot, and acquires it again, without asking. A lease that is revoked or
+whose term ends while a job is on it is ENDING: unless it is renewed meanwhile it ends with the job.
 """
 
 from enum import StrEnum, auto

@@ -1,8 +1,8 @@
 """The Pool's brain: which slots of its nodes may be used, until when, and if none, why.
 
-It is the only authority on these slots. Told by the Registry how its nodes are, it answers with an offer to the
-Dispatcher: all leases, with their term. What an offer leaves out is revoked. It never sees a job; the Dispatcher's
-receipt says how many slots are spent.
+It is the only authority on these slots. The Registry notifies it of its members and how they are; it answers with an
+offer to the Dispatcher: all leases, with their term. What an offer leaves out is revoked. It never sees a job; the
+Dispatcher's receipt for an offer says how many slots are acquired.
 """
 
 from ray_sched.core.capability import Capability
@@ -29,35 +29,39 @@ class PoolBrain:
         self.name = name
         self._epoch = epoch
         self._rules = rules
-        self._seen = (0, 0)
+        self._members_version = (0, 0)
+        """Epoch and number of the newest members."""
         self._number = 0
         self.capability: Capability | None = None
         self.nodes: dict[str, NodeView] = {}
-        self.spent = SlotsAcquired(epoch=0, number=0, spent={})
-        """By the Dispatcher's last receipt."""
-        self._words: dict[int, tuple[int, int]] = {}
-        """Number of an offer to the word of the Registry that it followed from, until its receipt comes."""
+        self.acquired = SlotsAcquired(epoch=0, number=0, spent={})
+        """Slots with a job on them by the newest receipt, with the version of the members that it followed from."""
+        self._version_of_offer: dict[int, tuple[int, int]] = {}
+        """Number of an offer to the version of the members that it was made from, until its receipt comes."""
 
     def handle_members(self, members: PoolMembers) -> PoolOffer | None:
-        """The Registry's word on the nodes; answers with the offer that follows, None if the word is an old one."""
-        if (members.epoch, members.number) <= self._seen:
+        """Take over what the Registry says of the nodes. Returns the offer that follows, None if it said it before."""
+        version = (members.epoch, members.number)
+        if version <= self._members_version:
             return None
-        self._seen = (members.epoch, members.number)
+        self._members_version = version
         self.capability = members.capability
         self.nodes = {view.node: view for view in members.nodes}
         return self.offer(members.capability)
 
     def handle_receipt(self, offer: PoolOffer, receipt: LeaseReceipt) -> None:
-        """The Dispatcher's word on what is spent, now that it knows this offer."""
-        epoch, number = self._words.get(offer.number, (0, 0))
-        self._words = {later: word for later, word in self._words.items() if later > offer.number}
-        if (epoch, number) > (self.spent.epoch, self.spent.number):
-            self.spent = SlotsAcquired(epoch=epoch, number=number, spent=receipt.spent)
+        """Take over what the Dispatcher has acquired as of this offer. A receipt that comes late changes nothing."""
+        epoch, number = self._version_of_offer.get(offer.number, (0, 0))
+        self._version_of_offer = {
+            later: version for later, version in self._version_of_offer.items() if later > offer.number
+        }
+        if (epoch, number) > (self.acquired.epoch, self.acquired.number):
+            self.acquired = SlotsAcquired(epoch=epoch, number=number, spent=receipt.spent)
 
     def offer(self, capability: Capability) -> PoolOffer:
         """All leases of this pool as they are now."""
         self._number += 1
-        self._words[self._number] = self._seen
+        self._version_of_offer[self._number] = self._members_version
         return PoolOffer(
             pool=self.name,
             epoch=self._epoch,

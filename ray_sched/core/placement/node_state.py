@@ -150,7 +150,7 @@ class NodeState:
         """Nobody but this job gets a slot here until it has left its own; empty: anybody may."""
         self.reserved_for = job_id
 
-    def remember(self, *, is_success: bool, now_ms: int, rules: SelectionRules) -> bool:
+    def record_outcome(self, *, is_success: bool, now_ms: int, rules: SelectionRules) -> bool:
         """Note how an attempt ended on this node. True if that put the node in quarantine."""
         self._recent.append(is_success)
         self._failures_in_a_row = 0 if is_success else self._failures_in_a_row + 1
@@ -165,11 +165,11 @@ class NodeState:
         self._failures_in_a_row = 0
         return True
 
-    def rest_after_refusal(self, now_ms: int, rules: SelectionRules) -> None:
+    def back_off_after_refusal(self, now_ms: int, rules: SelectionRules) -> None:
         """Leave the node alone for a while, longer with each refusal in a row."""
         self.resting_until_ms = now_ms + rules.refusal_rest_ms * 2 ** min(self._refusals_in_a_row, _MAX_DOUBLINGS)
         self._refusals_in_a_row += 1
 
-    def has_accepted(self) -> None:
+    def record_acceptance(self) -> None:
         """The node took a job: refusals are forgotten."""
         self._refusals_in_a_row = 0

@@ -1,6 +1,7 @@
 """The Pool's brain: which slots are leased, and why not the others."""
 
 import pytest
+from msgspec import structs
 
 from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages.agent_registry import Load
@@ -66,7 +67,7 @@ def test_a_threshold_of_101_is_never_reached() -> None:
     assert only(offered(a_view(load=Load(cpu=100.0)), rules=rules).nodes).why is None
 
 
-def test_an_old_word_of_the_registry_changes_nothing() -> None:
+def test_members_that_are_not_newer_than_the_last_ones_change_nothing() -> None:
     pool = PoolBrain("p", 9, PoolRules())
     assert pool.handle_members(some_members(a_view(NodeStatus.DRAINING), number=2)) is not None
     assert pool.handle_members(some_members(a_view(), number=2)) is None
@@ -75,15 +76,55 @@ def test_an_old_word_of_the_registry_changes_nothing() -> None:
     assert pool.handle_members(some_members(a_view(), number=1, epoch=2)) is not None, "the Registry was restarted"
 
 
-def test_what_is_spent_is_told_with_the_word_that_the_dispatcher_knew_then() -> None:
+def test_acquired_slots_are_told_with_the_version_of_the_members_that_the_dispatcher_knew_then() -> None:
     pool = PoolBrain("p", 9, PoolRules())
     first, second, third = [pool.handle_members(some_members(a_view(), number=number)) for number in (1, 2, 3)]
     assert first is not None
     assert second is not None
     assert third is not None
     pool.handle_receipt(second, LeaseReceipt(spent={"node-a": 2}))
-    assert pool.spent == SlotsAcquired(epoch=1, number=2, spent={"node-a": 2})
+    assert pool.acquired == SlotsAcquired(epoch=1, number=2, spent={"node-a": 2})
     pool.handle_receipt(first, LeaseReceipt(spent={"node-a": 1}))
-    assert pool.spent.number == 2, "an old answer changes nothing"
+    assert pool.acquired.number == 2, "an old answer changes nothing"
     pool.handle_receipt(third, LeaseReceipt(spent={}))
-    assert pool.spent == SlotsAcquired(epoch=1, number=3, spent={})
+    assert pool.acquired == SlotsAcquired(epoch=1, number=3, spent={})
+
+
+@pytest.mark.parametrize(
+    ("rules", "what", "others"),
+    [
+        (PoolRules(cpu_threshold_percent=50.0), "cpu", Load(memory=84.9, gpu=84.9, gpu_memory=84.9)),
+        (PoolRules(memory_threshold_percent=50.0), "memory", Load(cpu=84.9, gpu=84.9, gpu_memory=84.9)),
+        (PoolRules(gpu_threshold_percent=50.0), "gpu", Load(cpu=84.9, memory=84.9)),
+        (PoolRules(gpu_threshold_percent=50.0), "gpu_memory", Load(cpu=84.9, memory=84.9)),
+    ],
+)
+def test_each_threshold_is_a_rule_of_its_own(rules: PoolRules, what: str, others: Load) -> None:
+    assert only(offered(a_view(load=Load(**{what: 50.0})), rules=rules).nodes).why is Reason.RESOURCE_THRESHOLD
+    assert only(offered(a_view(load=Load(**{what: 49.9})), rules=rules).nodes).why is None
+    assert only(offered(a_view(load=others), rules=rules).nodes).why is None
+
+
+def test_how_a_node_is_counts_before_how_busy_it_is() -> None:
+    view = a_view(NodeStatus.DRAINING, load=Load(cpu=99.0))
+    assert only(offered(view).nodes).why is Reason.DRAINING
+
+
+def test_what_became_of_a_node_is_passed_on_in_at_most_a_thousand_characters() -> None:
+    view = structs.replace(a_view(NodeStatus.LOST), has_died=True, why="x" * 1_001)
+    node = only(offered(view).nodes)
+    assert (node.status, node.has_died, node.because) == (NodeStatus.LOST, True, "x" * 1_000)
+
+
+def test_offers_are_numbered_from_one_on() -> None:
+    pool = PoolBrain("p", 9, PoolRules())
+    numbers = [offer.number for number in (1, 2, 3) if (offer := pool.handle_members(some_members(number=number)))]
+    assert numbers == [1, 2, 3]
+
+
+def test_a_receipt_for_an_offer_that_was_never_made_changes_nothing() -> None:
+    pool = PoolBrain("p", 9, PoolRules())
+    offer = pool.handle_members(some_members(a_view()))
+    assert offer is not None
+    pool.handle_receipt(structs.replace(offer, number=7), LeaseReceipt(spent={"node-a": 2}))
+    assert pool.acquired == SlotsAcquired(epoch=0, number=0, spent={})

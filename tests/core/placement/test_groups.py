@@ -104,3 +104,84 @@ def test_a_node_that_learns_a_language_serves_those_who_wait_for_it() -> None:
     german = harness.submit("r1", src="de", tgt="de")
     harness.offer(a_node("node-a"), capability=Capability(engine="echo", asr=("de", "en")))
     assert harness.job(german).node == "node-a"
+
+
+def a_demand(language: str, tenant: str = "") -> Demand:
+    return Demand(src=language, tgt=language, services=("asr",), tenant=tenant)
+
+
+def see_many_demands(groups: Groups) -> None:
+    """As many as make the groups forget those for whom nobody waits."""
+    for number in range(4_097):
+        groups.is_served(a_demand("en", f"tenant-{number}"))
+
+
+def test_with_its_last_node_a_group_is_gone_and_the_others_serve_on() -> None:
+    german = Capability(engine="echo", asr=("de", "en"))
+    first, last = a_node_state("first", capability=german), a_node_state("last", capability=german)
+    groups = groups_of([first, last, a_node_state("english")])
+    groups.remove(first)
+    assert groups.is_served(a_demand("de"))
+    groups.remove(last)
+    assert not groups.is_served(a_demand("de"))
+    assert [len(group.node_states) for group in groups.candidates(a_demand("en")).groups] == [1]
+    assert groups.n_leased == 2
+
+
+def test_who_waits_when_a_group_comes_or_goes_is_served_by_those_that_are_there_then() -> None:
+    keys: dict[Demand, QueueKey] = {DEMAND: (0, 0, 0, 0, 1)}
+    groups = Groups(keys.get, lambda: list(keys))
+    groups.enqueue(DEMAND)
+    assert groups.next_demand() is None
+    node_state = a_node_state("node-1")
+    groups.add(node_state)
+    assert groups.next_demand() == DEMAND
+    groups.add(a_node_state("node-2", capability=Capability(engine="other", asr=("en",))))
+    groups.remove(node_state)
+    assert groups.next_demand() == DEMAND
+
+
+def test_a_node_that_has_left_changes_nothing_any_more() -> None:
+    node_state = a_node_state("node-1", slots=2)
+    groups = groups_of([node_state, a_node_state("node-2", slots=1)])
+    groups.remove(node_state)
+    node_state.lease(9, 20_000)
+    node_state.acquire(("j", 1), 0)
+    assert (groups.n_leased, [each.node for each in groups.nodes()]) == (1, ["node-2"])
+    assert [each.node for each in groups.candidates(DEMAND).free()] == ["node-2"]
+
+
+def test_a_demand_that_is_skipped_is_not_next_until_it_is_enqueued_again() -> None:
+    keys: dict[Demand, QueueKey] = {a_demand("en"): (0, 0, 0, 0, 1), a_demand("en", "acme"): (0, 0, 0, 0, 2)}
+    groups = Groups(keys.get, lambda: list(keys))
+    groups.add(a_node_state("node-1"))
+    assert groups.next_demand() == a_demand("en")
+    groups.skip(a_demand("en"))
+    assert groups.next_demand() == a_demand("en", "acme")
+    groups.enqueue(a_demand("en"))
+    assert groups.next_demand() == a_demand("en")
+
+
+def test_candidates_that_were_forgotten_meanwhile_are_found_as_they_are_now() -> None:
+    keys: dict[Demand, QueueKey] = {}
+    groups = Groups(keys.get, lambda: list(keys))
+    node_state = a_node_state("node-1", slots=0)
+    groups.add(node_state)
+    assert groups.is_served(DEMAND)
+    see_many_demands(groups)
+    node_state.lease(1, 10_000)
+    keys[DEMAND] = (0, 0, 0, 0, 1)
+    groups.enqueue(DEMAND)
+    assert groups.next_demand() == DEMAND
+    assert picked(groups) is node_state
+
+
+def test_a_slot_is_noted_for_no_candidates_that_were_forgotten() -> None:
+    groups = groups_of(
+        [a_node_state("node-1", capability=Capability(engine="echo", asr=("de", "en"))), a_node_state("b")]
+    )
+    both, german = groups.candidates(a_demand("en")), groups.candidates(a_demand("de"))
+    (group,) = german.groups
+    assert group.candidates == [both, german]
+    see_many_demands(groups)
+    assert len(group.candidates) == 1
