@@ -45,7 +45,7 @@ def is_willing(node_state: NodeState, q: Question) -> Reason | None:
 
 def is_not_reserved(node_state: NodeState, q: Question) -> Reason | None:
     """The node is not reserved for another job."""
-    return Reason.RESERVED if node_state.reserved_for not in {"", q.job_id} else None
+    return Reason.RESERVED if node_state.reserved_for and node_state.reserved_for != q.job_id else None
 
 
 def has_room(node_state: NodeState, q: Question) -> Reason | None:

@@ -32,6 +32,8 @@ class NodeState:
         self.term_ends_at_ms = 0
         self.in_flight_ms = 0
         """Audio of the attempts on its slots."""
+        self.busy_part = 0.0
+        """Of its slots, those without a lease aside; kept because it is looked at much more often than it changes."""
         self.speed_class = UNKNOWN
         self.quarantined_until_ms = 0
         self.resting_until_ms = 0
@@ -52,6 +54,8 @@ class NodeState:
         self._on_leases = on_leases
 
     def _notify(self) -> None:
+        n_busy = len(self._acquired)
+        self.busy_part = n_busy / (n_busy + len(self._free)) if n_busy else 0.0
         if self._on_leases:
             self._on_leases(self)
 

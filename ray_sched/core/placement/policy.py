@@ -117,7 +117,9 @@ class RankingPolicy:
         for node_state in node_states:
             if not self._passes(node_state, q):
                 continue
-            score = self._score(node_state, q)
+            score = 1.0
+            for factor in self.scores:
+                score *= factor(node_state, q)
             if node_state.node == q.colocated_node:
                 colocated = (score, node_state)
             if score < best_score - _EQUAL_S:
@@ -126,7 +128,9 @@ class RankingPolicy:
                 found.append(node_state)
         if colocated and colocated[0] <= best_score + q.rules.colocate_ms / 1000:
             return colocated[1]
-        return found[tie_number(q) % len(found)] if found else None
+        if len(found) > 1:
+            return found[tie_number(q) % len(found)]
+        return found[0] if found else None
 
     def _passes(self, node_state: NodeState, q: Question) -> bool:
         """Whether nothing but its room may speak against a candidate."""
@@ -134,12 +138,6 @@ class RankingPolicy:
             if reason_of(node_state, q) is not None:
                 return False
         return True
-
-    def _score(self, node_state: NodeState, q: Question) -> float:
-        product = 1.0
-        for score in self.scores:
-            product *= score(node_state, q)
-        return product
 
     def _reason(self, node_state: NodeState, q: Question) -> Reason | None:
         for reason_of in self.filters:

@@ -23,8 +23,7 @@ def affinity(node_state: NodeState, q: Question) -> float:
 
 def occupancy(node_state: NodeState, q: Question) -> float:
     """A node counts as a little slower the more of its slots are busy: of equal nodes the least loaded is taken."""
-    n_busy = node_state.n_acquired
-    return 1.0 + q.rules.busy_penalty * n_busy / ((n_busy + node_state.n_free) or 1)
+    return 1.0 + q.rules.busy_penalty * node_state.busy_part
 
 
 SCORES: tuple[Score, ...] = (expected_completion_s, affinity, occupancy)

@@ -4,7 +4,7 @@ A speed is that of one slot: what one run took, beside whatever ran on the node'
 """
 
 from collections.abc import Callable, Collection
-from math import log2
+from math import frexp, sqrt
 
 from ray_sched.core.rules import SelectionRules
 
@@ -14,6 +14,8 @@ UNKNOWN = 1_000
 _SLOWEST, _FASTEST = 0.001, 10_000.0
 """Audio-seconds per second that are believed; a node that claims more would have all jobs, one with less none."""
 _MAX_PAIRS = 4_096
+_HALF_A_CLASS = sqrt(2)
+"""So that nodes of the same speed are in the middle of a class, and not on both sides of a border."""
 
 
 class SpeedBook:
@@ -105,7 +107,7 @@ class SpeedBook:
         unit, n_seen = self._unit.get(pair, (seen / (relative or 1.0), 0))
         relative = self._relative[node] = self._average(relative, seen / unit)
         self._unit[pair] = (unit + (seen / relative - unit) / (n_seen + 1), n_seen + 1)
-        speed_class = round(log2(relative))
+        speed_class = frexp(relative * _HALF_A_CLASS)[1] - 1
         if speed_class != self._class.get(node):
             self._class[node] = speed_class
             self._on_class(node, speed_class)
