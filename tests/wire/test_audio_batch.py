@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_sched.wire.audio_batch import PART_BYTES, pack, unpack
@@ -13,6 +13,7 @@ _SIZES = st.lists(st.one_of(st.integers(0, 64), st.integers(PART_BYTES - 2, 3 * 
 
 
 @given(_SIZES)
+@settings(deadline=None)  # it copies megabytes: how long that takes is the machine's affair
 def test_what_is_packed_is_unpacked_byte_for_byte_and_no_part_is_too_large_for_the_call(sizes: list[int]) -> None:
     payloads = [np.arange(n, n + size).astype(np.uint8) for n, size in enumerate(sizes)]
     parts = pack(payloads)
