@@ -1,5 +1,6 @@
-"""What the documents say is there: files, headings, verbs, options, settings, exit statuses and versions of Python."""
+"""What the documents say is so: files, headings, verbs, options, settings, state machines, versions of Python."""
 
+import itertools
 import re
 import shlex
 import tomllib
@@ -14,14 +15,20 @@ import yaml
 from typer.core import TyperGroup
 
 from ray_sched.cli.app import app
+from ray_sched.core.delivery.order import DELIVERY_TABLE
 from ray_sched.core.errors import EXIT_STATUS, SchedError
+from ray_sched.core.job import JOB_TABLE
+from ray_sched.core.leases.lease import LEASE_TABLE
+from ray_sched.core.ledger import LEDGER_TABLE
+from ray_sched.core.node_status import NODE_TABLE
 from ray_sched.settings import Settings, checked_settings, parse_yaml
 
 ROOT = Path(__file__).parents[2]
 FRONT = ROOT / "README.md"
 OPERATIONS = ROOT / "ray_sched/system/README.md"
 CONTRIBUTING = ROOT / ".github/CONTRIBUTING.md"
-DOCUMENTS = (FRONT, ROOT / "ray_sched/README.md", OPERATIONS, ROOT / "ray_sched/bench/README.md", CONTRIBUTING)
+ARCHITECTURE = ROOT / "ray_sched/README.md"
+DOCUMENTS = (FRONT, ARCHITECTURE, OPERATIONS, ROOT / "ray_sched/bench/README.md", CONTRIBUTING)
 
 RUN_BY_TESTS = {
     "ray-sched demo": "tests/cli/test_demo.py",
@@ -145,15 +152,27 @@ def known_settings() -> set[str]:
 
 
 def rows(document: Path, heading: str) -> list[list[str]]:
-    """The cells of the table under a heading, without its head."""
-    section = prose(document).split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
+    """The cells of the first table after these words, without its head."""
+    section = prose(document).split(f"\n{heading}")[1]
+    lines = section[section.index("\n|") + 1 :].split("\n\n")[0].splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [row for row in cells[2:] if row[0]]
 
 
 def checks_job() -> Any:
     return yaml.safe_load((ROOT / ".github/workflows/checks.yml").read_text(encoding="utf-8"))["jobs"]["checks"]
+
+
+def transitions(heading: str) -> set[tuple[str, str, str]]:
+    """Event, from and to of a state machine in the document; a list of results follows the list of its length."""
+    found = set()
+    for cells in rows(ARCHITECTURE, heading):
+        events, before, after = ([part.strip().replace(" ", "_") for part in cell.split(",")] for cell in cells[:3])
+        if len(after) == 1:
+            after = after * len(events) * len(before)
+        pairs = itertools.product(events, before)
+        found |= {(event, one, to) for (event, one), to in zip(pairs, after, strict=True) if one}
+    return found
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
@@ -261,8 +280,33 @@ def test_every_example_of_a_configuration_is_one(text: str) -> None:
     checked_settings(parse_yaml(text.encode(), "README"), "README")
 
 
+@pytest.mark.parametrize(
+    ("heading", "table"),
+    [
+        ("**Job**", JOB_TABLE),
+        ("**Node**", NODE_TABLE),
+        ("**Lease**", LEASE_TABLE),
+        ("**Utterance index of a session**", DELIVERY_TABLE),
+    ],
+)
+def test_every_state_machine_is_the_one_of_the_code(heading: str, table: dict[str, dict[str, str]]) -> None:
+    coded = {(str(event), str(state), str(to)) for state, row in table.items() for event, to in row.items()}
+    assert transitions(heading) == coded
+
+
+def test_the_ways_of_audio_are_those_of_the_ledger() -> None:
+    told = {
+        (before.strip(), after.strip())
+        for cells in rows(ARCHITECTURE, "**Audio**")
+        for before in cells[0].split(",")
+        for after in cells[1].split(",")
+    }
+    coded = {(str(state), str(to)) for state, row in LEDGER_TABLE.items() for to in row}
+    assert {pair for pair in told if pair[0] != "(opened)"} == coded
+
+
 def test_every_exit_status_is_listed_with_its_codes() -> None:
-    listed = {row[0]: set(_SPAN.findall(row[1])) for row in rows(OPERATIONS, "Exit status")}
+    listed = {row[0]: set(_SPAN.findall(row[1])) for row in rows(OPERATIONS, "## Exit status")}
     codes: dict[str, set[str]] = {}
     for code, number in EXIT_STATUS.items():
         codes.setdefault(str(number), set()).add(str(code))
