@@ -110,7 +110,8 @@ class LocalCluster:
         from ray.cluster_utils import Cluster  # noqa: PLC0415  # Ray reads its environment when it is imported
 
         head: dict[str, Any] = {"num_cpus": 0, "object_store_memory": self._object_store_bytes}
-        head |= {"include_dashboard": bool(self._dashboard_port)}
+        # no_monitor: that process asks for machines, and there are none to be had
+        head |= {"include_dashboard": bool(self._dashboard_port), "no_monitor": True}
         if self._dashboard_port:
             head["dashboard_port"] = self._dashboard_port
         if self._head_ip:

@@ -160,7 +160,7 @@ async def test_a_job_costs_no_more_than_its_budget(in_flight: int, inline_bytes:
 def test_redis_and_the_object_store_count_the_same_on_a_real_cluster(tmp_path: Path) -> None:
     with EmbeddedRedis().start(tmp_path / "redis") as server, redis.Redis.from_url(server.url) as peek:
         rules = StoreRules(redis_url=server.url)
-        with RunningCluster([echo_node("one", slots=64)], tmp_path, is_head_a_node=True, store=rules) as cluster:
+        with RunningCluster([echo_node("one", slots=64)], tmp_path, store=rules) as cluster:
             for (in_flight, inline_bytes), budget in BUDGETS.items():
                 cost = cluster.run(cost_on_a_cluster(cluster, peek, in_flight, inline_bytes))
                 assert cost["commits"] <= budget.commits, (in_flight, inline_bytes)

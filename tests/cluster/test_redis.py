@@ -87,9 +87,9 @@ class OnOwnRedis(RunningCluster):
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnOwnRedis]:
     own = OwnRedis(tmp_path_factory.mktemp("redis"))
     nodes = [echo_node(name, option_speed="10") for name in NODES]
-    rules = {"dispatch": DispatchRules(pending_timeout_ms=60_000), "store": StoreRules(redis_url=own.proxy.url)}
+    rules, store = DispatchRules(pending_timeout_ms=60_000), StoreRules(redis_url=own.proxy.url)
     data = tmp_path_factory.mktemp("data")
-    with own.server, own.proxy, OnOwnRedis(nodes, data, is_head_a_node=True, **rules) as it:
+    with own.server, own.proxy, OnOwnRedis(nodes, data, dispatch=rules, store=store) as it:
         it.redis = own
         yield it
 

@@ -7,26 +7,32 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+import ray
 
 from ray_sched.core.errors import Code
 from ray_sched.core.rules import DispatchRules
 from ray_sched.system.store_stats import object_store_stats
 from tests.cluster.submitter import N_PUSHING, N_RUNNING, N_WAITING
-from tests.support.cluster import ClusterOfOurs, echo_node, wait_until
+from tests.support.cluster import RunningCluster, echo_node, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("submitter")]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfOurs]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     rules = DispatchRules(client_ttl_ms=3_000)
-    with ClusterOfOurs([echo_node("node-1", option_speed="10")], tmp_path_factory.mktemp("data"), dispatch=rules) as it:
+    with RunningCluster(
+        [echo_node("node-1", option_speed="10")], tmp_path_factory.mktemp("data"), dispatch=rules
+    ) as it:
         yield it
 
 
-def test_a_killed_submitter_leaves_no_job_no_slot_and_no_byte(cluster: ClusterOfOurs) -> None:
+def test_a_killed_submitter_leaves_no_job_no_slot_and_no_byte(cluster: RunningCluster) -> None:
     before = object_store_stats()
-    own = {"RAY_SCHED_ADDRESS": cluster.address, "RAY_SCHED_DATA_DIR": str(cluster.settings.data_dir)}
+    own = {
+        "RAY_SCHED_ADDRESS": ray.get_runtime_context().gcs_address,
+        "RAY_SCHED_DATA_DIR": str(cluster.settings.data_dir),
+    }
     submitter = subprocess.Popen(
         [sys.executable, "-m", "tests.cluster.submitter"], env=os.environ | own, stdout=subprocess.PIPE, text=True
     )

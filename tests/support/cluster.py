@@ -24,8 +24,9 @@ class RunningCluster:
     """Start with ``with``; ``run`` runs a coroutine beside the scheduler."""
 
     def __init__(
-        self, nodes: Sequence[LocalNode], data_dir: Path, /, *, is_head_a_node: bool = False, **rules: Any
+        self, nodes: Sequence[LocalNode], data_dir: Path, /, *, is_head_a_node: bool = True, **rules: Any
     ) -> None:
+        """The first node is the head, too, which no test may harm then; ``rules`` are groups of settings."""
         self.settings: Settings = default_settings(data_dir=data_dir, **({"pools": ONE_MACHINE} | rules))
         self._nodes = nodes
         self._runner = asyncio.Runner()

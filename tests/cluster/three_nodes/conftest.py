@@ -1,14 +1,14 @@
-"""Real clusters, started once for the tests of a module."""
+"""A real cluster for the tests of this folder, which leave it as they found it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from ray_sched.core.rules import DispatchRules
 from tests.support.cluster import RunningCluster, echo_node
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     """Three raylets: one transcribes English, one translates it into Spanish, one does both; of mixed speed."""
     nodes = [
@@ -16,9 +16,6 @@ def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClu
         echo_node("translates", asr="en", mt="en_es", option_speed="1000"),
         echo_node("both", asr="en.es", mt="en_es.es_en", tts="en.es", option_speed="200"),
     ]
-    with RunningCluster(nodes, data_dir(tmp_path_factory)) as cluster:
+    rules = DispatchRules(max_waiting_jobs=12_000)
+    with RunningCluster(nodes, tmp_path_factory.mktemp("data"), dispatch=rules) as cluster:
         yield cluster
-
-
-def data_dir(factory: pytest.TempPathFactory) -> Path:
-    return factory.mktemp("data")
