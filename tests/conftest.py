@@ -10,12 +10,14 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from ray_sched.system.local import prepare_environment
 
 prepare_environment()
-settings.register_profile("untimed", deadline=None)  # a busy machine is no failure: no test is timed
+
+# A busy machine is no failure: no test is timed.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 LONGEST_FIRST: tuple[str, ...] = ()
