@@ -20,7 +20,15 @@ prepare_environment()
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-LONGEST_FIRST: tuple[str, ...] = ()
+LONGEST_FIRST = (
+    "tests/chaos/test_chaos.py",
+    "tests/bench_command/test_bench_command.py",
+    "tests/deploy/",
+    "tests/cli/test_sigterm.py",
+    "tests/cluster/test_redis.py",
+    "tests/cluster/test_drain.py",
+    "tests/cluster/test_overload.py",
+)
 """Where the tests are that take longest: they begin first, so that no worker is left alone with one at the end."""
 
 

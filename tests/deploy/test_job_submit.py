@@ -79,9 +79,12 @@ def test_every_actor_is_there_under_its_name_and_runs_the_uploaded_code(started_
     assert job.info()["runtime_env"]["working_dir"].startswith("gcs://")
     assert started_ray.named_actors() == {"dispatcher", "registry", "timer", "agent:echo", "pool:echo/asr=en"}
     kinds = ["Dispatcher", "Registry", "Timer", "Pool", "Agent"]
-    folders = [process.cwd() for kind in kinds for process in started_ray.processes(f"ray::{kind}Process")]
-    assert len(folders) == len(kinds)
-    assert [folder for folder in folders if UPLOADED not in folder] == []
+
+    def folders() -> list[str]:
+        return [process.cwd() for kind in kinds for process in started_ray.processes(f"ray::{kind}Process")]
+
+    until(lambda: len(folders()) == len(kinds), 10, "each of them has its title")  # which Ray gives it a moment later
+    assert [folder for folder in folders() if UPLOADED not in folder] == []
 
 
 def test_one_redis_holds_rays_tables_and_ours_under_prefixes_of_their_own(started_ray: StartedRay, job: Job) -> None:
