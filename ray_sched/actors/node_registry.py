@@ -197,7 +197,7 @@ class NodeRegistry:
     async def _watch_agent(self, node: str, incarnation: int, agent: str) -> None:
         """Wait for the end of an agent: a dead process is noticed at once, not by missing heartbeats."""
         try:
-            await self._directory.peer(agent).call("wait_until_over", timeout_s=_FOR_EVER_S)
+            await self._directory.peer(agent).call("wait_until_ended", timeout_s=_FOR_EVER_S)
             why = "its agent has ended"
         except (PeerGoneError, PeerUnavailableError) as error:
             why = f"its agent died: {error}"

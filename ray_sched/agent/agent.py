@@ -1,7 +1,7 @@
 """The NodeAgent: an actor that runs jobs on one Ray node.
 
-It decodes what clients, the Dispatcher and the Registry send, tells its brain (:mod:`ray_sched.core.agent.brain`), and
-does what the brain asks for with the engine's host. It holds the audio and speech, and decides nothing.
+It decodes what clients, the Dispatcher and the Registry send, hands it to :mod:`its brain <ray_sched.core.agent.brain>`
+and does what the brain asks for with the engine's host. It holds the audio and speech, and decides nothing.
 """
 
 import asyncio
@@ -74,9 +74,9 @@ class NodeAgent:
     async def push(self, raw: bytes, *audio_batch: Any) -> None:
         """A client brings jobs: the audio of those accepted is copied when this returns, the others are refused.
 
-        The Dispatcher is told which is which; the client only needs to know that it may drop the audio. Jobs meant for
+        The Dispatcher is sent which is which; the client only needs to know that it may drop the audio. Jobs meant for
         another incarnation, or without a valid token, are ignored. ``audio_batch``: see ``wire.audio_batch``. Raises
-        SchedError INVALID_MESSAGE if the audio is not what the push says.
+        SchedError INVALID_MESSAGE if the audio is not of the sizes in the push.
         """
         push = decode(raw, Push)
         if push.incarnation != self._options.incarnation:
@@ -88,7 +88,7 @@ class NodeAgent:
         self._perform(self.brain.handle_push(push, now_ms()), payloads)
 
     async def take_speech(self, raw: bytes) -> bytes:
-        """Hand out synthesised speech; it stays until the Dispatcher says that it was fetched."""
+        """Hand out synthesised speech; it stays until the Dispatcher orders to drop it."""
         wanted = decode(raw, TakeSpeech)
         if not is_same(wanted.token, attempt_token(self._options.key, wanted.job_id, wanted.attempt)):
             raise SchedError(Code.UNAUTHENTICATED, "this is no token for the speech of that job")
@@ -106,7 +106,7 @@ class NodeAgent:
             raise SchedError(Code.UNAUTHENTICATED, "orders come from the dispatcher only")
         self._perform(self.brain.handle_orders(orders, now_ms()))
 
-    async def wait_until_over(self) -> None:
+    async def wait_until_ended(self) -> None:
         """Never returns while the agent lives: whoever waits notices its death at once."""
         await self._has_ended.wait()
 
@@ -123,7 +123,7 @@ class NodeAgent:
     # --- what the brain asks for -----------------------------------------------------------------------------------
 
     def _perform(self, effects: list[AgentEffect], payloads: list[Payload] | None = None) -> None:
-        """Carry out what the brain asks for, then see to its reports. ``payloads``: the audio of a push's items."""
+        """Do what the brain asks for, then send the reports that are due. ``payloads``: the audio of a push's items."""
         for effect in effects:
             match effect:
                 case StartRun():
@@ -178,7 +178,7 @@ class NodeAgent:
             self.brain.engine_failed(plain(str(error)))
         except SchedError as error:
             self.brain.engine_failed(plain(error.message))
-        except Exception as error:  # every heartbeat says so from now on
+        except Exception as error:  # every heartbeat reports it from now on
             log.exception("the engine cannot be loaded")
             self.brain.engine_failed(plain(f"the engine cannot be loaded: {type(error).__name__}: {error}"))
         else:

@@ -1,6 +1,6 @@
 """The engine protocol: what a model has to offer to run jobs on a node.
 
-An engine never sees Ray, Redis or the network. It runs outside the agent's event loop (``isolation`` says where), so
+An engine never touches Ray, Redis or the network. It runs outside the agent's event loop (``isolation``), so
 that a stuck or crashing model never silences a heartbeat.
 """
 
@@ -14,7 +14,7 @@ from ray_sched.wire.samples import Samples
 
 
 class Work(Struct, frozen=True, kw_only=True):
-    """One attempt of one job, as an engine sees it."""
+    """One attempt of one job, as it is given to an engine."""
 
     job_id: str
     attempt: int
@@ -48,7 +48,7 @@ class ModelNotAvailableError(Exception):
 
 
 class RefusedError(Exception):
-    """The engine does not take this job now; it goes to another node and nothing counts as failed."""
+    """The engine refuses this job now; it goes to another node and nothing counts as failed."""
 
 
 class Engine(Protocol):
@@ -70,7 +70,7 @@ class Engine(Protocol):
         ...
 
     def admit(self, work: Work) -> str | None:
-        """Why this work is refused right now, or None to take it. Called in the event loop: must be quick."""
+        """Why this work is refused right now, or None to accept it. Called in the event loop: must be quick."""
         ...
 
     def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:

@@ -5,7 +5,7 @@ from ray_sched.agent.engine_process import describe_error
 
 
 class EngineCrashedError(Exception):
-    """The engine's process ended in the middle of a run; the sentence says how."""
+    """The engine's process ended in the middle of a run; the sentence names the signal or status."""
 
 
 class EngineFailedError(Exception):
@@ -13,7 +13,7 @@ class EngineFailedError(Exception):
 
 
 def as_run_error(error: BaseException) -> BaseException:
-    """What a caller sees of an error in an engine: the protocol's own as they are, every other as EngineFailedError."""
+    """What a run raises for an error of its engine: the protocol's own as it is, any other as EngineFailedError."""
     if isinstance(error, ModelNotAvailableError | RefusedError):
         return error
     failed = EngineFailedError(describe_error(error))

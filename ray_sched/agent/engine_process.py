@@ -1,7 +1,7 @@
-"""One slot's engine in a process of its own, and the words it exchanges with the agent.
+"""One slot's engine in a process of its own, and the messages it exchanges with the agent.
 
 Frames on stdin and stdout: four bytes of length, little endian, then one msgpack message. The process runs one
-attempt at a time. It dies with its agent: the kernel kills it when the agent's thread ends, and it leaves by itself
+attempt at a time. It dies with its agent: the kernel kills it when the agent's thread ends, and it exits by itself
 when stdin closes. Nothing in here decides anything.
 """
 
@@ -59,10 +59,10 @@ class LoadFailed(Struct, frozen=True, tag=True):
 
     message: str
     code: Code | None
-    """Set when the engine itself said what is missing; loading again will not help."""
+    """Set when the engine itself named what is missing; loading again will not help."""
 
 
-class Heard(Struct, frozen=True, tag=True):
+class PartialEmitted(Struct, frozen=True, tag=True):
     """Process to agent, while it runs: the text so far."""
 
     text: str
@@ -84,7 +84,7 @@ class EngineFailed(Struct, frozen=True, tag=True):
 
 
 ToProcess = LoadEngine | RunWork
-FromProcess = EngineLoaded | LoadFailed | Heard | EngineFinished | EngineFailed
+FromProcess = EngineLoaded | LoadFailed | PartialEmitted | EngineFinished | EngineFailed
 
 _encoder = msgspec.msgpack.Encoder()
 _to_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)
@@ -98,7 +98,7 @@ def encode_frame(message: ToProcess | FromProcess) -> bytes:
 
 
 class BadFrameError(ValueError):
-    """What came is no frame of an engine process; the sentence says what is wrong with it."""
+    """What came is no frame of an engine process; the sentence names what is wrong with it."""
 
 
 def body_length(head: bytes) -> int:
@@ -130,7 +130,7 @@ def main() -> None:
     inbox: queue.SimpleQueue[ToProcess] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(commands, inbox), daemon=True, name="commands").start()
 
-    lock = threading.Lock()  # an engine may hear in threads of its own
+    lock = threading.Lock()  # an engine may emit partials from threads of its own
 
     def reply(message: FromProcess) -> None:
         with lock:
@@ -140,7 +140,7 @@ def main() -> None:
     try:
         _serve(inbox, reply)
     except BrokenPipeError:
-        _leave(0)  # the agent is gone
+        _exit(0)  # the agent is gone
 
 
 def die_with_parent() -> None:
@@ -165,11 +165,11 @@ def _listen(commands: BinaryIO, inbox: "queue.SimpleQueue[ToProcess]") -> None:
         if len(body) < body_length(head):
             break
         inbox.put(_to_process.decode(body))
-    _leave(0)
+    _exit(0)
 
 
-def _leave(status: int) -> NoReturn:
-    os._exit(status)  # at once, even in the middle of a run: nobody is left to hear of it
+def _exit(status: int) -> NoReturn:
+    os._exit(status)  # at once, even in the middle of a run: nobody waits for it any more
 
 
 def _serve(inbox: "queue.SimpleQueue[ToProcess]", reply: Callable[[FromProcess], None]) -> None:
@@ -179,7 +179,7 @@ def _serve(inbox: "queue.SimpleQueue[ToProcess]", reply: Callable[[FromProcess],
         if isinstance(message, LoadEngine):
             engine = _load(message, reply)
         elif engine is not None:
-            reply(_run(engine, message, lambda text: reply(Heard(text))))
+            reply(_run(engine, message, lambda text: reply(PartialEmitted(text))))
 
 
 def _load(message: LoadEngine, reply: Callable[[FromProcess], None]) -> Engine:
@@ -188,11 +188,11 @@ def _load(message: LoadEngine, reply: Callable[[FromProcess], None]) -> Engine:
         engine.load()
     except SchedError as error:
         reply(LoadFailed(error.message, error.code))
-        _leave(1)
+        _exit(1)
     except Exception as error:
         logger.exception("loading engine %s failed", message.engine)
         reply(LoadFailed(describe_error(error), None))
-        _leave(1)
+        _exit(1)
     reply(EngineLoaded())
     return engine
 

@@ -1,4 +1,4 @@
-"""One run in the engine's host, from its start to what the brain is told of its end.
+"""One run in the engine's host, from its start to the fact that stands for its end.
 
 Nobody has looked at what an engine returned or raised: here it becomes a fact whose fields have the types and lengths
 of the messages that report it, or the failure of that engine.
@@ -54,7 +54,7 @@ class Host(Protocol):
 
 
 def work_of(item: PushItem) -> Work:
-    """The work of a pushed job, as engines see it."""
+    """The work of a pushed job, as it is given to engines."""
     return Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
 
 

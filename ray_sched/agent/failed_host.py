@@ -1,6 +1,6 @@
 """The host of an engine that cannot even be made: a wrong name or option in the node's labels.
 
-The node joins all the same, never ready, and every heartbeat says what is wrong.
+The node joins all the same, never ready, and every heartbeat reports what is wrong.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class FailedHost:
         self._refuse()
 
     def admit(self, work: Work) -> str | None:
-        """Why nothing is taken."""
+        """Why nothing is accepted."""
         del work
         return self._error.message
 

@@ -1,4 +1,4 @@
-"""Beats to the Registry for as long as it says that this incarnation is current, and measures the load for that."""
+"""Beats to the Registry and measures the load that its heartbeats report."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ _CALL_TIMEOUT_S = 5.0
 
 
 class Heartbeats:
-    """What a heartbeat says and what its answer means is the brain's."""
+    """Sends heartbeats. What one contains, and what follows from its answer, is the brain's to decide."""
 
     def __init__(
         self, brain: AgentBrain, host: Host, registry: Peer, perform: Callable[[list[AgentEffect]], None]
@@ -38,7 +38,7 @@ class Heartbeats:
             except (PeerGoneError, PeerUnavailableError):
                 log.warning("the registry does not answer")
             except SchedError as error:
-                log.error("the registry refuses this heartbeat: %s", error)  # noqa: TRY400  # said all
+                log.error("the registry refuses this heartbeat: %s", error)  # noqa: TRY400  # the error is one sentence
             await asyncio.sleep(every_s)
 
     async def _beat_once(self) -> BeatReply:

@@ -29,7 +29,7 @@ class EngineHost:
 
     A ``thread`` engine is loaded once and shared by all slots; a ``process`` engine is loaded once per slot, in a
     process that is killed when its run is cancelled and started again when it ends. Failing to load makes the host
-    unhealthy: at once if the engine says what is missing, else after 3 failures in a row.
+    unhealthy: at once if the engine names what is missing, else after 3 failures in a row.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class EngineHost:
         *,
         restart_backoff_s: float = 0.5,
     ) -> None:
-        """Find the engine and check its options: SchedError (INVALID_CONFIGURATION) says what is wrong with them.
+        """Find the engine and check its options: SchedError (INVALID_CONFIGURATION) names what is wrong with them.
 
         ``restart_backoff_s`` is waited before a process is started again, doubled after each failure to load.
         """
@@ -60,7 +60,7 @@ class EngineHost:
     async def start(self) -> None:
         """Load the engine in every slot, side by side, and find out what it can do.
 
-        Returns when every slot is ready or has given up; ``is_healthy`` tells which. Call it once.
+        Returns when every slot is ready or has given up; ``is_healthy`` is the answer. Call it once.
         """
         self._capability = await asyncio.to_thread(self._engine.capability)
         self._why = ""
@@ -79,12 +79,12 @@ class EngineHost:
     @property
     def why_unhealthy(self) -> str:
         """Why the host is unhealthy, one sentence; empty when it is healthy."""
-        broken = self._table.first(SlotState.BROKEN)
-        return self._why or (broken.why if broken else "")
+        failed = self._table.first(SlotState.FAILED)
+        return self._why or (failed.why if failed else "")
 
     @property
     def free_slots(self) -> int:
-        """How many more runs are taken now: idle slots, and those that are starting again, less the waiting runs."""
+        """How many more runs are accepted now: idle slots, and those that are starting again, less the waiting runs."""
         return max(0, self._table.count(SlotState.IDLE, SlotState.LOADING) - self._n_without_slot)
 
     @property
@@ -97,7 +97,7 @@ class EngineHost:
         return self._capability
 
     def admit(self, work: Work) -> str | None:
-        """Why this work is refused right now, or None to take it."""
+        """Why this work is refused right now, or None to accept it."""
         if self.why_unhealthy:
             return self.why_unhealthy
         if self.free_slots == 0:

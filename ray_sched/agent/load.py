@@ -55,10 +55,10 @@ class LoadMeter:
             return self._gpu
         self._gpu_at_s = now_s
         try:
-            told = subprocess.run(  # noqa: S603  # a fixed command found on the PATH
+            listed = subprocess.run(  # noqa: S603  # a fixed command found on the PATH
                 [self._gpu_tool, *_GPU_QUERY], capture_output=True, text=True, timeout=_GPU_TIMEOUT_S, check=True
             ).stdout
-            rows = [[float(x) for x in line.split(",")] for line in told.splitlines() if line.strip()]
+            rows = [[float(x) for x in line.split(",")] for line in listed.splitlines() if line.strip()]
             self._gpu = (max(row[0] for row in rows), max(100 * row[1] / row[2] for row in rows))
         except (subprocess.SubprocessError, ValueError, IndexError, ZeroDivisionError):
             self._gpu_tool = None

@@ -20,9 +20,9 @@ from ray_sched.agent.engine_process import (
     EngineFinished,
     EngineLoaded,
     FromProcess,
-    Heard,
     LoadEngine,
     LoadFailed,
+    PartialEmitted,
     RunWork,
     ToProcess,
     decode_from_process,
@@ -110,7 +110,7 @@ class ProcessSlot:
         finally:
             if self.state is not SlotState.STOPPED:
                 self.why = self.why or "the slot's keeper failed, see the agent's log"
-                self._set(SlotState.BROKEN)
+                self._set(SlotState.FAILED)
 
     async def _live(self) -> bool:
         """One life of the process, from its start to its end. True if the end was an abandoned run."""
@@ -136,7 +136,7 @@ class ProcessSlot:
     async def _send(self, process: Process, message: ToProcess) -> None:
         assert process.stdin is not None  # noqa: S101  it was made with a pipe
         process.stdin.write(encode_frame(message))
-        with suppress(ConnectionError):  # it died; the keeper reads the end of its output and tells the caller
+        with suppress(ConnectionError):  # it died; the keeper reads the end of its output and fails the run
             await process.stdin.drain()
 
     async def _receive(self, process: Process) -> FromProcess | None:
@@ -156,7 +156,7 @@ class ProcessSlot:
             case LoadFailed():
                 self.why = message.message
                 self._failed_loads = MAX_LOADS - 1 if message.code else self._failed_loads
-            case Heard():
+            case PartialEmitted():
                 if self._emit_partial and self._outcome and not self._outcome.done():
                     self._emit_partial(message.text)
             case EngineFinished():
@@ -172,7 +172,7 @@ class ProcessSlot:
             self._set(SlotState.IDLE)
 
     def _bury(self, status: int | None, nonsense: str) -> bool:
-        """Tell the caller of the run that the process ended, and count a load that did not succeed."""
+        """Fail the run, if there is one, since its process ended, and count a load that did not succeed."""
         how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
         how += nonsense
         is_abandoned = self._outcome is not None and self._outcome.cancelled()

@@ -1,4 +1,4 @@
-"""Sends an agent's reports to the Dispatcher when its brain says they are due, and wakes the brain when time is up.
+"""Sends an agent's reports to the Dispatcher when they are due, and wakes its brain when time is up.
 
 Which reports there are, when they leave, and that they are repeated until they were acknowledged is the brain's.
 """
@@ -24,7 +24,7 @@ def now_ms() -> int:
 
 
 class Reporter:
-    """One call to the Dispatcher at a time. Call :meth:`schedule` after everything the brain was told."""
+    """One call to the Dispatcher at a time. Call :meth:`schedule` after each fact handed to the brain."""
 
     def __init__(self, brain: AgentBrain, dispatcher: Peer, perform: Callable[[list[AgentEffect]], None]) -> None:
         """``perform`` carries out what the brain asks for when time is up."""
@@ -73,7 +73,7 @@ class Reporter:
             self._brain.batch_failed(now_ms())
             return
         except Exception as error:  # noqa: BLE001  # the next batch must not be lost with this one
-            log.error("%d reports to the dispatcher failed: %s", len(batch.messages), error)  # noqa: TRY400  # said all
+            log.error("%d reports to the dispatcher failed: %s", len(batch.messages), error)  # noqa: TRY400  # the error is one sentence
         self._brain.batch_sent(now_ms())
 
     async def close(self) -> None:

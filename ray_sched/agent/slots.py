@@ -15,12 +15,12 @@ from ray_sched.wire.samples import Samples
 
 
 class SlotState(StrEnum):
-    """What a slot is doing. Only an idle slot takes work; a broken one never will again."""
+    """What a slot is doing. Only an idle slot runs work; a failed one never will again."""
 
     LOADING = "loading"
     IDLE = "idle"
     BUSY = "busy"
-    BROKEN = "broken"
+    FAILED = "failed"
     STOPPED = "stopped"
 
 
@@ -54,7 +54,7 @@ class Slot(Protocol):
     """What the host asks of a slot."""
 
     why: str
-    """Why the slot is broken, one sentence; empty otherwise."""
+    """Why the slot has failed, one sentence; empty otherwise."""
 
     @property
     def state(self) -> SlotState:
@@ -70,12 +70,12 @@ class Slot(Protocol):
         ...
 
     async def stop(self) -> None:
-        """End everything; nothing of the slot is left."""
+        """End everything the slot started."""
         ...
 
 
 def settle(outcome: "asyncio.Future[EngineResult]", value: EngineResult | BaseException) -> bool:
-    """Give an outcome to whoever waits, once; False if it had one."""
+    """Give an outcome to whoever waits, once; False if it has one already."""
     if outcome.done():
         return False
     if isinstance(value, BaseException):

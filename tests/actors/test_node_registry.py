@@ -33,7 +33,7 @@ class FakeAgent:
     def __init__(self) -> None:
         self.over = asyncio.Event()
 
-    async def wait_until_over(self) -> None:
+    async def wait_until_ended(self) -> None:
         await self.over.wait()
 
 

@@ -24,7 +24,7 @@ from ray_sched.agent.engine_process import (
     EngineFinished,
     EngineLoaded,
     FromProcess,
-    Heard,
+    PartialEmitted,
     decode_from_process,
     encode_frame,
     reply_length,
@@ -490,7 +490,7 @@ def sample_jobs() -> list[Job]:
 def _frame_seeds() -> list[bytes]:
     said: list[FromProcess] = [
         EngineLoaded(),
-        Heard("hel"),
+        PartialEmitted("hel"),
         EngineFinished(EngineResult(text="hello", speech=b"\0\0", speech_rate_hz=16_000)),
         EngineFailed("broke"),
     ]

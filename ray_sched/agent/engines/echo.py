@@ -1,4 +1,4 @@
-"""The echo engine: takes the time it is told to take and gives back what it was given. For tests and benchmarks.
+"""The echo engine: runs for a configured time and returns what it was given. For tests and benchmarks.
 
 It never looks into the audio. Which attempts fail or are refused follows from their names alone, so that a run can
 be replayed.

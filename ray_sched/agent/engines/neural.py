@@ -80,8 +80,8 @@ class NeuralEngine:
         if TTS not in work.services:
             return EngineResult(text=text, translation=translation)
         voice = _of(self._voices, TTS, work.tgt)
-        said = translation if MT in work.services else text
-        speech = b"".join(chunk.audio_int16_bytes for chunk in voice.synthesize(said)) if said else b""
+        spoken = translation if MT in work.services else text
+        speech = b"".join(chunk.audio_int16_bytes for chunk in voice.synthesize(spoken)) if spoken else b""
         rate_hz = int(voice.config.sample_rate) if speech else 0
         return EngineResult(text=text, translation=translation, speech=speech, speech_rate_hz=rate_hz)
 
@@ -89,11 +89,11 @@ class NeuralEngine:
         if self._whisper is None:
             raise ModelNotAvailableError(ASR, "no faster-whisper model is loaded on this node")
         segments, _ = self._whisper.transcribe(audio.astype(np.float32) / 32768, language=language.partition("-")[0])
-        said: list[str] = []
+        texts: list[str] = []
         for segment in segments:
-            said.append(segment.text.strip())
-            emit_partial(" ".join(said))
-        return " ".join(said)
+            texts.append(segment.text.strip())
+            emit_partial(" ".join(texts))
+        return " ".join(texts)
 
     def _path(self, service: str, name: str = "") -> Path:
         path = self._paths[service] / name

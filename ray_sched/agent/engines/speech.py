@@ -139,12 +139,12 @@ class _Recogniser:
         self._decoder.set_cmn(self._mean(audio))
         self._decoder.activate_search(self._words)
         self._decoder.start_utt()
-        said = ""
+        text = ""
         for start in range(0, len(audio), SAMPLE_RATE_HZ):
             self._decoder.process_raw(audio[start : start + SAMPLE_RATE_HZ].tobytes())
-            if (hypothesis := self._hypothesis()) != said and start + SAMPLE_RATE_HZ < len(audio):
-                said = hypothesis
-                emit_partial(said)
+            if (hypothesis := self._hypothesis()) != text and start + SAMPLE_RATE_HZ < len(audio):
+                text = hypothesis
+                emit_partial(text)
         self._decoder.end_utt()
         return self._hypothesis()
 

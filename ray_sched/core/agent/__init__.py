@@ -1,4 +1,4 @@
-"""The agent's brain: what runs on its node, what is refused, and what has still to be reported.
+"""The agent's brain: what runs on its node, what is refused, what is reported and when, and what is in its memory.
 
-It is the last guard against overselling. It never sees audio itself, and never decides about jobs.
+The last guard against overselling. It never touches audio, never decides about jobs, and knows no clock or network.
 """

@@ -1,7 +1,7 @@
 """The agent's brain: which attempts run on its node, which pushes are refused, and what the Dispatcher has to know.
 
 The last guard against overselling: whatever anyone else believes, an agent never runs more than its slots, never
-starts an attempt twice, and never starts one that it was told to stop. It sees sizes of audio, never audio; it decides
+starts an attempt twice, and never starts one that it was ordered to stop. It knows the sizes of audio only, and decides
 nothing about jobs. Times are milliseconds of any clock that only goes forward.
 """
 
@@ -42,7 +42,7 @@ LAZY_MS = 20
 COALESCE_MS = 1
 """How long the end of one run waits for the end of others that run beside it: jobs that came together end together."""
 SPEECH_TTL_MS = 300_000
-"""Speech that nobody fetched, and that nobody said would not be fetched, is kept for this long."""
+"""Speech that was neither fetched nor ordered to be dropped is kept for this long."""
 BYTES_PER_SECOND = 32_000
 """Of audio in a push: 16 kHz, mono, 16 bit."""
 _BYTES_PER_SAMPLE = 2
@@ -68,7 +68,7 @@ class PushChecks(Protocol):
         ...
 
     def admit(self, item: PushItem) -> str | None:
-        """Why the engine does not take this work right now, one sentence that can travel; None if it does."""
+        """Why the engine refuses this work right now, one sentence that can travel; None if it accepts."""
         ...
 
 
@@ -95,13 +95,13 @@ class AgentBrain:
         self.is_loaded = True
 
     def engine_failed(self, why: str) -> None:
-        """The engine cannot be loaded; every heartbeat says why from now on."""
+        """The engine cannot be loaded; every heartbeat reports why from now on."""
         self._why_failed = why
 
     # --- pushes
 
     def handle_push(self, push: Push, now_ms: int) -> list[AgentEffect]:
-        """Accept each item and start it, or refuse it; the Dispatcher is told which.
+        """Accept each item and start it, or refuse it, and report which to the Dispatcher.
 
         An attempt that runs here already is accepted again, since its first acceptance may have got lost. Items meant
         for another incarnation, or without a token, are ignored: whoever pushes them neither stops nor fences anything.
@@ -140,7 +140,7 @@ class AgentBrain:
         return self._checks.admit(item)
 
     def _refuse(self, item: PushItem, why: str, now_ms: int) -> None:
-        """The Dispatcher is told that nothing of this attempt is here: that stays true, however often it is pushed."""
+        """Report that nothing of this attempt is here: that stays true, however often it is pushed."""
         self._attempts.fence((item.job_id, item.attempt))
         self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=why), now_ms)
 
@@ -160,7 +160,7 @@ class AgentBrain:
     def handle_end(self, key: AttemptKey, end: RunEnd, now_ms: int) -> list[AgentEffect]:
         """A run has ended: its slot is free and its audio is dropped. Raises KeyError for what does not run.
 
-        After an order to stop the Dispatcher is told that the run was stopped, whatever the engine brought.
+        After an order to stop it is reported as stopped, whatever the engine brought.
         """
         effects: list[AgentEffect] = []
         if self._attempts.running[key].is_stopping and not isinstance(end, RunCancelled):
@@ -245,7 +245,7 @@ class AgentBrain:
     # --- heartbeats
 
     def heartbeat(self, load: Load, why_unhealthy: str) -> Heartbeat:
-        """What the Registry is told. ``why_unhealthy``: what the loaded engine says is wrong with it, or nothing."""
+        """The next heartbeat. ``why_unhealthy``: what is wrong with the loaded engine, or nothing."""
         why = self._why_failed or (why_unhealthy if self.is_loaded else "")
         return Heartbeat(
             node=self.options.node,

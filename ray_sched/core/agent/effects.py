@@ -1,4 +1,4 @@
-"""What an agent's brain is told of the end of a run, and what it asks its shell to do.
+"""How a run ended, as a fact for the agent's brain, and the effects it asks its shell for.
 
 Facts are past tense, effects imperative. Reports to the Dispatcher are no effects: they wait in the brain until the
 shell fetches a batch of them (:meth:`~ray_sched.core.agent.brain.AgentBrain.take_batch`).
@@ -32,7 +32,7 @@ class RunErred(Struct, frozen=True, kw_only=True):
 
 
 class RunDeclined(Struct, frozen=True, kw_only=True):
-    """The engine did not take this work after all; nothing counts as failed."""
+    """The engine refused this work after all; nothing counts as failed."""
 
     why: str
 
@@ -67,7 +67,7 @@ class ForgetSpeech(Struct, frozen=True):
 
 
 class EndProcess(Struct, frozen=True):
-    """End this process: another incarnation has taken over."""
+    """End this process: another incarnation is current."""
 
 
 AgentEffect = StartRun | CancelRun | ForgetSpeech | EndProcess

@@ -1,8 +1,8 @@
 """What an agent has still to report to the Dispatcher: in order, in batches, each until it was acknowledged.
 
-One batch is on its way at a time. A report says within how many milliseconds it has to leave; whatever waits leaves
-with it. While a batch is on its way everything collects, and leaves as soon as that batch was acknowledged: an idle
-node adds no delay, a busy one batches by itself.
+One batch is on its way at a time. Each report has to leave within so many milliseconds; whatever waits leaves with it.
+While a batch is on its way everything collects, and leaves as soon as that batch was acknowledged: an idle node adds no
+delay, a busy one batches by itself.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ REPEAT_AFTER_MS = 200
 
 
 class _Report:
-    """One report that waits or is on its way. ``since_ms``: since when that is so, which an acceptance has to say."""
+    """One report that waits or is on its way. ``since_ms``: since when that is so, which an acceptance carries."""
 
     __slots__ = ("message", "since_ms")
 
@@ -62,7 +62,7 @@ class ReportQueue:
         return max(self._due_at_ms, self._repeat_at_ms)
 
     def put(self, message: AgentMessage, now_ms: int, *, within_ms: int = 0, since_ms: int | None = None) -> None:
-        """Report this, within so many milliseconds. ``since_ms``: when what it says was so, if that was before now."""
+        """Report this, within so many milliseconds. ``since_ms``: when what it reports was so, if before now."""
         self._append(_Report(message, now_ms if since_ms is None else since_ms), now_ms + within_ms)
 
     def put_partial(self, message: RunPartial, now_ms: int) -> None:
@@ -127,7 +127,7 @@ def _dated(report: _Report, now_ms: int) -> AgentMessage:
 
 
 def end_report(key: AttemptKey, end: RunEnd, run_ms: int) -> AgentMessage:
-    """What the Dispatcher is told of the end of a run that took so long."""
+    """The report to the Dispatcher of the end of a run that took so long."""
     job_id, attempt = key
     match end:
         case RunReturned():

@@ -9,7 +9,7 @@ from ray_sched.core.messages.fields import Attempt, AudioMs, Count, Key, LongTex
 
 
 class RunAccepted(Message, frozen=True, kw_only=True):
-    """An agent has copied the audio out of the object store and given the job a slot."""
+    """Agent to Dispatcher: the job has a slot, and its audio is in the agent's memory. Sent within 20 ms."""
 
     job_id: Text
     attempt: Attempt
@@ -20,7 +20,7 @@ class RunAccepted(Message, frozen=True, kw_only=True):
 
 
 class RunRefused(Message, frozen=True, kw_only=True):
-    """An agent does not take this attempt; nothing of it stays there."""
+    """Agent to Dispatcher, at once: this attempt is refused; nothing of it stays there, and it never starts there."""
 
     job_id: Text
     attempt: Attempt
@@ -28,7 +28,7 @@ class RunRefused(Message, frozen=True, kw_only=True):
 
 
 class RunPartial(Message, frozen=True, kw_only=True):
-    """An agent has recognised some of the text. Repeats replace each other."""
+    """Agent to Dispatcher: the text recognised so far. A newer one replaces one that was not sent yet."""
 
     job_id: Text
     attempt: Attempt
@@ -36,7 +36,7 @@ class RunPartial(Message, frozen=True, kw_only=True):
 
 
 class RunFinished(Message, frozen=True, kw_only=True):
-    """An agent has run the job; its slot is free. Speech, if any, waits there to be fetched."""
+    """Agent to Dispatcher: the job has run and its slot is free. Speech, if any, waits there to be fetched."""
 
     job_id: Text
     attempt: Attempt
@@ -48,7 +48,7 @@ class RunFinished(Message, frozen=True, kw_only=True):
 
 
 class RunFailed(Message, frozen=True, kw_only=True):
-    """An agent's engine did not bring this attempt to its end; its slot is free."""
+    """Agent to Dispatcher: the engine failed or crashed in this attempt; its slot is free."""
 
     job_id: Text
     attempt: Attempt
@@ -60,7 +60,7 @@ class RunFailed(Message, frozen=True, kw_only=True):
 
 
 class RunStopped(Message, frozen=True, kw_only=True):
-    """An agent has stopped an attempt as it was ordered to, or never had it; its slot is free."""
+    """Agent to Dispatcher, the answer to StopRun: the attempt was stopped, or did not run; its slot is free."""
 
     job_id: Text
     attempt: Attempt
@@ -70,7 +70,7 @@ AgentMessage = RunAccepted | RunRefused | RunPartial | RunFinished | RunFailed |
 
 
 class AgentBatch(Message, frozen=True, kw_only=True):
-    """Everything an agent had to say since its last call returned. Repeated until the call returns."""
+    """Agent to Dispatcher: the reports since its last call returned, in order. Repeated until the call returns."""
 
     node: Text
     incarnation: Count
@@ -79,14 +79,14 @@ class AgentBatch(Message, frozen=True, kw_only=True):
 
 
 class StopRun(Message, frozen=True, kw_only=True):
-    """The Dispatcher tells an agent to stop an attempt: cancelled, or out of time. Answered by RunStopped."""
+    """Dispatcher to agent: stop this attempt and never start it: cancelled, or out of time. Answered by RunStopped."""
 
     job_id: Text
     attempt: Attempt
 
 
 class DropSpeech(Message, frozen=True, kw_only=True):
-    """The Dispatcher tells an agent that nobody will fetch this speech any more."""
+    """Dispatcher to agent: free this speech; it was fetched, or nobody will fetch it."""
 
     job_id: Text
     attempt: Attempt
@@ -96,7 +96,7 @@ AgentOrder = StopRun | DropSpeech
 
 
 class AgentOrders(Message, frozen=True, kw_only=True):
-    """Orders for one incarnation of an agent."""
+    """Dispatcher to one incarnation of an agent; may get lost, another incarnation ignores it."""
 
     incarnation: Count
     key: Key = b""

@@ -18,7 +18,7 @@ class Load(Struct, frozen=True, kw_only=True):
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):
-    """An agent tells the Registry how it is, twice a second. The first one with a capability makes it ready."""
+    """Agent to Registry, twice a second: what it holds and how it is. The first with a capability makes it ready."""
 
     node: Text
     incarnation: Count
@@ -44,7 +44,7 @@ class Heartbeat(Message, frozen=True, kw_only=True):
 
 
 class BeatReply(Message, frozen=True, kw_only=True):
-    """The Registry answers a heartbeat. An agent that is not current ends itself."""
+    """Registry to agent, the answer to a heartbeat. An agent that is not current ends itself."""
 
     is_current: bool
     is_draining: bool = False
