@@ -5,6 +5,7 @@ and does what the brain asks for with the engine's host. It holds the audio and 
 """
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -130,7 +131,7 @@ class NodeAgent:
                     assert payloads is not None  # noqa: S101  # runs are started by pushes only
                     self._start(effect.item, payloads[effect.position])
                 case CancelRun():
-                    self._runs[effect.key].cancel()
+                    self._cancel(effect.key)
                 case ForgetSpeech():
                     self._speech.pop(effect.key, None)
                 case EndProcess():
@@ -145,7 +146,6 @@ class NodeAgent:
         audio = (payload if payload.flags.owndata else payload.copy()).view(np.int16)
         key = (item.job_id, item.attempt)
         self._runs[key] = asyncio.create_task(self._run(key, item, audio))
-        self._runs[key].add_done_callback(lambda _: self._end_unless_it_has(key))
 
     async def _run(self, key: AttemptKey, item: PushItem, audio: Samples) -> None:
         """Run to the end and report it in the same step, so that the ledger never differs from the memory."""
@@ -155,9 +155,11 @@ class NodeAgent:
             end, speech = await run_to_end(self._host, item, audio, lambda text: self._handle_partial(key, text))
         self._end(key, end, speech)
 
-    def _end_unless_it_has(self, key: AttemptKey) -> None:
-        """A task that was cancelled before its first step has reported nothing."""
-        if key in self._runs:
+    def _cancel(self, key: AttemptKey) -> None:
+        run = self._runs[key]
+        coro = run.get_coro()
+        run.cancel()
+        if inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:  # never to begin
             self._end(key, RunCancelled(), b"")
 
     def _end(self, key: AttemptKey, end: RunEnd, speech: bytes) -> None:
