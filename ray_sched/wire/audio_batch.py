@@ -1,4 +1,4 @@
-"""Parcels: the audio of one push as arguments of its call.
+"""Audio batches: the audio of one push as arguments of its call.
 
 Little audio travels in the call itself, cut into parts that Ray carries inline; much travels as one object in the
 store. Measured with 160 KB each, CPU of all processes per payload, 1 / 4 / 11 / 32 in one push: in the call 1.2 / 0.4
@@ -39,7 +39,7 @@ def pack(payloads: Iterable[Payload]) -> list[bytes]:
 def unpack(audio_batch: Sequence[Any], sizes: Sequence[int]) -> list[Payload]:
     """The payloads of these sizes: of their own if they came in the call, else read-only views of the store.
 
-    Raises ValueError if the parcel does not hold them.
+    Raises ValueError if the batch does not hold them.
     """
     if len(audio_batch) == 1 and isinstance(audio_batch[0], list):
         return _stored(audio_batch[0], sizes)

@@ -1,8 +1,8 @@
-"""Seals: who may push a job, fetch its speech, and speak for a node.
+"""Authentication: who may push a job, fetch its speech, and report for a node.
 
 The Dispatcher, the Registry and nobody else hold the scheduler's secret. An agent is given the key of its own
-incarnation when it is started, and shows it with everything it says. A submitter is given a ticket with each
-assignment, which the agent checks by itself: job ids can be guessed, tickets cannot.
+incarnation when it is started, and shows it with everything it sends. A submitter is given an attempt token with each
+assignment, which the agent checks by itself: job ids can be guessed, tokens cannot.
 
 This keeps a broken or curious client or node from touching what is another's. It is no wall against somebody who may
 run code in the Ray cluster: Ray itself unpickles what it is sent, so the cluster's token is the border of trust.
@@ -23,7 +23,7 @@ def agent_key(secret: bytes, node: str, incarnation: int) -> bytes:
 
 
 def attempt_token(key: bytes, job_id: str, attempt: int) -> str:
-    """What shows an agent that this attempt was assigned to it. Costs 2 µs."""
+    """Shows the agent that has this key that the attempt was assigned to it. Costs 2 µs."""
     return blake2b(f"{job_id}/{attempt}".encode(), key=key, digest_size=_BYTES).hexdigest()
 
 

@@ -1,8 +1,7 @@
 """Outbox: batching without waiting, the same on every edge.
 
-If nothing is in flight, what is put in goes at once; while a call is in flight, it collects; when the call returns,
-all that was collected goes in the next one: an idle system adds no delay, a busy one batches by itself. What nobody
-waits for can be put in with patience: it goes with the next thing that is in a hurry, or after ``LAZY_S``.
+If no call is in flight, an item is sent at once; while one is, items collect; when it returns, all that has collected
+goes in the next one: an idle system adds no delay, a busy one batches by itself. Knows nothing of what it sends.
 """
 
 import asyncio
@@ -12,10 +11,6 @@ from typing import Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
 ReplyT = TypeVar("ReplyT")
-
-
-LAZY_S = 0.02
-"""How long a lazy item waits for company."""
 
 
 MAX_BATCH = 256
@@ -28,11 +23,11 @@ class OutboxClosedError(Exception):
 
 
 class Outbox(Generic[ItemT, ReplyT]):
-    """Sends items in order, in batches, one call in flight.
+    """Sends items in order, in batches of at most ``max_batch``, one call in flight.
 
-    ``send`` takes a batch and returns one reply for each item, in order. If it raises, the batch is lost: those who
-    ``ask`` get the exception, and ``on_lost`` is told the batch. An edge that must not lose anything repeats inside
-    ``send``.
+    ``send`` is given a batch and returns one reply for each item, in order. If it raises, the batch is lost: those who
+    ``ask`` get the exception, and ``on_lost`` gets batch and exception. An edge that must not lose anything repeats
+    the call inside ``send``.
     """
 
     def __init__(
@@ -46,56 +41,37 @@ class Outbox(Generic[ItemT, ReplyT]):
         self._max_batch = max_batch
         self._on_lost = on_lost
         self._waiting: deque[tuple[ItemT, asyncio.Future[ReplyT] | None]] = deque()
-        self._flight: asyncio.Task[None] | None = None
-        self._lazy: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None
         self._is_closed = False
 
     def put(self, item: ItemT) -> None:
-        """Send this; nobody waits for the reply."""
+        """Send this; nobody waits for the reply. Raises OutboxClosedError once closed."""
         self._add(item, None)
 
-    def put_lazily(self, item: ItemT, within_s: float = LAZY_S) -> None:
-        """Send this with the next item that is in a hurry, or within this time; nobody waits for the reply."""
-        self._append(item, None)
-        if self._flight is not None:
-            return
-        loop = asyncio.get_running_loop()
-        if self._lazy is None or self._lazy.when() > loop.time() + within_s:
-            self._cancel_lazy()
-            self._lazy = loop.call_later(within_s, self._take_off)
-
     def ask(self, item: ItemT) -> "asyncio.Future[ReplyT]":
-        """Send this; awaiting the future gives its reply or raises what ``send`` raised."""
+        """Send this; the future has its reply, or raises what ``send`` raised, or OutboxClosedError.
+
+        Raises OutboxClosedError at once if it is closed already.
+        """
         future: asyncio.Future[ReplyT] = asyncio.get_running_loop().create_future()
         self._add(item, future)
         return future
 
     def _add(self, item: ItemT, future: "asyncio.Future[ReplyT] | None") -> None:
-        self._append(item, future)
-        self._take_off()
-
-    def _append(self, item: ItemT, future: "asyncio.Future[ReplyT] | None") -> None:
         if self._is_closed:
             raise OutboxClosedError("this outbox is closed")
         self._waiting.append((item, future))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_all())
 
-    def _take_off(self) -> None:
-        self._cancel_lazy()
-        if self._flight is None:
-            self._flight = asyncio.create_task(self._fly())
-
-    def _cancel_lazy(self) -> None:
-        if self._lazy is not None:
-            self._lazy.cancel()
-            self._lazy = None
-
-    async def _fly(self) -> None:
+    async def _send_all(self) -> None:
+        """One batch after the other, until nothing waits."""
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
                 await self._send_batch(batch)
         finally:
-            self._flight = None
+            self._sending = None
 
     async def _send_batch(self, batch: "list[tuple[ItemT, asyncio.Future[ReplyT] | None]]") -> None:
         items = [item for item, _ in batch]
@@ -115,23 +91,20 @@ class Outbox(Generic[ItemT, ReplyT]):
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is on its way and nothing waits to be."""
-        return self._flight is None and not self._waiting
+        """Whether no call is in flight and nothing waits for one."""
+        return self._sending is None and not self._waiting
 
     async def flush(self) -> None:
-        """Wait until everything put in so far was sent."""
-        if self._waiting:
-            self._take_off()
-        while self._flight is not None:
-            await asyncio.shield(self._flight)
+        """Wait until everything put in so far was sent, or has failed."""
+        while self._sending is not None:
+            await asyncio.shield(self._sending)
 
     async def close(self) -> None:
-        """Send nothing more; what waits is lost, and a call in flight is given up."""
+        """Send nothing more: what waits is lost, and a call in flight is given up."""
         self._is_closed = True
-        self._cancel_lazy()
-        if self._flight is not None:
-            self._flight.cancel()
-            await asyncio.gather(self._flight, return_exceptions=True)
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
         _fail(self._waiting, OutboxClosedError("the outbox was closed"))
         self._waiting.clear()
 

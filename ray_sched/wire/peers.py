@@ -1,6 +1,6 @@
-"""What the rest of the project sees of Ray: links to actors by name, and parcels in the object store.
+"""What the rest of the project sees of Ray: peers, which are actors by name, and objects in the object store.
 
-The room ``system`` implements these; tests implement them in a few lines.
+``system`` implements these with Ray; tests implement them in a few lines.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Directory(Protocol):
     """Finds actors by name; handles are looked up once and again only after they failed."""
 
     def peer(self, actor: str) -> Peer:
-        """The link to the actor of this name. Never blocks."""
+        """The actor of this name, whether it exists or not. Never blocks."""
         ...
 
 

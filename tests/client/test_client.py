@@ -252,7 +252,7 @@ async def test_a_client_cannot_touch_the_job_of_another() -> None:
         assert (await handle).status == "completed"
 
 
-async def test_without_a_scheduler_a_submit_is_refused_after_its_patience() -> None:
+async def test_without_a_scheduler_a_submit_is_refused_after_its_retries() -> None:
     async with InProcess() as system:
         del system.network.actors["dispatcher"]
         async with system.client(retry_for_s=0.2) as client:

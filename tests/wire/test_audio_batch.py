@@ -45,7 +45,7 @@ def test_what_comes_from_the_store_is_not_copied() -> None:
         ([[np.zeros((1, 2), np.uint8), np.zeros(2, np.uint8)]], "as many bytes as the push says"),
     ],
 )
-def test_a_parcel_that_does_not_hold_what_its_push_says_is_refused(audio_batch: list[Any], said: str) -> None:
+def test_a_batch_that_does_not_hold_what_its_push_says_is_refused(audio_batch: list[Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         unpack(audio_batch, [2, 2])
 

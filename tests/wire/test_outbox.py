@@ -1,3 +1,5 @@
+"""Batches without waiting."""
+
 import asyncio
 
 import pytest
@@ -21,7 +23,7 @@ class Recorder:
         return [item * 10 for item in batch]
 
 
-async def turn_over() -> None:
+async def settle() -> None:
     """Let every task that can run, run."""
     for _ in range(10):
         await asyncio.sleep(0)
@@ -31,10 +33,10 @@ async def test_what_is_put_while_a_call_is_in_flight_goes_together_in_the_next()
     to = Recorder()
     outbox: Outbox[int, int] = Outbox(to.send)
     outbox.put(1)
-    await turn_over()
+    await settle()
     for item in (2, 3, 4):
         outbox.put(item)
-    await turn_over()
+    await settle()
     assert to.batches == [[1]]
     to.let_go.set()
     await outbox.flush()
@@ -71,33 +73,11 @@ async def test_a_failed_call_fails_those_who_asked_tells_on_lost_and_the_next_ca
     assert lost == [[1]]
 
 
-async def test_a_lazy_item_goes_with_the_next_one_in_a_hurry() -> None:
-    to = Recorder()
-    to.let_go.set()
-    outbox: Outbox[int, int] = Outbox(to.send)
-    outbox.put_lazily(1)
-    await turn_over()
-    assert to.batches == []
-    await outbox.ask(2)
-    assert to.batches == [[1, 2]]
-
-
-async def test_a_lazy_item_goes_alone_when_nothing_else_comes() -> None:
-    to = Recorder()
-    to.let_go.set()
-    outbox: Outbox[int, int] = Outbox(to.send)
-    outbox.put_lazily(1)
-    async with asyncio.timeout(2):
-        while not to.batches:  # noqa: ASYNC110  # the timer is the thing tested
-            await asyncio.sleep(0.005)
-    assert to.batches == [[1]]
-
-
 async def test_a_closed_outbox_takes_nothing_and_leaves_nobody_waiting() -> None:
     to = Recorder()
     outbox: Outbox[int, int] = Outbox(to.send)
     asked = [outbox.ask(1), outbox.ask(2)]
-    await turn_over()
+    await settle()
     late = outbox.ask(3)
     await outbox.close()
     with pytest.raises(OutboxClosedError):
@@ -106,16 +86,3 @@ async def test_a_closed_outbox_takes_nothing_and_leaves_nobody_waiting() -> None
         await late
     for future in asked:
         assert future.cancelled() or isinstance(future.exception(), OutboxClosedError)
-
-
-async def test_a_lazy_item_in_less_of_a_hurry_does_not_put_off_one_in_more() -> None:
-    to = Recorder()
-    to.let_go.set()
-    outbox: Outbox[int, int] = Outbox(to.send)
-    outbox.put_lazily(1, within_s=60)
-    outbox.put_lazily(2, within_s=0)
-    outbox.put_lazily(3, within_s=60)
-    async with asyncio.timeout(2):
-        while not to.batches:  # noqa: ASYNC110  # the timer is the thing tested
-            await asyncio.sleep(0.005)
-    assert to.batches == [[1, 2, 3]]

@@ -1,4 +1,7 @@
-"""Client and Dispatcher: descriptions of jobs and what the submitter found out go up; answers and mail come down."""
+"""Client and Dispatcher: descriptions of jobs and what the submitter found out go up; answers and mail come down.
+
+A client repeats a batch until it is answered, and acknowledges mail with its next poll: both may come twice.
+"""
 
 from typing import Annotated
 
@@ -43,19 +46,19 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=
 
 
 class Submit(Message, frozen=True, kw_only=True):
-    """A client asks the Dispatcher to take a job. Answered with Accepted or a Refusal."""
+    """A client asks the Dispatcher to take a job. Answered with Accepted or Refused; the same again is the same job."""
 
     spec: JobSpec
 
 
 class Cancel(Message, frozen=True, kw_only=True):
-    """A client no longer wants a job. Answered with Accepted (it ends as cancelled) or a Refusal."""
+    """A client tells the Dispatcher that it no longer wants a job. Answered with Accepted (it ends) or Refused."""
 
     job_id: Text
 
 
 class PushFailed(Message, frozen=True, kw_only=True):
-    """A client could not bring the audio to the node it was told: the push did not get through, or timed out."""
+    """A client tells the Dispatcher that a push did not get through, or timed out. The job is tried again."""
 
     job_id: Text
     attempt: Attempt
@@ -63,7 +66,7 @@ class PushFailed(Message, frozen=True, kw_only=True):
 
 
 class AudioUnreadable(Message, frozen=True, kw_only=True):
-    """A client found, when it was time to push, that the audio cannot be read. The job fails with this refusal."""
+    """A client tells the Dispatcher that the audio cannot be read, now that it is needed. The job fails with this."""
 
     job_id: Text
     attempt: Attempt
@@ -71,14 +74,14 @@ class AudioUnreadable(Message, frozen=True, kw_only=True):
 
 
 class SpeechTaken(Message, frozen=True, kw_only=True):
-    """A client has fetched the synthesised speech of an attempt; only now does the job complete."""
+    """A client tells the Dispatcher that it has the speech of an attempt; only now does the job complete."""
 
     job_id: Text
     attempt: Attempt
 
 
 class SpeechLost(Message, frozen=True, kw_only=True):
-    """A client could not fetch the synthesised speech; the job runs again."""
+    """A client tells the Dispatcher that it could not fetch the speech of an attempt; the job runs again."""
 
     job_id: Text
     attempt: Attempt
@@ -89,7 +92,7 @@ ClientMessage = Submit | Cancel | PushFailed | AudioUnreadable | SpeechTaken | S
 
 
 class ClientBatch(Message, frozen=True, kw_only=True):
-    """Everything a client had to say since its last call returned."""
+    """All messages of a client since its last batch was answered, in order. Answered with a ClientReply."""
 
     client_id: Text
     generation: Count
@@ -98,20 +101,20 @@ class ClientBatch(Message, frozen=True, kw_only=True):
 
 
 class Poll(Message, frozen=True, kw_only=True):
-    """A client waits for events. Returns when there are some, or empty after a bounded wait."""
+    """A client asks the Dispatcher for its events. Answered with Mail when there are some, or empty after a while."""
 
     client_id: Text
     generation: Count
     acked: Count
     """Number of the last event the client has handled; the Dispatcher forgets events up to it."""
     epoch: Text = ""
-    """The ``boot`` of the mail that ``acked`` counts in; a number of another one acknowledges nothing."""
+    """The ``epoch`` of the mail that ``acked`` counts in; a number of another one acknowledges nothing."""
     is_resync: bool = False
     """True after a failed call: events after ``acked`` are handed out again."""
     held_bytes: Count = 0
-    """The client's ledger: audio bytes in its memory."""
+    """The client's ledger: audio in its memory and in no push."""
     stored_bytes: Count = 0
-    """The client's ledger: audio bytes in the object store."""
+    """The client's ledger: audio in pushes that are under way."""
 
 
 class Accepted(Message, frozen=True, kw_only=True):
@@ -142,7 +145,7 @@ class Assigned(Message, frozen=True, kw_only=True):
     agent: Text
     """Name of the agent's actor."""
     token: Text = ""
-    """Shows the agent that the attempt is this client's; the shell puts it in."""
+    """Shows the agent that the attempt is this client's; the Dispatcher's shell puts it in."""
 
 
 class PartialText(Message, frozen=True, kw_only=True):
@@ -221,7 +224,7 @@ class Mail(Message, frozen=True, kw_only=True):
     """Events for one client, in order; ``last`` is the number of the last one. Repeated until acknowledged."""
 
     epoch: Text
-    """Which life of the Dispatcher this is; another one means: resend what was not acknowledged."""
+    """Which mailbox of which Dispatcher process this is; another one means: jobs that were taken may not be known."""
     last: Count
     events: tuple[ClientEvent, ...]
     slots: Count = 0
