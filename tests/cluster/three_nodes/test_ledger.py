@@ -43,14 +43,14 @@ def test_the_ledger_equals_the_object_store_while_pushes_are_under_way_and_at_re
         before = object_store_stats()
         pushes = HeldPushes(three_nodes.settings.namespace)
         async with PlainClient(pushes, RayObjectStore(), ClientOptions(inline_bytes=0)) as client:
-            handles = client.submit_many([audio] * 6, src="en")
+            handles = client.submit_many([audio, audio.copy] * 3, src="en")  # half of it is read for its push
             await until(lambda: client.ledger.bytes_in(AudioState.STORED) == 6 * audio.nbytes, 5)
             during = object_store_stats()
             n_objects = during.n_objects - before.n_objects
             assert n_objects == pushes.n_held
             excess = during.bytes_used - before.bytes_used - client.ledger.bytes_in(AudioState.STORED)
             assert 0 <= excess <= n_objects * OBJECT_OVERHEAD_BYTES
-            assert client.ledger.bytes_in() == client.ledger.bytes_in(AudioState.STORED)
+            assert client.ledger.bytes_in() == client.ledger.bytes_in(AudioState.STORED), "no byte is in two states"
             pushes.let_go.set()
             for handle in handles:
                 await handle
