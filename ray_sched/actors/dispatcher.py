@@ -197,7 +197,7 @@ class Dispatcher:
     async def offer(self, raw: bytes) -> bytes:
         """Take a pool's leases; reply with the slots that have a job, which is for people and waits for no commit."""
         effects, _ = self._decide(PoolOffered(decode(raw, PoolOffer)))
-        return encode(next((e.receipt for e in effects if isinstance(e, AnswerPool)), LeaseReceipt(spent={})))
+        return encode(next((e.receipt for e in effects if isinstance(e, AnswerPool)), LeaseReceipt(acquired={})))
 
     async def pool_closed(self, pool: str) -> None:
         """The Registry has removed a pool, which had no nodes."""

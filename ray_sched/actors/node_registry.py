@@ -209,5 +209,5 @@ class NodeRegistry:
     def _handle_acquired(self, acquired: SlotsAcquired) -> None:
         """A pool's answer to its members. Nodes that are shown no more are forgotten here, too."""
         self._brain.handle_acquired(acquired)
-        known = self._acquired | acquired.spent
+        known = self._acquired | acquired.slots
         self._acquired = {node: n_slots for node, n_slots in known.items() if node in self._brain.nodes}

@@ -44,7 +44,7 @@ class FakeDispatcher:
 
     async def offer(self, raw: bytes) -> bytes:
         self.offers.append(decode(raw, PoolOffer))
-        return encode(LeaseReceipt(spent={"a": self.n_acquired}))
+        return encode(LeaseReceipt(acquired={"a": self.n_acquired}))
 
 
 class FakeRay:

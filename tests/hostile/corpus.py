@@ -32,7 +32,7 @@ CORPUS: dict[str, dict[str, bytes]] = {
         "nested a million times": _message(StopRun, _STOP + b"\x91" * 1_000_000),
         "a text that claims 4 GB": _message(StopRun, _STOP + b"\xdb\xff\xff\xff\xff"),
         "a map that claims 4 billion entries": _message(
-            LeaseReceipt, b"\x82\xa4type\xacLeaseReceipt\xa5spent\xdf\xff\xff\xff\xff"
+            LeaseReceipt, b"\x82\xa4type\xacLeaseReceipt\xa8acquired\xdf\xff\xff\xff\xff"
         ),
         "ten megabytes of job id": _message(StopRun, _STOP + b"\xdb" + struct.pack(">I", 10**7) + b"x" * 10**7),
         "an integer of 64 bits": _message(StopRun, b"\x82\xa4type\xa7StopRun\xa7attempt\xcf" + b"\xff" * 8),

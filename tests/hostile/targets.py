@@ -405,8 +405,8 @@ def sample_messages() -> list[Message]:
         BeatReply(is_current=True),
         PoolMembers(pool="p", epoch=1, number=1, capability=ENGLISH, nodes=(view,)),
         an_offer(a_node(), number=1),
-        LeaseReceipt(spent={"a": 1}),
-        SlotsAcquired(epoch=1, number=1, spent={"a": 1}),
+        LeaseReceipt(acquired={"a": 1}),
+        SlotsAcquired(epoch=1, number=1, slots={"a": 1}),
     ]
 
 

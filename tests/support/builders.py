@@ -281,7 +281,7 @@ def answers(effects: Iterable[DispatchEffect]) -> tuple[Answer, ...]:
 
 def receipt(effects: Iterable[DispatchEffect]) -> dict[str, int]:
     """The receipt for an offer."""
-    return only(effect.receipt.spent for effect in effects if isinstance(effect, AnswerPool))
+    return only(effect.receipt.acquired for effect in effects if isinstance(effect, AnswerPool))
 
 
 def where(effects: Iterable[DispatchEffect], client: str = "c1") -> list[tuple[str, int, str]]:

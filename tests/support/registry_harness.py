@@ -70,7 +70,7 @@ class RegistryHarness:
     def answer(self, word: PoolMembers) -> None:
         """A pool has this word passed on to the Dispatcher, and says what is spent."""
         spent = {view.node: self.spent.get(view.node, 0) for view in word.nodes}
-        self.brain.handle_acquired(SlotsAcquired(epoch=word.epoch, number=word.number, spent=spent))
+        self.brain.handle_acquired(SlotsAcquired(epoch=word.epoch, number=word.number, slots=spent))
 
     def status(self, name: str = "node-a") -> NodeStatus:
         return self.brain.nodes[name].status

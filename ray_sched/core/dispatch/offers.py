@@ -29,8 +29,8 @@ class Offers:
         self.lose_nodes(change.removed)
         for node_state in change.added:
             self._adopt(node_state)
-        spent = {node_state.node: node_state.n_acquired for node_state in self._state.node_table.of_pool(offer.pool)}
-        self._state.effects.append(AnswerPool(LeaseReceipt(spent=spent)))
+        acquired = {node_state.node: node_state.n_acquired for node_state in self._state.node_table.of_pool(offer.pool)}
+        self._state.effects.append(AnswerPool(LeaseReceipt(acquired=acquired)))
 
     def _adopt(self, node_state: NodeState) -> None:
         """Attempts that an earlier life of the Dispatcher put on this node hold a slot there, or are lost with it."""

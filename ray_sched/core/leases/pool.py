@@ -7,7 +7,7 @@ Dispatcher's receipt for an offer says how many slots are acquired.
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, NodeOffer, PoolOffer
-from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, SlotsAcquired
+from ray_sched.core.messages.registry_pool import MembersVersion, NodeView, PoolMembers, SlotsAcquired
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import PoolRules
@@ -29,22 +29,20 @@ class PoolBrain:
         self.name = name
         self._epoch = epoch
         self._rules = rules
-        self._members_version = (0, 0)
-        """Epoch and number of the newest members."""
+        self._members_version = MembersVersion(0, 0)
         self._number = 0
         self.capability: Capability | None = None
         self.nodes: dict[str, NodeView] = {}
-        self.acquired = SlotsAcquired(epoch=0, number=0, spent={})
+        self.acquired = SlotsAcquired(epoch=0, number=0, slots={})
         """Slots with a job on them by the newest receipt, with the version of the members that it followed from."""
-        self._version_of_offer: dict[int, tuple[int, int]] = {}
+        self._version_of_offer: dict[int, MembersVersion] = {}
         """Number of an offer to the version of the members that it was made from, until its receipt comes."""
 
     def handle_members(self, members: PoolMembers) -> PoolOffer | None:
         """Take over what the Registry says of the nodes. Returns the offer that follows, None if it said it before."""
-        version = (members.epoch, members.number)
-        if version <= self._members_version:
+        if members.version <= self._members_version:
             return None
-        self._members_version = version
+        self._members_version = members.version
         self.capability = members.capability
         self.nodes = {view.node: view for view in members.nodes}
         return self.offer(members.capability)
@@ -56,7 +54,7 @@ class PoolBrain:
             later: version for later, version in self._version_of_offer.items() if later > offer.number
         }
         if (epoch, number) > (self.acquired.epoch, self.acquired.number):
-            self.acquired = SlotsAcquired(epoch=epoch, number=number, spent=receipt.spent)
+            self.acquired = SlotsAcquired(epoch=epoch, number=number, slots=receipt.acquired)
 
     def offer(self, capability: Capability) -> PoolOffer:
         """All leases of this pool as they are now."""

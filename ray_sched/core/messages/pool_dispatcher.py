@@ -11,12 +11,13 @@ from ray_sched.core.reasons import Reason
 
 
 class NodeOffer(Struct, frozen=True, kw_only=True):
-    """A Pool's word on one node: which slots the Dispatcher may use until the term ends, and if none, why."""
+    """What a Pool offers of one node: the slots that the Dispatcher may use until the term ends; if none, why."""
 
     node: Text
     incarnation: Count
     agent: Text
     status: NodeStatus
+    """LOST and GONE remove the node; in all others only ``slots`` counts."""
     slots: Slots
     """Slots leased: numbers 0 to ``slots`` - 1. 0 when ``why`` is given."""
     total_slots: Slots
@@ -30,7 +31,7 @@ class NodeOffer(Struct, frozen=True, kw_only=True):
 class PoolOffer(Message, frozen=True, kw_only=True):
     """A Pool leases its nodes' slots to the Dispatcher: everything, at every change and four times a second.
 
-    A node or slot that an offer leaves out is revoked; what is spent ends with its job. Answered by LeaseReceipt.
+    A node or slot that an offer leaves out is revoked; what is acquired ends with its job. Answered by LeaseReceipt.
     """
 
     pool: Text
@@ -42,6 +43,7 @@ class PoolOffer(Message, frozen=True, kw_only=True):
 
 
 class LeaseReceipt(Message, frozen=True, kw_only=True):
-    """The Dispatcher answers an offer: how many slots of each node have a job on them."""
+    """The Dispatcher answers an offer: how many slots of each node it has acquired."""
 
-    spent: dict[str, int]
+    acquired: dict[str, int]
+    """Node to slots with a job on them."""

@@ -59,8 +59,8 @@ class SlotsAcquired(Message, frozen=True, kw_only=True):
 
     epoch: Count
     number: Count
-    spent: dict[str, int]
-    """Node to slots."""
+    slots: dict[str, int]
+    """Node to slots with a job on them."""
 
     @property
     def version(self) -> MembersVersion:

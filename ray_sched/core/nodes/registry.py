@@ -120,7 +120,7 @@ class RegistryBrain:
 
     def handle_acquired(self, acquired: SlotsAcquired) -> None:
         """A pool's answer: on how many slots of its nodes the Dispatcher has jobs."""
-        for name, n_acquired in acquired.spent.items():
+        for name, n_acquired in acquired.slots.items():
             if node := self.nodes.get(name):
                 node.handle_acquired(acquired.version, n_acquired)
 

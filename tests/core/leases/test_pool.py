@@ -82,12 +82,12 @@ def test_acquired_slots_are_told_with_the_version_of_the_members_that_the_dispat
     assert first is not None
     assert second is not None
     assert third is not None
-    pool.handle_receipt(second, LeaseReceipt(spent={"node-a": 2}))
-    assert pool.acquired == SlotsAcquired(epoch=1, number=2, spent={"node-a": 2})
-    pool.handle_receipt(first, LeaseReceipt(spent={"node-a": 1}))
+    pool.handle_receipt(second, LeaseReceipt(acquired={"node-a": 2}))
+    assert pool.acquired == SlotsAcquired(epoch=1, number=2, slots={"node-a": 2})
+    pool.handle_receipt(first, LeaseReceipt(acquired={"node-a": 1}))
     assert pool.acquired.number == 2, "an old answer changes nothing"
-    pool.handle_receipt(third, LeaseReceipt(spent={}))
-    assert pool.acquired == SlotsAcquired(epoch=1, number=3, spent={})
+    pool.handle_receipt(third, LeaseReceipt(acquired={}))
+    assert pool.acquired == SlotsAcquired(epoch=1, number=3, slots={})
 
 
 @pytest.mark.parametrize(
@@ -126,5 +126,5 @@ def test_a_receipt_for_an_offer_that_was_never_made_changes_nothing() -> None:
     pool = PoolBrain("p", 9, PoolRules())
     offer = pool.handle_members(some_members(a_view()))
     assert offer is not None
-    pool.handle_receipt(structs.replace(offer, number=7), LeaseReceipt(spent={"node-a": 2}))
-    assert pool.acquired == SlotsAcquired(epoch=0, number=0, spent={})
+    pool.handle_receipt(structs.replace(offer, number=7), LeaseReceipt(acquired={"node-a": 2}))
+    assert pool.acquired == SlotsAcquired(epoch=0, number=0, slots={})
