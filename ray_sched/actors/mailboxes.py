@@ -52,7 +52,7 @@ class ClientMailbox:
                 self._has_mail.set()
 
     def handle_poll(self, poll: Poll) -> None:
-        """The client says what it holds and what it has of its mail, or that it lost some and wants it again."""
+        """Take what the client reports: the audio it holds, the mail it has, or that it needs some again."""
         self.held_bytes, self.stored_bytes = poll.held_bytes, poll.stored_bytes
         if poll.epoch == self._epoch:
             self._mailbox.acknowledge(poll.acked)

@@ -69,7 +69,7 @@ class NodeRegistry:
         self._commits = Commits(store, self, self._background)
         self._pools = PoolPeers(directory, cluster, self._background, self._handle_acquired)
         self._acquired: dict[str, int] = {}
-        """Slots of each node with a job on them, as its pool last said; for people."""
+        """Slots of each node with a job on them, by its pool's last answer; for people."""
         self._is_asking_ray = False
 
     def __repr__(self) -> str:
@@ -206,8 +206,8 @@ class NodeRegistry:
     async def _agent_died(self, node: str, incarnation: int, why: str) -> None:
         await self._perform(self._brain.agent_died(node, incarnation, why, self._clock.now_ms()))
 
-    def _handle_acquired(self, acquired: SlotsAcquired) -> None:
+    def _handle_acquired(self, reply: SlotsAcquired) -> None:
         """A pool's answer to its members. Nodes that are shown no more are forgotten here, too."""
-        self._brain.handle_acquired(acquired)
-        known = self._acquired | acquired.slots
+        self._brain.handle_acquired(reply)
+        known = self._acquired | reply.slots
         self._acquired = {node: n_slots for node, n_slots in known.items() if node in self._brain.nodes}

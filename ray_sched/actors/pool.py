@@ -1,4 +1,4 @@
-"""A Pool's shell: hears of its nodes from the Registry, offers their slots to the Dispatcher."""
+"""A Pool's shell: takes its members from the Registry and offers their slots to the Dispatcher. It decides nothing."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,10 @@ class Pool:
         return f"pool:{self._brain.name}"
 
     async def members(self, raw: bytes) -> bytes:
-        """The Registry's word on the nodes; answers with the slots spent on each, by the Dispatcher's last receipt."""
+        """Take the Registry's PoolMembers; reply with SlotsAcquired, as the Dispatcher's last receipt has it.
+
+        The offer that follows goes to the Dispatcher behind the reply. Old members change nothing.
+        """
         offer = self._brain.handle_members(decode(raw, PoolMembers))
         if offer:
             self._offers.put(offer)

@@ -1,4 +1,4 @@
-"""The Timer's shell: tells other actors that time has passed. One tick of a kind is under way at a time."""
+"""The Timer's shell: sends other actors their ticks. One tick of a kind is under way at a time."""
 
 import asyncio
 import logging
@@ -28,17 +28,17 @@ class Timer:
         return "timer"
 
     async def ping(self) -> None:
-        """Answer."""
+        """Return: whoever starts the scheduler may wait for it."""
 
     async def _run(self) -> None:
         while True:
             now_ms = self._clock.now_ms()
             for tick in self._schedule.due(now_ms):
                 if tick not in self._under_way:
-                    self._under_way[tick] = asyncio.create_task(self._tell(tick))
+                    self._under_way[tick] = asyncio.create_task(self._send(tick))
             await asyncio.sleep(max(self._schedule.next_due_ms() - self._clock.now_ms(), 1) / 1000)
 
-    async def _tell(self, tick: Tick) -> None:
+    async def _send(self, tick: Tick) -> None:
         try:
             await self._directory.peer(tick.actor).call("tick", tick.what, timeout_s=_TICK_TIMEOUT_S)
         except (PeerGoneError, PeerUnavailableError) as error:

@@ -1,4 +1,4 @@
-"""What a contestant is: one way to have jobs done, as ``turn`` measures it."""
+"""What a contestant is: one way to have jobs done, as ``trial`` measures it."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -8,7 +8,7 @@ from msgspec import Struct
 from ray_sched.bench.load import Supply
 
 Notify = Callable[[str], None]
-"""Told each step."""
+"""Called with a sentence at each step, as it begins."""
 
 
 class Contestant(Protocol):

@@ -1,4 +1,4 @@
-"""Where a turn takes place: several raylets on this machine, and on them either the scheduler or one rival."""
+"""Where a trial takes place: several raylets on this machine, and on them either the scheduler or one rival."""
 
 import importlib
 import tempfile
@@ -19,7 +19,7 @@ from ray_sched.core.errors import Code, SchedError
 from ray_sched.settings import Settings, StoreRules
 from ray_sched.system.local import LocalCluster, LocalNode, prepare_environment
 from ray_sched.system.ray_session import connect_ray, disconnect_ray
-from ray_sched.system.running import running
+from ray_sched.system.running import RunOptions, running
 from ray_sched.system.start import Scheduler
 
 _SERVE, _PLAIN, _RAW = (f"ray_sched.bench.rivals.{module}" for module in ("serve", "plain", "raw"))
@@ -55,8 +55,8 @@ def check_rivals(names: Sequence[str]) -> None:
     """Raise INVALID_CONFIGURATION for a name that is unknown, MISSING_PART if something is not installed."""
     unknown = [name for name in names if name not in RIVALS]
     if unknown:
-        told = f"there is nothing called {unknown[0]!r} to compare with; known are {', '.join(RIVALS)}"
-        raise SchedError(Code.INVALID_CONFIGURATION, told)
+        message = f"there is nothing called {unknown[0]!r} to compare with; known are {', '.join(RIVALS)}"
+        raise SchedError(Code.INVALID_CONFIGURATION, message)
     missing = [package for package in ("starlette", "fastapi") if find_spec(package) is None]
     if missing and any(name.startswith("serve") for name in names):
         raise missing_extra("comparing with Ray Serve", "ray[serve]")
@@ -91,7 +91,7 @@ async def isolated_scheduler(
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray_sched-b-"))
         address = _cluster(plan, stack, {}, notify)
         own_home = own_settings(settings, Path(home))
-        scheduler = await stack.enter_async_context(running(own_home, address=address, drain_s=0, notify=notify))
+        scheduler = await stack.enter_async_context(running(own_home, RunOptions(address=address, drain_s=0), notify))
         await scheduler.wait_for_nodes(plan.nodes)
         own = OwnContestant(own_home)
         await own.start()
@@ -100,7 +100,7 @@ async def isolated_scheduler(
 
 
 def own_settings(settings: Settings, home: Path) -> Settings:
-    """The user's settings, but for a cluster of its own on one machine whose load says nothing of any node."""
+    """The user's settings, but for a cluster of its own on one machine whose load is no sign of any node's."""
     return settings.model_copy(
         update={
             "address": "",

@@ -1,7 +1,7 @@
 """Added latency: what one utterance costs on an idle cluster, beyond the work itself.
 
 The engine is ``echo`` without a speed, so it takes no time; from ``submit`` until the result is in the caller's hands
-everything that passes is ours or Ray's.
+all the time that passes is the scheduler's or Ray's.
 """
 
 from msgspec import Struct
@@ -11,7 +11,7 @@ from ray_sched.bench.environment import EnvironmentPlan
 from ray_sched.bench.load import bytes_of
 from ray_sched.bench.own_contestant import OwnContestant
 from ray_sched.bench.report import Result, Setting, this_setting
-from ray_sched.bench.rounds import hold, notes_of, results_by_in_flight
+from ray_sched.bench.rounds import Contest, hold, notes_of, results_by_in_flight
 from ray_sched.bench.trial import WARM_UP_S, Trial
 from ray_sched.settings import Settings
 
@@ -27,7 +27,7 @@ class LatencyPlan(Struct, frozen=True, kw_only=True):
     """Of each run, one at a time."""
     audio_s: float = 5.0
     warm_up_s: float = WARM_UP_S
-    """Of each load, in each turn."""
+    """Of each load, in each trial."""
     nodes: int = 1
     is_together: bool = False
 
@@ -62,7 +62,8 @@ async def measure_latency(settings: Settings, plan: LatencyPlan, notify: Notify)
     setting = this_setting()
     environment = EnvironmentPlan(nodes=plan.nodes, slots=_SLOTS, is_together=plan.is_together)
     trial = Trial(in_flight=(1,), length=Length(jobs=plan.jobs), audio_s=plan.audio_s, warm_up_s=plan.warm_up_s)
-    trials = await hold(settings, plan.rivals, plan.runs, environment, trial, notify)
+    contest = Contest(rivals=plan.rivals, n_rounds=plan.runs, environment=environment, trial=trial)
+    trials = await hold(contest, settings, notify)
     results = results_by_in_flight(trials)["1"]
     own = results[OwnContestant.name]
     return LatencyReport(

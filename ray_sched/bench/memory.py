@@ -66,7 +66,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     audio_mb: float
     """Audio held for jobs: by the submitter, in the object store, and with jobs that have ended."""
     store_mb: float
-    """The object stores, by Ray's own word."""
+    """The object stores, by Ray's own figures."""
     jobs: int
     """Job objects in the Dispatcher."""
     dispatcher_mb: float
@@ -94,7 +94,7 @@ class MemoryReport(Struct, frozen=True, kw_only=True):
     """Rate times the time a finished job is kept, and half of what the clean-up has not come to yet."""
     ways: dict[str, Way]
     audio_saved_percent: dict[str, float]
-    """What ours holds less than the other ways."""
+    """What the scheduler holds less than the other ways."""
     growth: Growth | None
 
 
@@ -110,12 +110,12 @@ class Keeper:
 
     async def submit(self, audio: Samples) -> None:
         """As the client, but the audio stays."""
-        parcel = self._put([audio])
+        stored = self._put([audio])
         self.n_bytes += audio.nbytes
         try:
             await self._client.submit(audio, src="en")
         finally:
-            self._kept.append((time.monotonic(), audio.nbytes, parcel))
+            self._kept.append((time.monotonic(), audio.nbytes, stored))
 
     def clean_up(self) -> None:
         """Let go of what ended long enough ago."""

@@ -107,6 +107,6 @@ def _figure(n_rows: int, n_columns: int) -> tuple[Any, Any]:
 
 def _save(figure: Any, path: Path, setting: Setting) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in setting.versions.items())
-    lines = [line for told in (setting.command, f"{setting.machine}; {versions}") for line in wrap(told, _LINE_LENGTH)]
+    lines = [line for text in (setting.command, f"{setting.machine}; {versions}") for line in wrap(text, _LINE_LENGTH)]
     figure.supxlabel("\n".join(lines), fontsize=7)
     figure.savefig(path)

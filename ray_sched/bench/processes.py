@@ -1,4 +1,4 @@
-"""The processes of a turn: this one and everything it started, what CPU they spend and what memory they hold."""
+"""The processes of a trial: this one and everything it started, what CPU they use and what memory they hold."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -35,17 +35,17 @@ class CpuSpent:
 
 
 def cpu_s(processes: Iterable[psutil.Process]) -> dict[int, float]:
-    """CPU seconds spent so far, user and system, by process."""
-    spent = {}
+    """CPU seconds used so far, user and system, by process."""
+    used = {}
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-            spent[process.pid] = times.user + times.system
-    return spent
+            used[process.pid] = times.user + times.system
+    return used
 
 
 def spent_s(before: Mapping[int, float], after: Mapping[int, float]) -> float:
-    """What was spent in between; a process that was not there before has spent all of its own."""
+    """Used in between; of a process that was not there before all that it has used counts."""
     return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark says: results by name, each the median of its runs, with what is needed to repeat it."""
+"""What a benchmark reports: results by name, each the median of its runs, with what is needed to repeat it."""
 
 import os
 import platform

@@ -1,11 +1,13 @@
-"""Who is compared, and in which order: in each round everybody has one turn, with the machine for itself.
+"""Who is compared, and in which order: in each round every contestant has one trial, with the machine for itself.
 
-A turn is a cluster of its own that is gone before the next one begins (``turn_process``), so nobody pays for the idle
+A trial is a cluster of its own that is gone before the next one begins (``trial_process``), so nobody pays for the idle
 processes of others. The order moves on by one from round to round, so a slow minute hits them all alike.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
+
+from msgspec import Struct
 
 from ray_sched.bench.contest import Notify
 from ray_sched.bench.environment import EnvironmentPlan, check_rivals
@@ -18,24 +20,33 @@ from ray_sched.settings import Settings
 T = TypeVar("T")
 
 
-async def hold(
-    settings: Settings, rivals: Sequence[str], n_rounds: int, environment: EnvironmentPlan, trial: Trial, notify: Notify
-) -> dict[str, list[TrialResult]]:
-    """The turns of the scheduler and its rivals, by name, the scheduler first."""
-    check_rivals(rivals)
+class Contest(Struct, frozen=True, kw_only=True):
+    """Who is compared, where, how often and in what."""
+
+    rivals: Sequence[str]
+    """Beside the scheduler."""
+    n_rounds: int
+    environment: EnvironmentPlan
+    trial: Trial
+
+
+async def hold(contest: Contest, settings: Settings, notify: Notify) -> dict[str, list[TrialResult]]:
+    """The trials of the scheduler and its rivals, by name, the scheduler first. Raises as ``check_rivals``."""
+    check_rivals(contest.rivals)
 
     async def run_trial(name: str, number: int) -> TrialResult:
-        return await in_a_process(
-            settings, name, environment, trial, lambda step: notify(f"round {number} of {n_rounds}: {step}")
-        )
+        def notify_of_round(step: str) -> None:
+            notify(f"round {number} of {contest.n_rounds}: {step}")
 
-    return await rounds([OwnContestant.name, *rivals], n_rounds, run_trial)
+        return await in_a_process(settings, name, contest.environment, contest.trial, notify_of_round)
+
+    return await rounds([OwnContestant.name, *contest.rivals], contest.n_rounds, run_trial)
 
 
 async def rounds(
     names: Sequence[str], n_rounds: int, run_trial: Callable[[str, int], Awaitable[T]]
 ) -> dict[str, list[T]]:
-    """What each one's turns gave; ``take_turn`` is told whose turn it is and the number of the round, from 1."""
+    """The results of each one's trials; ``run_trial`` is given the contestant and the number of the round, from 1."""
     results: dict[str, list[T]] = {name: [] for name in names}
     for number in range(n_rounds):
         first = number % len(names)
@@ -45,7 +56,7 @@ async def rounds(
 
 
 def results_by_in_flight(results: Mapping[str, Sequence[TrialResult]]) -> dict[str, dict[str, Result]]:
-    """By number in flight and contestant, the medians over its turns."""
+    """By number in flight and contestant, the medians over its trials."""
     first = next(iter(results.values()))[0]
     return {
         str(in_flight): {name: median_of([one.closed[in_flight] for one in each]) for name, each in results.items()}

@@ -1,4 +1,4 @@
-"""A whole cluster around one real Dispatcher, in this process and without Ray: nodes and a client that only speak.
+"""A whole cluster around one real Dispatcher, in this process and without Ray: nodes and a client are messages.
 
 The Dispatcher is the real one, brain and shell, with a real Redis behind it. It is handed the messages that a client,
 agents and pools would send, encoded as they travel, and the CPU of exactly that is what is measured: the messages are
@@ -55,9 +55,9 @@ class Shape(Struct, frozen=True, kw_only=True):
     """Of each node."""
     pools: int = 1
     capabilities: int = 1
-    """Pools take turns in so many; all of them serve English."""
+    """How many different ones the pools have; all of them serve English."""
     sessions: int = 0
-    """Jobs take turns in so many; 0: without a session."""
+    """How many the jobs are spread over; 0: without a session."""
     jobs_per_report: int = 0
     """An agent's report is about so many jobs; 0: about all it was given."""
     in_flight: int = 64
@@ -126,7 +126,7 @@ class SimulatedCluster:
             await self._poll()
 
     async def renew_leases(self, *, is_due: bool = False) -> None:
-        """Offer every pool's slots, if it is time or said to be."""
+        """Offer every pool's slots, if it is time or ``is_due``."""
         if not is_due and time.monotonic() < self._renew_at_s:
             return
         self._renew_at_s = time.monotonic() + _RENEW_AFTER_S
@@ -187,13 +187,13 @@ class SimulatedCluster:
         )
 
     async def _finish_running(self) -> None:
-        """Every agent accepts and finishes all it was given, and says so."""
+        """Every agent reports that it accepted and finished all it was given."""
         running, self._running = self._running, defaultdict(list)
         for node, attempts in running.items():
             n_jobs = self._shape.jobs_per_report or len(attempts)
             key = agent_key(_SECRET, node, 1)
             for first in range(0, len(attempts), n_jobs):
-                messages = tuple(said for one in attempts[first : first + n_jobs] for said in _reports(one))
+                messages = tuple(report for one in attempts[first : first + n_jobs] for report in _reports(one))
                 batch = encode(AgentBatch(node=node, incarnation=1, key=key, messages=messages))
                 await self.per_job.count(self.dispatcher.agent(batch))
 

@@ -13,7 +13,7 @@ from ray_sched.bench.environment import EnvironmentPlan
 from ray_sched.bench.load import bytes_of
 from ray_sched.bench.own_contestant import OwnContestant
 from ray_sched.bench.report import Best, Result, Setting, median_of, this_setting
-from ray_sched.bench.rounds import hold, notes_of, results_by_in_flight
+from ray_sched.bench.rounds import Contest, hold, notes_of, results_by_in_flight
 from ray_sched.bench.trial import TINY_BYTES, WARM_UP_S, Trial, TrialResult
 from ray_sched.settings import Settings
 
@@ -24,13 +24,13 @@ class ThroughputPlan(Struct, frozen=True, kw_only=True):
     """What to measure."""
 
     in_flight: tuple[int, ...] = (64,)
-    """Each of these in turn; ``results`` are of the first."""
+    """Each of these, one after the other; ``results`` are of the first."""
     rivals: tuple[str, ...] = ()
     runs: int = 5
     length: Length = Length()
     audio_s: float = 5.0
     warm_up_s: float = WARM_UP_S
-    """Of each load, in each turn."""
+    """Of each load, in each trial."""
     nodes: int = 4
     slots: int = 0
     """Of each node; 0: so many that everything in flight has one."""
@@ -41,10 +41,10 @@ class ThroughputPlan(Struct, frozen=True, kw_only=True):
 
 
 class HalfLoad(Struct, frozen=True, kw_only=True):
-    """Jobs that arrive at random, in each turn half as many as the contestant carried at most in that turn."""
+    """Jobs that arrive at random, in each trial half as many as the contestant carried at most in that trial."""
 
     per_s: float
-    """The median over the turns."""
+    """The median over the trials."""
     p99_to_p50: float
     result: Result
 
@@ -79,7 +79,7 @@ class ThroughputReport(Struct, frozen=True, kw_only=True):
 
 
 async def measure_throughput(settings: Settings, plan: ThroughputPlan, notify: Notify) -> ThroughputReport:
-    """Let each have its turn in each round; nothing is left running."""
+    """Run a trial of each contestant in each round; nothing is left running."""
     setting = this_setting()
     slots = plan.slots or max(max(plan.in_flight) // plan.nodes, _MIN_SLOTS)
     environment = EnvironmentPlan(nodes=plan.nodes, slots=slots, is_together=plan.is_together)
@@ -91,7 +91,8 @@ async def measure_throughput(settings: Settings, plan: ThroughputPlan, notify: N
         has_half_load=plan.with_half_load,
         bulk=plan.bulk,
     )
-    results = await hold(settings, plan.rivals, plan.runs, environment, trial, notify)
+    contest = Contest(rivals=plan.rivals, n_rounds=plan.runs, environment=environment, trial=trial)
+    results = await hold(contest, settings, notify)
     by_in_flight = results_by_in_flight(results)
     return ThroughputReport(
         setting=setting,

@@ -1,4 +1,4 @@
-"""One contestant's turn: it has the machine for itself, is warmed up at each load, and measured.
+"""One contestant's trial: it has the machine for itself, is warmed up at each load, and measured.
 
 Memory is looked at while it warms up: looking takes CPU, of the same process, and would show in the times.
 """
@@ -25,7 +25,7 @@ Drive = Callable[[Supply], Awaitable[None]]
 
 
 class Trial(Struct, frozen=True, kw_only=True):
-    """What is measured in one turn, the same for everybody."""
+    """What is measured in one trial, the same for everybody."""
 
     in_flight: tuple[int, ...]
     """Each of these, one after the other."""
@@ -38,14 +38,14 @@ class Trial(Struct, frozen=True, kw_only=True):
 
 
 class HalfRun(Struct, frozen=True, kw_only=True):
-    """Jobs that arrive at random, half as many as the contestant carried at most in the same turn."""
+    """Jobs that arrive at random, half as many as the contestant carried at most in the same trial."""
 
     per_s: float
     run: Run
 
 
 class TrialResult(Struct, frozen=True, kw_only=True):
-    """What a turn gave."""
+    """The result of a trial."""
 
     note: str
     """What the contestant is."""

@@ -1,7 +1,7 @@
-"""A turn in a process of its own: everything it started ends with it, and Ray reads its environment anew.
+"""A trial in a process of its own: everything it started ends with it, and Ray reads its environment anew.
 
-One line of JSON goes in, what to do; lines come out: steps, and at the end what the turn gave or why it gave nothing.
-The process leaves, and ends its cluster, when its stdin is closed: by a parent that has heard enough, or has died.
+One line of JSON goes in, what to do; lines come out: steps, and at the end its result or why there is none.
+The process leaves, and ends its cluster, when its stdin is closed: by a parent that wants no more, or has died.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from ray_sched.bench.trial import Trial, TrialResult, run_trial
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.settings import Settings, checked_settings
 
-_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from ray_sched.bench.trial_process import main; main()"
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from ray_sched.bench.trial_process import main; main()"
 _LONGEST_LINE = 2**24
 _QUIET_S = 60.0
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """Parent to process, first and once: whose turn it is, where, and what to measure."""
+    """Parent to process, first and once: which contestant, where, and what to measure."""
 
     contestant: str
     environment: EnvironmentPlan
@@ -40,17 +40,17 @@ class Order(Struct, frozen=True, kw_only=True):
 class Step(Struct, frozen=True, tag=True):
     """Process to parent, often: what it does now."""
 
-    told: str
+    sentence: str
 
 
 class Done(Struct, frozen=True, tag=True):
-    """Process to parent, last: what the turn gave."""
+    """Process to parent, last: the result of the trial."""
 
     results: TrialResult
 
 
 class Failed(Struct, frozen=True, tag=True):
-    """Process to parent instead of Done: an expected no."""
+    """Process to parent instead of Done: an error that was to be expected."""
 
     code: Code
     message: str
@@ -61,18 +61,18 @@ _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 
 
 class TrialFailedError(Exception):
-    """The process ended without an answer; what it had to say is on stderr."""
+    """The process ended without an answer; what it printed is on stderr."""
 
 
 async def in_a_process(
     settings: Settings, contestant: str, environment: EnvironmentPlan, trial: Trial, notify: Notify
 ) -> TrialResult:
-    """Start the process, pass on its steps, and wait for its end. Raises SchedError, TurnFailedError."""
+    """Start the process, pass on its steps, and wait for its end. Raises SchedError, TrialFailedError."""
     order = Order(
         contestant=contestant, environment=environment, trial=trial, settings=settings.model_dump(mode="json")
     )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _BOOT, *sys.path),
+        *(sys.executable, "-c", _PROGRAM, *sys.path),
         stdin=PIPE,
         stdout=PIPE,
         start_new_session=True,  # Ctrl-C is for the parent, which lets the process end in order
@@ -90,13 +90,13 @@ async def _result(process: Process, order: Order, notify: Notify) -> TrialResult
     process.stdin.write(msgspec.json.encode(order) + b"\n")
     async for line in process.stdout:
         match _answers.decode(line):
-            case Step(told):
-                notify(told)
+            case Step(sentence):
+                notify(sentence)
             case Done(results):
                 return results
             case Failed(code, message):
                 raise SchedError(code, message)
-    raise TrialFailedError(f"the turn of {order.contestant} ended with exit status {await process.wait()}")
+    raise TrialFailedError(f"the trial of {order.contestant} ended with exit status {await process.wait()}")
 
 
 async def _end(process: Process) -> None:
@@ -113,7 +113,7 @@ async def _end(process: Process) -> None:
 
 
 def main() -> None:
-    """Take one turn."""
+    """Run the one trial that stdin asks for."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # Ray prints

@@ -219,7 +219,7 @@ def _results(title: str, results: "Mapping[str, Result]") -> Any:
     """A row for each contestant; ``ray_sched is`` so many times as fast."""
     figures = ("jobs/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU ms/job", "peak RSS MB", "store peak MB", "ray_sched is")
     page = table("", *figures, title=title, right=figures)
-    ours = next(iter(results.values()))
+    own = next(iter(results.values()))
     for name, one in results.items():
         add_row(
             page,
@@ -231,7 +231,7 @@ def _results(title: str, results: "Mapping[str, Result]") -> Any:
             f"{one.cpu_ms_per_job:.2f}",
             f"{one.peak_rss_mb:,.0f}",
             f"{one.object_store_peak_mb:.1f}",
-            "" if one is ours else f"{ours.jobs_per_s / one.jobs_per_s:.2f} x",
+            "" if one is own else f"{own.jobs_per_s / one.jobs_per_s:.2f} x",
         )
     return page
 
@@ -240,9 +240,9 @@ def _bests(best: "Mapping[str, Best]") -> Any:
     """A row for each contestant at the number in flight that suits it best."""
     figures = ("in flight", "jobs/s", "ray_sched is")
     page = table("", *figures, title="best over these numbers in flight", right=figures)
-    ours = next(iter(best.values()))
+    own = next(iter(best.values()))
     for name, one in best.items():
-        add_row(page, name, one.in_flight, f"{one.jobs_per_s:,.0f}", "" if one is ours else f"{one.own_is:.2f} x")
+        add_row(page, name, one.in_flight, f"{one.jobs_per_s:,.0f}", "" if one is own else f"{one.own_is:.2f} x")
     return page
 
 
@@ -265,17 +265,17 @@ def _closing(setting: "Setting", notes: "Mapping[str, str]") -> list[str]:
     ]
 
 
-def _names(told: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in told.split(",") if name.strip())
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _numbers(told: str) -> tuple[int, ...]:
+def _numbers(text: str) -> tuple[int, ...]:
     try:
-        numbers = tuple(int(number) for number in told.split(","))
+        numbers = tuple(int(number) for number in text.split(","))
     except ValueError:
         numbers = ()
     if not numbers or not all(1 <= number <= _MOST_IN_FLIGHT for number in numbers):
-        raise typer.BadParameter(f"{told!r} is not a list of numbers from 1 to {_MOST_IN_FLIGHT}, such as 64,128")
+        raise typer.BadParameter(f"{text!r} is not a list of numbers from 1 to {_MOST_IN_FLIGHT}, such as 64,128")
     return numbers
 
 

@@ -61,8 +61,8 @@ class Call:
         """The settings: options go before variables, variables before the file. Raises INVALID_CONFIGURATION."""
         from ray_sched.settings import load_settings
 
-        told = {"address": self._options.address, "data_dir": self._options.data_dir}
-        return load_settings(self._options.config).model_copy(update={k: v for k, v in told.items() if v})
+        given = {"address": self._options.address, "data_dir": self._options.data_dir}
+        return load_settings(self._options.config).model_copy(update={k: v for k, v in given.items() if v})
 
     @asynccontextmanager
     async def scheduler(self) -> AsyncIterator["Scheduler"]:
@@ -112,7 +112,7 @@ def run_call(call: Call, body: Body, options: dict[str, Any]) -> int:
         try:
             return call.signals.run(_as_coroutine(body, call, options)) or 0
         except SchedError as error:
-            return _tell(call, error.code, error.message, error.exit_status)
+            return _fail(call, error.code, error.message, error.exit_status)
         except asyncio.CancelledError:
             return _interrupted(call)
         except typer.BadParameter:
@@ -123,19 +123,19 @@ def run_call(call: Call, body: Body, options: dict[str, Any]) -> int:
             if call.is_verbose:
                 traceback.print_exc()
             where = "" if call.is_verbose else "; run it again with --verbose for the traceback"
-            told = " ".join(str(error).split())[:300]
-            return _tell(call, "DEFECT", f"this should not happen: {type(error).__name__}: {told}{where}", UNKNOWN)
+            message = " ".join(str(error).split())[:300]
+            return _fail(call, "DEFECT", f"this should not happen: {type(error).__name__}: {message}{where}", UNKNOWN)
 
 
 def _interrupted(call: Call) -> int:
-    return _tell(call, Code.CANCELLED, call.last_words, 128 + (call.signals.first or signal.SIGINT))
+    return _fail(call, Code.CANCELLED, call.last_words, 128 + (call.signals.first or signal.SIGINT))
 
 
 async def _as_coroutine(body: Body, call: Call, options: dict[str, Any]) -> int | None:
     return await body(call, **options)
 
 
-def _tell(call: Call, code: str, sentence: str, status: int) -> int:
+def _fail(call: Call, code: str, sentence: str, status: int) -> int:
     call.out.note(f"ray-sched: {sentence}")
     if call.out.is_json and not call.out.has_shown:
         call.out.show({"error": {"code": code, "message": sentence}})

@@ -16,6 +16,8 @@ async def cleanup(
     """Forget finished jobs of at least an age; the scheduler does it by itself once a minute."""
     age_s = call.settings.cleanup.keep_ms / 1000 if max_age_s is None else max_age_s
     async with call.scheduler() as scheduler:
-        told = await scheduler.cleanup(age_s)
-    sentence = f"{told['jobs']} jobs with {told['record_bytes']} bytes of records were forgotten, {told['kept']} kept"
-    call.out.show(told, sentence)
+        removed = await scheduler.cleanup(age_s)
+    sentence = (
+        f"{removed['jobs']} jobs with {removed['record_bytes']} bytes of records were forgotten, {removed['kept']} kept"
+    )
+    call.out.show(removed, sentence)

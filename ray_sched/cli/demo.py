@@ -1,4 +1,4 @@
-"""``ray-sched demo``: a private cluster on this machine, real speech, and proof that nothing is left behind."""
+"""``ray-sched demo``: a private cluster on this machine, real speech, and proof that nothing stays behind."""
 
 import asyncio
 import tempfile
@@ -59,14 +59,14 @@ async def demo(
     from ray_sched.data import samples
 
     call.last_words = "interrupted; nothing is left running"
-    wanted = demand(src, to, speech=to is not None)
+    demanded = demand(src, to, speech=to is not None)
     files = audio or [sample.path for sample in samples()]
     settings = call.settings
     for file in files:
         describe(file, max_duration_s=settings.client.max_audio_s)
     async with _private_scheduler(call, nodes) as (scheduler, own_settings):
-        wanted = await _possible(call, scheduler, wanted)
-        report = await _recognise(scheduler, own_settings, files, wanted, _Show(call, SpeechFolder(out, files)))
+        demanded = await _possible(call, scheduler, demanded)
+        report = await _recognise(scheduler, own_settings, files, demanded, _Show(call, SpeechFolder(out, files)))
         call.out.show(report, *_page(report))
     return next((exit_status(row.error.code) for row in report.utterances if row.error), 0)
 
@@ -84,41 +84,36 @@ async def _private_scheduler(call: Call, n_nodes: int | None) -> "AsyncIterator[
     """A Ray, a Redis and a scheduler of our own, and a data directory that is removed."""
     from ray_sched.cli.local_nodes import for_one_machine, local_nodes
     from ray_sched.settings import StoreRules
-    from ray_sched.system.running import running
+    from ray_sched.system.running import RunOptions, running
 
     settings = for_one_machine(call.settings, n_nodes)
     with tempfile.TemporaryDirectory(prefix="ray_sched-demo-") as home:
         settings = settings.model_copy(update={"data_dir": Path(home), "store": StoreRules(), "address": ""})
         async with AsyncExitStack() as stack:
             with call.out.steps():
-                starting = running(
-                    settings,
-                    local_nodes=local_nodes(settings.local),
-                    drain_s=0,
-                    is_head_a_node=True,
-                    notify=call.out.step,
-                )
+                options = RunOptions(local_nodes=local_nodes(settings.local), drain_s=0, is_head_a_node=True)
+                starting = running(settings, options, call.out.step)
                 scheduler = await stack.enter_async_context(starting)
                 call.out.step(f"waiting for {settings.local.nodes} nodes to load the {settings.local.engine} engine")
                 await scheduler.wait_for_nodes(settings.local.nodes)
             yield scheduler, settings
 
 
-async def _possible(call: Call, scheduler: "Scheduler", wanted: Demand) -> Demand:
-    """What the nodes can do of what is wanted: speech is left out where nobody speaks. Raises NO_AVAILABLE_NODE."""
+async def _possible(call: Call, scheduler: "Scheduler", demanded: Demand) -> Demand:
+    """What the nodes can do of what is asked for: speech is left out where nobody speaks. Raises NO_AVAILABLE_NODE."""
     rows = await scheduler.nodes()
-    if not is_covered(wanted, rows) and TTS in wanted.services:
-        silent = Demand(src=wanted.src, tgt=wanted.tgt, services=tuple(s for s in wanted.services if s != TTS))
+    if not is_covered(demanded, rows) and TTS in demanded.services:
+        silent = Demand(src=demanded.src, tgt=demanded.tgt, services=tuple(s for s in demanded.services if s != TTS))
         if is_covered(silent, rows):
-            call.out.note(f"no node speaks {wanted.tgt}, so there is text only; on Debian run: apt install espeak-ng")
+            call.out.note(f"no node speaks {demanded.tgt}, so there is text only; on Debian run: apt install espeak-ng")
             return silent
-    if not is_covered(wanted, rows):
-        raise not_covered(wanted, rows)
-    return wanted
+    if not is_covered(demanded, rows):
+        raise not_covered(demanded, rows)
+    return demanded
 
 
 async def _recognise(
-    scheduler: "Scheduler", settings: "Settings", files: list[Path], wanted: Demand, show: _Show
+    scheduler: "Scheduler", settings: "Settings", files: list[Path], demanded: Demand, show: _Show
 ) -> DemoReport:
     from ray_sched.system.api import Client
     from ray_sched.system.store_stats import object_store_stats
@@ -128,7 +123,12 @@ async def _recognise(
     async with Client(settings) as client:
         with show.out.progress("recognising", len(files)) as bar:
             stream = client.map(
-                files, src=wanted.src, tgt=wanted.tgt, speech=TTS in wanted.services, session=_SESSION, order="input"
+                files,
+                src=demanded.src,
+                tgt=demanded.tgt,
+                speech=TTS in demanded.services,
+                session=_SESSION,
+                order="input",
             )
             async with aclosing(stream):
                 async for result in stream:
@@ -144,7 +144,7 @@ async def _recognise(
             ledger_bytes, after = await _bytes_left(scheduler, client), object_store_stats()
     return DemoReport(
         utterances=rows,
-        wer=_word_error_rates(rows, wanted.src),
+        wer=_word_error_rates(rows, demanded.src),
         ledger_bytes=ledger_bytes,
         object_store_bytes=after.bytes_used,
         object_store_objects=after.n_objects,

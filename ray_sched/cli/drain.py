@@ -40,7 +40,7 @@ async def drain(
 async def _wait_for(scheduler: "Scheduler", node: str, limit_s: float) -> None:
     try:
         async with asyncio.timeout(limit_s):
-            while await _state(scheduler, node) not in _LEFT:  # noqa: ASYNC110  # the Registry tells us nothing itself
+            while await _state(scheduler, node) not in _LEFT:  # noqa: ASYNC110  # the Registry sends no notice
                 await asyncio.sleep(_LOOK_S)
     except TimeoutError:
         raise SchedError(Code.DEADLINE_EXCEEDED, f"{node} has not left within {limit_s:g} s; it drains on") from None

@@ -5,7 +5,7 @@ from collections import defaultdict
 from ray_sched.core.errors import EXIT_STATUS, Code
 
 UNKNOWN = 70
-"""An error nobody foresaw: a defect of ours."""
+"""An error nobody foresaw: a defect of the program."""
 INTERRUPTED = 130
 """Ctrl-C."""
 _OTHERS = {0: "done", 1: "another failed job", 2: "wrong command line", UNKNOWN: "a defect, see --verbose"}
@@ -14,11 +14,11 @@ _OTHERS |= {INTERRUPTED: "Ctrl-C", 143: "SIGTERM"}
 
 def epilog() -> str:
     """All exit statuses in one paragraph, for ``--help``."""
-    words: dict[int, list[str]] = defaultdict(list)
+    meanings: dict[int, list[str]] = defaultdict(list)
     for code, number in EXIT_STATUS.items():
-        words[number].append(code.lower().replace("_", " "))
-    told = {number: " or ".join(names) for number, names in words.items()} | _OTHERS
-    return "Exit status: " + ", ".join(f"{number} {told[number]}" for number in sorted(told)) + "."
+        meanings[number].append(code.lower().replace("_", " "))
+    sentences = {number: " or ".join(names) for number, names in meanings.items()} | _OTHERS
+    return "Exit status: " + ", ".join(f"{number} {sentences[number]}" for number in sorted(sentences)) + "."
 
 
 def exit_status(code: Code | None) -> int:

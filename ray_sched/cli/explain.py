@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 async def explain(call: Call, job: Annotated[str, typer.Argument(help="A job's id, as jobs lists it.")]) -> None:
     """Say why a job is where it is: in a sentence, node by node, and what happened to it."""
     async with call.scheduler() as scheduler:
-        told = await scheduler.explain(job)
-    call.out.show(told, *_page(told))
+        explanation = await scheduler.explain(job)
+    call.out.show(explanation, *_page(explanation))
 
 
-def _page(told: "Explanation") -> list[RenderableType]:
-    job = told.job
-    ahead = "" if told.ahead is None else f"; {told.ahead} jobs are ahead of it"
+def _page(explanation: "Explanation") -> list[RenderableType]:
+    job = explanation.job
+    ahead = "" if explanation.ahead is None else f"; {explanation.ahead} jobs are ahead of it"
     verdicts = table("node", "verdict", "why")
-    for verdict in told.nodes:
+    for verdict in explanation.nodes:
         add_row(verdicts, verdict.node, *_verdict(verdict))
     story = table("ms", "attempt", "what happened", right=("ms", "attempt"))
-    for at_ms, attempt, what in told.story:
+    for at_ms, attempt, what in explanation.story:
         add_row(story, at_ms, attempt, what)
-    return [f"{job.job_id} ({job.pair}, {'+'.join(job.services)}) {told.summary}{ahead}", verdicts, story]
+    return [f"{job.job_id} ({job.pair}, {'+'.join(job.services)}) {explanation.summary}{ahead}", verdicts, story]
 
 
 def _verdict(verdict: "NodeVerdict") -> tuple[str, str]:

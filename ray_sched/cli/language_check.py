@@ -30,29 +30,29 @@ def demand(src: str, to: str | None, *, speech: bool) -> Demand:
     return Demand(src=language(src), tgt=tgt, services=tuple(sorted(services)))
 
 
-def is_covered(wanted: Demand, rows: "list[NodeRow]") -> bool:
+def is_covered(demanded: Demand, rows: "list[NodeRow]") -> bool:
     """Whether a node can do it at all."""
-    return any(uncovered(wanted, row.capability) is None for row in rows)
+    return any(uncovered(demanded, row.capability) is None for row in rows)
 
 
-def not_covered(wanted: Demand, rows: "list[NodeRow]") -> SchedError:
+def not_covered(demanded: Demand, rows: "list[NodeRow]") -> SchedError:
     """Why no node of this machine can do it, and what to install."""
-    if MT in wanted.services and not any(row.capability.translates(wanted.src, wanted.tgt) for row in rows):
-        return SchedError(Code.NO_AVAILABLE_NODE, _translation_advice(wanted))
-    reasons = {reason for row in rows if (reason := uncovered(wanted, row.capability))}
-    told = "; ".join(SENTENCE[reason] for reason in sorted(reasons)) or "there is no node"
+    if MT in demanded.services and not any(row.capability.translates(demanded.src, demanded.tgt) for row in rows):
+        return SchedError(Code.NO_AVAILABLE_NODE, _translation_advice(demanded))
+    reasons = {reason for row in rows if (reason := uncovered(demanded, row.capability))}
+    why = "; ".join(SENTENCE[reason] for reason in sorted(reasons)) or "there is no node"
     known = sorted({tag for row in rows for tag in row.capability.asr})
     return SchedError(
         Code.NO_AVAILABLE_NODE,
-        f"no node serves {wanted.pair}: {told}; recognised here: {', '.join(known) or 'nothing'}",
+        f"no node serves {demanded.pair}: {why}; recognised here: {', '.join(known) or 'nothing'}",
     )
 
 
-def _translation_advice(wanted: Demand) -> str:
-    package = _APERTIUM.get(wanted.tgt) if wanted.src == "en" else None
+def _translation_advice(demanded: Demand) -> str:
+    package = _APERTIUM.get(demanded.tgt) if demanded.src == "en" else None
     if package:
-        return f"no node translates {wanted.pair}; on Debian run: apt install apertium {package} espeak-ng"
+        return f"no node translates {demanded.pair}; on Debian run: apt install apertium {package} espeak-ng"
     return (
-        f"no node translates {wanted.pair} and Debian has no Apertium package for it; from English there are"
+        f"no node translates {demanded.pair} and Debian has no Apertium package for it; from English there are"
         f" {', '.join(_APERTIUM)}, such as --to es with: apt install apertium {_APERTIUM['es']} espeak-ng"
     )

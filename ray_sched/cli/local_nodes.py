@@ -12,7 +12,7 @@ _NEVER = 101.0
 
 
 def local_nodes(rules: LocalRules) -> list[LocalNode]:
-    """As many as the rules say, named node-1 and so on."""
+    """As many as the rules name, named node-1 and so on."""
     labels = {"engine": rules.engine, "slots": str(rules.slots_per_node), **_LABELS.get(rules.engine, {})}
     return [LocalNode(labels=labels | {"node": f"node-{number + 1}"}) for number in range(rules.nodes)]
 

@@ -27,7 +27,7 @@ def nodes_table(rows: "list[NodeRow]") -> Table:
     for row in rows:
         can, load = row.capability, row.load
         gpu = round(load.gpu) if can.has_gpu else None
-        state = (row.slots, row.running, row.spent, round(load.cpu), round(load.memory), gpu, row.silent_ms)
+        state = (row.slots, row.running, row.acquired, round(load.cpu), round(load.memory), gpu, row.silent_ms)
         add_row(made, row.node, row.status, *state, *capability_cells(can), row.why)
     return made
 

@@ -67,7 +67,7 @@ class Output:
 
     @contextmanager
     def steps(self) -> Iterator["Output"]:
-        """A spinner that says what is being done, told with ``step``."""
+        """A spinner that shows what is being done, set with ``step``."""
         if self._notes.is_terminal:
             self._spinner = self._notes.status("")
             self._spinner.start()
@@ -86,7 +86,7 @@ class Output:
             self.note(what)
 
     def stopping(self) -> None:
-        """A signal was heard: whoever watches the spinner is told at once."""
+        """A signal has come: the spinner shows it at once."""
         if self._spinner:
             self._spinner.update("stopping what was started")
 

@@ -102,7 +102,7 @@ class SpeechFolder:
 
     def __init__(self, folder: Path, inputs: list[Path]) -> None:
         self.folder = folder
-        self._taken = {path.resolve() for path in inputs}
+        self._used_paths = {path.resolve() for path in inputs}
 
     def write(self, file: Path, result: "Result") -> str:
         """Write the speech of a result, if it has one, and return the path. Raises INVALID_CONFIGURATION."""
@@ -122,8 +122,8 @@ class SpeechFolder:
 
     def _free(self, file: Path, language: str) -> Path:
         path, number = self.folder / f"{file.stem}.{language}.wav", 1
-        while path.resolve() in self._taken:
+        while path.resolve() in self._used_paths:
             number += 1
             path = self.folder / f"{file.stem}-{number}.{language}.wav"
-        self._taken.add(path.resolve())
+        self._used_paths.add(path.resolve())
         return path

@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM: the first calls the verb off, and it stops what it started; the next ones do not disturb that.
 
-A verb that wants to end in its own way takes them. Nothing here ends a process.
+A verb that is to end in its own way captures them. Nothing here ends a process.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ class Signals:
     """The signals of one call of the command line."""
 
     def __init__(self, notify: Callable[[], None]) -> None:
-        """``say`` is called at each signal, between any two steps of the main thread."""
+        """``notify`` is called at each signal, between any two steps of the main thread."""
         self._notify = notify
         self.first: int | None = None
-        """The first signal heard."""
-        self._taken: asyncio.Queue[int] | None = None
+        """Number of the first signal that came."""
+        self._captured: asyncio.Queue[int] | None = None
         self._task: asyncio.Task[Any] | None = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -36,7 +36,7 @@ class Signals:
             self._notify()
             loop.call_soon_threadsafe(self._handle, number)
 
-        # not the loop's own handlers: this one speaks at once, even while Ray's start keeps the loop waiting
+        # not the loop's own handlers: this one notifies at once, even while Ray's start keeps the loop waiting
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             return await task
@@ -46,16 +46,16 @@ class Signals:
 
     def _handle(self, number: int) -> None:
         is_first, self.first = self.first is None, self.first or number
-        if self._taken is not None:
-            self._taken.put_nowait(number)
+        if self._captured is not None:
+            self._captured.put_nowait(number)
         elif is_first and self._task:
             self._task.cancel()
 
     @contextmanager
-    def taken(self) -> Iterator["asyncio.Queue[int]"]:
+    def captured(self) -> Iterator["asyncio.Queue[int]"]:
         """Within this block signals come through the queue and call nothing off."""
-        self._taken = asyncio.Queue()
+        self._captured = asyncio.Queue()
         try:
-            yield self._taken
+            yield self._captured
         finally:
-            self._taken = None
+            self._captured = None

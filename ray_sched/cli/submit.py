@@ -53,8 +53,8 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
         raise typer.BadParameter("--request-id and --partials are for a single file")
     if deadline_s is not None:
         milliseconds(deadline_s, "a deadline")
-    wanted = demand(src, to, speech=speech)
-    rows = _unreadable(call, files, wanted)
+    demanded = demand(src, to, speech=speech)
+    rows = _unreadable(call, files, demanded)
     good = [file for file, row in zip(files, rows, strict=True) if row is None]
     results: dict[str, deque[Result]] = defaultdict(deque)
     if good:
@@ -62,7 +62,7 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
         if request_id:
             options["request_id"] = request_id
         call.last_words = "interrupted; the jobs that had not ended were cancelled"
-        job = _Submission(call, wanted, options, deadline_s, partials=partials)
+        job = _Submission(call, demanded, options, deadline_s, partials=partials)
         for result in await job.run(good, _client_id(call.settings.data_dir, request_id)):
             results[result.name].append(result)
     folder = SpeechFolder(out, files)
@@ -78,10 +78,10 @@ class _Submission:
     """Files on their way to the scheduler and their results on the way back."""
 
     def __init__(
-        self, call: Call, wanted: Demand, options: dict[str, Any], deadline_s: float | None, *, partials: bool
+        self, call: Call, demanded: Demand, options: dict[str, Any], deadline_s: float | None, *, partials: bool
     ) -> None:
         self._call = call
-        self._wanted = wanted
+        self._demanded = demanded
         self._options = options
         self._deadline_s = deadline_s
         self._has_partials = partials
@@ -91,7 +91,7 @@ class _Submission:
         from ray_sched.system.api import Client
 
         async with self._call.scheduler() as scheduler:
-            is_hopeless = not is_covered(self._wanted, await scheduler.nodes())
+            is_hopeless = not is_covered(self._demanded, await scheduler.nodes())
             async with Client(self._call.settings, client_id=client_id) as client:
                 if len(files) == 1:
                     return [await self._one(client, files[0])]
@@ -119,7 +119,7 @@ class _Submission:
         return results
 
 
-def _unreadable(call: Call, files: list[Path], wanted: Demand) -> list[Row | None]:
+def _unreadable(call: Call, files: list[Path], demanded: Demand) -> list[Row | None]:
     """A row for each file that cannot be read, None for the others."""
     from ray_sched.client.audio import describe
 
@@ -128,7 +128,7 @@ def _unreadable(call: Call, files: list[Path], wanted: Demand) -> list[Row | Non
         try:
             describe(file, max_duration_s=call.settings.client.max_audio_s)
         except SchedError as error:
-            rows.append(Row.refused(file, wanted.pair, error))
+            rows.append(Row.refused(file, demanded.pair, error))
         else:
             rows.append(None)
     return rows

@@ -23,9 +23,9 @@ async def top(
         if call.out.is_json or not page.is_terminal:
             call.out.show({"status": view, "nodes": rows}, *status_page(view), nodes_table(rows))
             return
-        with call.signals.taken() as signals, Live(console=page, screen=True, auto_refresh=False) as live:
-            heard = asyncio.ensure_future(signals.get())
-            while not heard.done():
+        with call.signals.captured() as signals, Live(console=page, screen=True, auto_refresh=False) as live:
+            signalled = asyncio.ensure_future(signals.get())
+            while not signalled.done():
                 live.update(Group(*status_page(view), nodes_table(rows)), refresh=True)
-                await asyncio.wait([heard], timeout=every_s)
+                await asyncio.wait([signalled], timeout=every_s)
                 view, rows = await scheduler.status(), await scheduler.nodes()

@@ -40,7 +40,7 @@ async def up(
     from ray_sched.cli.local_nodes import for_one_machine, local_nodes
     from ray_sched.settings import ray_address_variable
     from ray_sched.system.local import without_colours
-    from ray_sched.system.running import running
+    from ray_sched.system.running import RunOptions, running
 
     logging.getLogger("ray_sched").setLevel(logging.DEBUG if call.is_verbose else logging.INFO)
     settings = call.settings
@@ -50,21 +50,19 @@ async def up(
         settings = for_one_machine(settings, nodes)
     if not call.out.is_terminal:
         without_colours()
-    block = running(
-        settings,
+    options = RunOptions(
         address=address,
         local_nodes=() if address else local_nodes(settings.local),
         drain_s=0,
         log_to_driver=True,
         has_note=True,
         is_head_a_node=True,
-        notify=lambda step: log.info("%s", step),
     )
     try:
-        async with block as scheduler:
+        async with running(settings, options, lambda step: log.info("%s", step)) as scheduler:
             if not address:
                 await _wait_for_nodes(scheduler, settings.local.nodes)
-            with call.signals.taken() as signals:
+            with call.signals.captured() as signals:
                 await _greet(call, settings, scheduler, address)
                 await _serve(scheduler, signals)
                 await _drain(scheduler, signals, drain_s)
@@ -118,11 +116,11 @@ async def _greet(call: Call, settings: "Settings", scheduler: "Scheduler", addre
 
 async def _serve(scheduler: "Scheduler", signals: "asyncio.Queue[int]") -> None:
     """Report once a minute until a signal comes or the scheduler is gone."""
-    heard = asyncio.ensure_future(signals.get())
+    signalled = asyncio.ensure_future(signals.get())
     loop = asyncio.get_running_loop()
     report_at = loop.time() + _REPORT_S
     try:
-        while not (await asyncio.wait([heard], timeout=_LOOK_S))[0]:
+        while not (await asyncio.wait([signalled], timeout=_LOOK_S))[0]:
             if not await scheduler.is_running():
                 log.info("the scheduler was stopped by ray-sched down")
                 return
@@ -130,7 +128,7 @@ async def _serve(scheduler: "Scheduler", signals: "asyncio.Queue[int]") -> None:
                 report_at += _REPORT_S
                 await _report(scheduler)
     finally:
-        heard.cancel()
+        signalled.cancel()
 
 
 async def _report(scheduler: "Scheduler") -> None:
@@ -141,8 +139,8 @@ async def _report(scheduler: "Scheduler") -> None:
         return
     jobs = ", ".join(f"{n} {name}" for name, n in view.jobs.items() if n) or "none"
     n_ready = sum(row.status == "ready" for row in rows)
-    told = "jobs: %s; nodes: %d of %d ready; slots: %d of %d free; backlog: %d"
-    log.info(told, jobs, n_ready, len(rows), view.free_slots, view.slots, view.waiting)
+    sentence = "jobs: %s; nodes: %d of %d ready; slots: %d of %d free; backlog: %d"
+    log.info(sentence, jobs, n_ready, len(rows), view.free_slots, view.slots, view.waiting)
 
 
 async def _drain(scheduler: "Scheduler", signals: "asyncio.Queue[int]", drain_s: float) -> None:
@@ -152,15 +150,15 @@ async def _drain(scheduler: "Scheduler", signals: "asyncio.Queue[int]", drain_s:
         return
     log.info("stopping; running jobs may take %g s more, or press Ctrl-C again", drain_s)
     stopping = asyncio.ensure_future(scheduler.stop(drain_s))
-    heard = asyncio.ensure_future(signals.get())
-    await asyncio.wait([stopping, heard], return_when=asyncio.FIRST_COMPLETED)
+    signalled = asyncio.ensure_future(signals.get())
+    await asyncio.wait([stopping, signalled], return_when=asyncio.FIRST_COMPLETED)
     if stopping.done():
         n_left = await stopping
         if n_left:
             log.warning("%d jobs had not ended", n_left)
     stopping.cancel()
-    heard.cancel()
-    await asyncio.gather(stopping, heard, return_exceptions=True)
+    signalled.cancel()
+    await asyncio.gather(stopping, signalled, return_exceptions=True)
 
 
 async def _let_down_finish(scheduler: "Scheduler") -> None:

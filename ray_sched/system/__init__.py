@@ -1,1 +1,1 @@
-"""The composition root: starts and finds actors. The one room that knows Ray."""
+"""The composition root: starts and finds actors. The one package that knows Ray."""

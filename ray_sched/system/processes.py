@@ -1,4 +1,4 @@
-"""What each actor's process is made of: the plain class, given its brain, its store and its links.
+"""What each actor's process is made of: the plain class, given its brain, its store and its peers.
 
 These are the classes that become Ray actors. Their arguments cross processes, so they are settings and messages.
 """
@@ -65,7 +65,7 @@ class DispatcherProcess(Dispatcher):
     """Actor ``dispatcher``."""
 
     # Ray awaits a coroutine __init__ before it serves a call, and restoring has to come before every call.
-    async def __init__(self, settings: Settings, redis_url: str, secret: bytes) -> None:  # type: ignore[misc]  # as just said
+    async def __init__(self, settings: Settings, redis_url: str, secret: bytes) -> None:  # type: ignore[misc]  # see above
         _begin()
         epoch = f"{Clock().now_ms():x}"
         super().__init__(

@@ -1,4 +1,4 @@
-"""Ray behind the Protocols of ``wire.links``: calls by actor name, and the object store."""
+"""Ray behind the Protocols of ``wire.peers``: calls by actor name, and the object store."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from ray_sched.wire.peers import Payload, Peer, PeerGoneError, PeerUnavailableEr
 
 
 class RayPeer:
-    """A link to one named actor. The handle is looked up once, and again after the actor has died.
+    """A way to call one named actor. The handle is looked up once, and again after the actor has died.
 
     A call that finds its actor dead goes to the one that has taken its name, if there is one.
     """
@@ -24,7 +24,7 @@ class RayPeer:
         self._looking_up: asyncio.Task[Any] | None = None
 
     async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
-        """See ``Link.call``."""
+        """See ``Peer.call``."""
         try:
             # not wait_for: in Python 3.11 it forgets a cancellation that comes in the moment of the answer
             async with asyncio.timeout(timeout_s):
@@ -77,14 +77,14 @@ class RayPeer:
 
 
 class RayDirectory:
-    """Links by actor name, one per name and process."""
+    """Peers by actor name, one per name and process."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._peers: dict[str, RayPeer] = {}
 
     def peer(self, actor: str) -> Peer:
-        """See ``Directory.link``."""
+        """See ``Directory.peer``."""
         if actor not in self._peers:
             self._peers[actor] = RayPeer(actor, self._namespace)
         return self._peers[actor]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from ray_sched.core.errors import Code, SchedError
 
 _PROBE_S = 8.0
-"""Ray itself tries for minutes to reach an address where nobody is, or somebody else, and hears no signal."""
+"""Ray itself tries for minutes to reach an address where nobody is, or somebody else, and handles no signal."""
 
 
 def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False) -> None:
@@ -58,14 +58,14 @@ def disconnect_ray() -> None:
 def keeping_signal_handler() -> Iterator[None]:
     """Keep Ray from replacing a handler of SIGTERM that is there already: a program that has one means it.
 
-    Ray replaces it twice: with ``sys.exit`` in Python, and in C with one that aborts, which only setting ours again
-    takes away.
+    Ray replaces it twice: with ``sys.exit`` in Python, and in C with one that aborts, which only setting
+    the first one again takes away.
     """
     import ray._private.utils  # noqa: PLC0415  # Ray reads its environment when it is imported
 
-    ours = signal.getsignal(signal.SIGTERM)
-    is_ours = ours is not signal.SIG_DFL and threading.current_thread() is threading.main_thread()
-    if not is_ours:
+    handler = signal.getsignal(signal.SIGTERM)
+    is_handled = handler is not signal.SIG_DFL and threading.current_thread() is threading.main_thread()
+    if not is_handled:
         yield
         return
     rays_own = ray._private.utils.set_sigterm_handler  # noqa: SLF001  # Ray has no option for it
@@ -74,7 +74,7 @@ def keeping_signal_handler() -> Iterator[None]:
         yield
     finally:
         ray._private.utils.set_sigterm_handler = rays_own  # noqa: SLF001
-        signal.signal(signal.SIGTERM, ours)
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _probe(address: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from ray_sched.core.errors import SchedError
 from ray_sched.settings import Settings
@@ -17,37 +18,46 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.2
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Where a scheduler runs, and how it ends."""
+
+    address: str = ""
+    """Of the Ray cluster to join; empty: one is started on this machine."""
+    local_nodes: Sequence[LocalNode] = ()
+    """Of the cluster that is started here."""
+    is_head_a_node: bool = False
+    """The head of the cluster that is started here is the first of them."""
+    drain_s: float = 10.0
+    """Running jobs may take this long when the block is left."""
+    log_to_driver: bool = False
+    """The logs of actors are printed here, too."""
+    has_note: bool = False
+    """Other commands on this machine find this scheduler."""
+
+
 @asynccontextmanager
 async def running(
-    settings: Settings,
-    *,
-    address: str = "",
-    local_nodes: Sequence[LocalNode] = (),
-    drain_s: float = 10.0,
-    log_to_driver: bool = False,
-    has_note: bool = False,
-    is_head_a_node: bool = False,
-    notify: Callable[[str], None] = lambda _step: None,
+    settings: Settings, options: RunOptions, notify: Callable[[str], None] = lambda _step: None
 ) -> AsyncIterator[Scheduler]:
     """Start what is not there and, on leaving, stop what was started, in the reverse order, whatever happened.
 
-    Without an ``address`` a Ray with ``local_nodes`` is started on this machine. ``has_note``: other commands shall
-    find this scheduler. Leaving drains for ``drain_s`` seconds. ``say`` is told each step as it begins.
+    ``notify`` is called with each step as it begins.
     """
     async with AsyncExitStack() as stack:
-        token = ""
+        address, token = options.address, ""
         if not address:
             token = prepare_environment()
             cluster = LocalCluster(
-                local_nodes,
+                options.local_nodes,
                 settings.local.object_store_mb,
                 settings.local.dashboard_port,
-                is_head_a_node=is_head_a_node,
+                is_head_a_node=options.is_head_a_node,
             )
             stack.callback(cluster.stop)
             notify("starting Ray")
             address = cluster.start()  # Ray sets signal handlers, so it starts in the main thread or not at all
-        connect_ray(address, settings.namespace, log_to_driver=log_to_driver)
+        connect_ray(address, settings.namespace, log_to_driver=options.log_to_driver)
         stack.callback(disconnect_ray)
         redis_url = settings.store.redis_url
         if not redis_url:
@@ -59,8 +69,8 @@ async def running(
         notify("starting the scheduler")
         scheduler = Scheduler(settings)
         await scheduler.start(redis_url, is_embedded=not settings.store.redis_url)
-        stack.push_async_callback(_stop, scheduler, drain_s)
-        if has_note:
+        stack.push_async_callback(_stop, scheduler, options.drain_s)
+        if options.has_note:
             own_note(address, settings.namespace, token).write(settings.data_dir)
             stack.callback(Note.remove, settings.data_dir)
         yield scheduler
@@ -85,7 +95,7 @@ async def _keep_running(redis: EmbeddedRedis, settings: Settings) -> None:
             try:
                 await asyncio.to_thread(redis.start, settings.data_dir, settings.store.appendfsync)
             except SchedError as error:
-                log.error("Redis cannot be started: %s", error.message)  # noqa: TRY400  # the sentence says it all
+                log.error("Redis cannot be started: %s", error.message)  # noqa: TRY400  # the sentence is all there is to know
 
 
 async def _end(task: asyncio.Task[None]) -> None:

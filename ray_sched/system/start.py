@@ -144,8 +144,8 @@ class Scheduler:
                 return
             broken = [f"{row.node}: {row.why}" for row in rows if row.status == "degraded"]
             if broken or asyncio.get_running_loop().time() >= give_up_at:
-                told = "; ".join(broken) or f"{len(ready)} of {n_nodes} nodes are ready after {timeout_s:.0f} s"
-                raise SchedError(Code.NO_AVAILABLE_NODE, told)
+                lacking = "; ".join(broken) or f"{len(ready)} of {n_nodes} nodes are ready after {timeout_s:.0f} s"
+                raise SchedError(Code.NO_AVAILABLE_NODE, lacking)
             await asyncio.sleep(_POLL_S)
 
     async def stop(self, deadline_s: float) -> int:
@@ -220,8 +220,8 @@ class Scheduler:
 
     async def cleanup(self, max_age_s: float) -> dict[str, int]:
         """Forget finished jobs at least this old: ``jobs``, ``record_bytes``, ``kept``."""
-        told: dict[str, int] = await self._ask("dispatcher", "cleanup", milliseconds(max_age_s, "an age"))
-        return told
+        removed: dict[str, int] = await self._ask("dispatcher", "cleanup", milliseconds(max_age_s, "an age"))
+        return removed
 
     async def _ask(self, actor: str, method: str, *args: Any, within_s: float = _CALL_TIMEOUT_S) -> Any:
         """Ask a control actor; one that is being restarted is asked again, for ``within_s`` seconds in all."""

@@ -1,4 +1,4 @@
-"""What Ray itself says of its object store: the proof of the ledger."""
+"""What Ray itself reports of its object store: the proof of the ledger."""
 
 from typing import Any
 

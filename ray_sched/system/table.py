@@ -31,7 +31,7 @@ ACTORS: dict[str, ActorRow] = {
             DISPATCHER, -1, "leases from pools, running attempts from agents, open jobs from clients and Redis", 1
         ),
         ActorRow(REGISTRY, -1, "incarnations and drains from Redis, nodes from Ray, health from heartbeats", 2),
-        ActorRow(POOL, -1, "its nodes from the Registry's next word", 3),
+        ActorRow(POOL, -1, "its nodes from the Registry's next message", 3),
         ActorRow(TIMER, -1, "nothing: its ticks are settings", 4),
         ActorRow(AGENT, 0, "nothing: a new incarnation begins empty", 5),
     )

@@ -165,12 +165,12 @@ async def test_draining_a_node_that_is_not_there_names_those_that_are() -> None:
     assert error.value.code is Code.UNKNOWN_NODE
 
 
-async def test_the_slots_that_the_dispatcher_has_spent_are_shown_with_the_node() -> None:
+async def test_the_slots_that_the_dispatcher_has_acquired_are_shown_with_the_node() -> None:
     world = World()
     world.dispatcher.n_acquired = 1
     await world.join()
     async with asyncio.timeout(5):
-        while (await world.registry.nodes())[0].spent != 1:
+        while (await world.registry.nodes())[0].acquired != 1:
             await world.registry.tick("watch")
             await asyncio.sleep(0.002)
     (pool,) = await world.registry.pools()

@@ -60,7 +60,7 @@ def test_latency_beside_another_is_a_ratio(tmp_path: Path) -> None:
 
 
 @pytest.mark.cluster
-def test_ctrl_c_in_the_middle_of_a_turn_ends_its_cluster(tmp_path: Path) -> None:
+def test_ctrl_c_in_the_middle_of_a_trial_ends_its_cluster(tmp_path: Path) -> None:
     command = Command(["bench", "throughput", "--nodes", "1", "--seconds", "120", "--warm-up", "0.2"], tmp_path)
     command.wait_for_line("starting the scheduler")
     command.signal(signal.SIGINT)
@@ -71,7 +71,7 @@ def test_ctrl_c_in_the_middle_of_a_turn_ends_its_cluster(tmp_path: Path) -> None
 
 
 @pytest.mark.cluster
-def test_a_turn_whose_bench_was_killed_ends_by_itself(tmp_path: Path) -> None:
+def test_a_trial_whose_bench_was_killed_ends_by_itself(tmp_path: Path) -> None:
     command = Command(["bench", "throughput", "--nodes", "1", "--seconds", "120", "--warm-up", "0.2"], tmp_path)
     command.wait_for_line("starting the scheduler")
     command.signal(signal.SIGKILL)

@@ -8,7 +8,7 @@ from ray_sched.core.errors import Code, SchedError
 from tests.bench_command.figures import run_of
 
 
-async def test_each_has_one_turn_a_round_and_nobody_is_always_first() -> None:
+async def test_each_has_one_trial_a_round_and_nobody_is_always_first() -> None:
     trials: list[str] = []
 
     async def run_trial(name: str, number: int) -> str:
@@ -24,7 +24,7 @@ def trial_of(*per_s: float) -> TrialResult:
     return TrialResult(note="a fake", closed=dict(zip((64, 128), map(run_of, per_s), strict=True)))
 
 
-def test_a_result_is_the_median_over_the_turns_at_that_number_in_flight() -> None:
+def test_a_result_is_the_median_over_the_trials_at_that_number_in_flight() -> None:
     trials = {"ray_sched": [trial_of(100, 900), trial_of(300, 500), trial_of(200, 700)]}
     results = results_by_in_flight(trials)
     assert {in_flight: by_name["ray_sched"].jobs_per_s for in_flight, by_name in results.items()} == {

@@ -53,7 +53,7 @@ async def test_every_load_is_warmed_up_and_measured() -> None:
     assert results.note == "a fake"
 
 
-async def test_half_load_is_half_of_the_most_in_the_same_turn() -> None:
+async def test_half_load_is_half_of_the_most_in_the_same_trial() -> None:
     fake = Fake()
     results = await run_trial(fake, TRIAL, lambda _step: None, lambda: 0)
     assert results.half is not None

@@ -24,8 +24,8 @@ async def test_an_expected_no_of_the_process_is_raised_here(monkeypatch: pytest.
 
 
 async def test_a_process_that_ends_without_an_answer_is_told_with_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_process, "_BOOT", "raise SystemExit(3)")
-    with pytest.raises(TrialFailedError, match="the turn of ray_sched ended with exit status 3"):
+    monkeypatch.setattr(trial_process, "_PROGRAM", "raise SystemExit(3)")
+    with pytest.raises(TrialFailedError, match="the trial of ray_sched ended with exit status 3"):
         await run_trial()
 
 

@@ -21,7 +21,7 @@ from ray_sched.core.rules import PoolRules
 from ray_sched.settings import ClientRules, Settings, default_settings
 from ray_sched.store.keys import Keys
 from ray_sched.system.local import LocalNode, prepare_environment
-from ray_sched.system.running import running
+from ray_sched.system.running import RunOptions, running
 from ray_sched.system.start import Scheduler
 from ray_sched.system.store_stats import StoreStats, object_store_stats
 from tests.chaos.faults import (
@@ -194,7 +194,7 @@ class Run:
             pools = PoolRules(cpu_threshold_percent=101, memory_threshold_percent=101)
             settings = default_settings(address=address, data_dir=data_dir, pools=pools)
             self._say("starting the scheduler")
-            scheduler = await stack.enter_async_context(running(settings, address=address))
+            scheduler = await stack.enter_async_context(running(settings, RunOptions(address=address)))
             await scheduler.wait_for_nodes(len(working))
             return await self._under_load(settings, scheduler, address)
 
@@ -361,9 +361,10 @@ class Run:
         ready = [row for row in rows if row.status == "ready"]
         unoffered = max(sum(row.slots for row in ready) - view.slots, 0)
         stats = await asyncio.to_thread(object_store_stats)
+        n_acquired = sum(row.acquired for row in ready)
         return Leftovers(
             waiting=view.waiting,
-            slots=max(view.spent_slots, sum(row.running for row in ready), sum(row.spent for row in ready)) + unoffered,
+            slots=max(view.spent_slots, sum(row.running for row in ready), n_acquired) + unoffered,
             ledger_bytes=sum(speaker.client.ledger.bytes_in() for speaker in speakers),
             agent_bytes=sum(row.audio_bytes + row.speech_bytes for row in ready),
             store_bytes=audio_bytes_left(before, stats),

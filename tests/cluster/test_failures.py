@@ -37,7 +37,7 @@ def incarnation_of(cluster: RunningCluster, node: str) -> int:
 def is_at_rest(cluster: RunningCluster) -> bool:
     view = cluster.run(cluster.scheduler.status())
     rows = cluster.run(cluster.scheduler.nodes())
-    busy = [row for row in rows if row.status == "ready" and (row.running or row.spent or row.audio_bytes)]
+    busy = [row for row in rows if row.status == "ready" and (row.running or row.acquired or row.audio_bytes)]
     return not (view.waiting or view.spent_slots or view.stored_bytes or busy)
 
 

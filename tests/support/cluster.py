@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ray_sched.core.rules import PoolRules
 from ray_sched.settings import Settings, default_settings
 from ray_sched.system.local import LocalCluster, LocalNode
-from ray_sched.system.running import running
+from ray_sched.system.running import RunOptions, running
 
 if TYPE_CHECKING:
     from ray_sched.system.start import Scheduler
@@ -30,7 +30,7 @@ class RunningCluster:
         self.settings: Settings = default_settings(data_dir=data_dir, **({"pools": ONE_MACHINE} | rules))
         self._nodes = nodes
         self._runner = asyncio.Runner()
-        self._block = running(self.settings, local_nodes=nodes, is_head_a_node=is_head_a_node)
+        self._block = running(self.settings, RunOptions(local_nodes=nodes, is_head_a_node=is_head_a_node))
         self.scheduler: Scheduler
 
     def __enter__(self) -> Self:
@@ -57,7 +57,7 @@ class ClusterOfOurs(RunningCluster):
     def __enter__(self) -> Self:
         try:
             self.address = self.ray.start()
-            self._block = running(self.settings, address=self.address)
+            self._block = running(self.settings, RunOptions(address=self.address))
             return super().__enter__()
         except BaseException:
             self.ray.stop()

@@ -22,7 +22,7 @@ class RivalEcho:
     """An actor of the pool."""
 
     def echo(self, item: tuple[int, Samples]) -> tuple[int, str]:
-        """See ``echo``; the number tells the submitter which result this is."""
+        """See ``echo``; the number identifies the result for the submitter."""
         number, audio = item
         return number, echo(audio)
 

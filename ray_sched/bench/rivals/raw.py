@@ -27,12 +27,12 @@ class RawSlots:
     def __init__(self, n_agents: int) -> None:
         self._busy = [0] * n_agents
 
-    def reserve(self, wanted: int, given_back: dict[int, int]) -> list[int]:
-        """So many slots, each at the agent with the least to do; and take back those that are free again."""
-        for agent, n_slots in given_back.items():
-            self._busy[agent] -= n_slots
+    def reserve(self, n_slots: int, released: dict[int, int]) -> list[int]:
+        """So many slots, each at the agent with the least to do; after releasing those that are free again."""
+        for agent, n_released in released.items():
+            self._busy[agent] -= n_released
         chosen = []
-        for _ in range(wanted):
+        for _ in range(n_slots):
             agent = min(range(len(self._busy)), key=self._busy.__getitem__)
             self._busy[agent] += 1
             chosen.append(agent)
@@ -42,9 +42,9 @@ class RawSlots:
 class RawAgent:
     """Runs what is pushed to it."""
 
-    def push(self, sizes: list[int], parcel: list[Any]) -> list[str]:
+    def push(self, sizes: list[int], stored: list[Any]) -> list[str]:
         """Take the audio of several jobs out of one object and run them."""
-        audio = ray.get(parcel[0])
+        audio = ray.get(stored[0])
         return [echo(part) for part in np.split(audio, np.cumsum(sizes)[:-1])]
 
 
@@ -60,7 +60,7 @@ class RawRival(Awaited):
         self._agents: list[Any] = []
         self._reserving: Outbox[Samples, int] = Outbox(self._reserve, max_batch=_MAX_BATCH)
         self._pushing: list[Outbox[Samples, str]] = []
-        self._given_back: Counter[int] = Counter()
+        self._released: Counter[int] = Counter()
 
     async def start(self) -> None:
         """The slots beside the submitter, an agent on each place."""
@@ -78,12 +78,12 @@ class RawRival(Awaited):
         """Batches form by themselves while a call is under way."""
         agent = await self._reserving.ask(audio)
         text = await self._pushing[agent].ask(audio)
-        self._given_back[agent] += 1
+        self._released[agent] += 1
         return text
 
     async def _reserve(self, batch: list[Samples]) -> list[int]:
-        given_back, self._given_back = dict(self._given_back), Counter()
-        agents: list[int] = await self._slots.reserve.remote(len(batch), given_back)
+        released, self._released = dict(self._released), Counter()
+        agents: list[int] = await self._slots.reserve.remote(len(batch), released)
         return agents
 
     async def _push(self, agent: int, batch: list[Samples]) -> list[str]:

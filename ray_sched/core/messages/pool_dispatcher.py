@@ -25,7 +25,7 @@ class NodeOffer(Struct, frozen=True, kw_only=True):
     has_died: bool = False
     """It is lost because the process of its agent ended."""
     because: Annotated[str, Meta(max_length=1_000)] = ""
-    """What the Registry says of a node that is not well."""
+    """What the Registry reports of a node that is not well."""
 
 
 class PoolOffer(Message, frozen=True, kw_only=True):

@@ -51,10 +51,10 @@ class PoolMembers(Message, frozen=True, kw_only=True):
 
 
 class SlotsAcquired(Message, frozen=True, kw_only=True):
-    """A Pool answers PoolMembers: how many slots of each node have a job on them, as the Dispatcher last said.
+    """A Pool answers PoolMembers: how many slots of each node have a job on them, by the Dispatcher's last receipt.
 
-    ``epoch`` and ``number`` name the newest PoolMembers that the Dispatcher knew the consequences of when it said so;
-    both are 0 before it has said anything.
+    ``epoch`` and ``number`` name the newest PoolMembers whose offer that receipt answers;
+    both are 0 before there is one.
     """
 
     epoch: Count

@@ -1,4 +1,4 @@
-"""The NodeRegistry's brain: told what Ray lists, what agents say and that time has passed, it decides about nodes.
+"""The NodeRegistry's brain: from what Ray lists, what agents report and the time it decides about nodes.
 
 It answers with agents and pools to start and to end, what is to be saved, and what each pool has to know. It owns
 which nodes there are; declarations, drains, health, records and membership are owned by the modules beside it. It
@@ -118,11 +118,11 @@ class RegistryBrain:
         self._drained.add(name, node.ray_node_id)
         return [Log(f"{name} is draining"), self._save(node), *self._membership.notify(node)]
 
-    def handle_acquired(self, acquired: SlotsAcquired) -> None:
+    def handle_acquired(self, reply: SlotsAcquired) -> None:
         """A pool's answer: on how many slots of its nodes the Dispatcher has jobs."""
-        for name, n_acquired in acquired.slots.items():
+        for name, n_acquired in reply.slots.items():
             if node := self.nodes.get(name):
-                node.handle_acquired(acquired.version, n_acquired)
+                node.handle_acquired(reply.version, n_acquired)
 
     def store_was_emptied(self) -> list[RegistryEffect]:
         """The store has lost what it held: write all of it again."""
@@ -189,8 +189,8 @@ class RegistryBrain:
         """The drained node is gone; one whose deadline has passed takes its jobs with it, to be run elsewhere."""
         left = f", {node.running} jobs left at its deadline" if node.running else ""
         node.end_drain(now_ms)
-        told = self._membership.end(node, now_ms)
-        return [self._save(node), *told, StopAgent(node.agent), Log(f"{node.name} is drained{left}")]
+        notified = self._membership.end(node, now_ms)
+        return [self._save(node), *notified, StopAgent(node.agent), Log(f"{node.name} is drained{left}")]
 
     def _lose(
         self, node: Node, event: NodeEvent, why: str, now_ms: int, *, has_died: bool = False

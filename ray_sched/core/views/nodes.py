@@ -1,6 +1,6 @@
 """Nodes and pools as people see them."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import Load
@@ -19,8 +19,8 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     slots: int
     running: int
     """Jobs that hold a slot, by the agent's own count."""
-    spent: int
-    """Slots spent, by the Dispatcher's count."""
+    acquired: int = field(name="spent")
+    """Slots with a job on them, by the Dispatcher's count; ``spent`` in JSON."""
     most_running: int
     accepted: int
     load: Load
@@ -31,8 +31,8 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     """Since the last heartbeat; -1 before the first."""
 
     @classmethod
-    def of(cls, node: Node, spent: int, now_ms: int) -> "NodeRow":
-        """The row of a node."""
+    def of(cls, node: Node, acquired: int, now_ms: int) -> "NodeRow":
+        """The row of a node; ``acquired``: of its slots, by its pool's last answer."""
         beat = node.beat
         silent_ms = node.silent_ms(now_ms)
         return cls(
@@ -43,7 +43,7 @@ class NodeRow(Struct, frozen=True, kw_only=True):
             incarnation=node.incarnation,
             slots=node.declaration.slots,
             running=node.running,
-            spent=spent,
+            acquired=acquired,
             most_running=beat.most_running if beat else 0,
             accepted=beat.accepted if beat else 0,
             load=beat.load if beat else Load(),

@@ -105,7 +105,7 @@ def test_two_thousand_jobs_of_twenty_sessions_complete_once_each_in_order(three_
         rows = three_nodes.run(three_nodes.scheduler.nodes())
         accepted = sum(row.accepted for row in rows) - accepted_before
         return accepted >= 2000 and not any(
-            row.running or row.audio_bytes or row.speech_bytes or row.spent for row in rows
+            row.running or row.audio_bytes or row.speech_bytes or row.acquired for row in rows
         )
 
     wait_until(all_at_rest, 5, "no slot, lease or byte is held")
