@@ -1,7 +1,7 @@
-"""What brains are told and what they answer: facts in, instructions out.
+"""Facts that the Dispatcher's brain handles, and effects that it answers with; Save and Log are the Registry's, too.
 
-Events are past tense, effects imperative. A shell performs the effects in this order: save what is to be saved, in
-one commit; then tell. What nobody has saved, nobody is told.
+Events are past tense, effects imperative. A shell performs the effects of one step in this order: every Save, in one
+commit; then the others, as they stand. What is not saved, nobody is told.
 """
 
 from msgspec import Struct
@@ -11,31 +11,34 @@ from ray_sched.core.messages.client_dispatcher import Answer, ClientEvent, Clien
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
 from ray_sched.core.ports import Change
 
-# --- told to the dispatcher's brain --------------------------------------------------------------------------------
+# --- events ------------------------------------------------------------------------------------------------------
 
 
 class ClientSpoke(Struct, frozen=True):
-    """A client's batch has arrived."""
+    """A client's batch has arrived. Answered by one AnswerClient with an answer for each Submit and Cancel."""
 
     client_id: str
     messages: tuple[ClientMessage, ...]
 
 
 class SubmitsTakenBack(Struct, frozen=True):
-    """These submits were answered no in the end: they could not be saved in time, and nobody heard what was decided."""
+    """The client was refused these submits after all, since they were not saved in time: their jobs are not run.
+
+    Only submits that made a job in that step are named. The same requests may be submitted again.
+    """
 
     client_id: str
     request_ids: tuple[str, ...]
 
 
 class ClientPolled(Struct, frozen=True):
-    """A client is there."""
+    """A client has polled: it lives, and its waiting jobs go on waiting."""
 
     client_id: str
 
 
 class AgentSpoke(Struct, frozen=True):
-    """An agent's batch has arrived."""
+    """An agent's reports have arrived. What is late or repeated changes nothing; the shell acknowledges all of it."""
 
     node: str
     incarnation: int
@@ -43,41 +46,41 @@ class AgentSpoke(Struct, frozen=True):
 
 
 class PoolOffered(Struct, frozen=True):
-    """A pool has said which slots may be used."""
+    """A pool has offered its slots. Answered by one AnswerPool, also if the offer is an old one."""
 
     offer: PoolOffer
 
 
 class PoolClosed(Struct, frozen=True):
-    """A pool is removed; it had no nodes."""
+    """The Registry has removed a pool, which had no nodes: its leases are gone."""
 
     pool: str
 
 
 class Swept(Struct, frozen=True):
-    """Time has passed: see what is due."""
+    """Time has passed: handle every time-out that is due. Sent ten times a second."""
 
 
 class CleanupDue(Struct, frozen=True):
-    """Finished jobs of this age can be forgotten."""
+    """Forget jobs that ended at least this long ago. Answered by one ReportCleanup."""
 
     max_age_ms: int
 
 
 class DrainBegan(Struct, frozen=True):
-    """The whole scheduler takes no new jobs."""
+    """The scheduler is going to stop: from now on every submit is refused, and what runs goes on."""
 
 
 class StoreWentAway(Struct, frozen=True):
-    """Nothing can be saved, so nothing can be told: until StoreCameBack no job is given to a node."""
+    """Nothing can be saved, so nothing can be promised: until StoreCameBack no job is given to a node."""
 
 
 class StoreCameBack(Struct, frozen=True):
-    """What is decided is saved again."""
+    """The store has answered again: what is decided is saved, and jobs are given to nodes."""
 
 
 class StoreWasEmptied(Struct, frozen=True):
-    """The store has lost what it held, and answers: all of it has to be written again."""
+    """The store answers and has lost what it held. Answered by a Save of everything that is known."""
 
 
 DispatchEvent = (
@@ -95,30 +98,30 @@ DispatchEvent = (
     | StoreWasEmptied
 )
 
-# --- what brains answer --------------------------------------------------------------------------------------------
+# --- effects -----------------------------------------------------------------------------------------------------
 
 
 class Save(Struct, frozen=True):
-    """Make this change in the store."""
+    """Make this change in the store, before anything that was decided in the same step is told."""
 
     change: Change
 
 
 class NotifyClient(Struct, frozen=True):
-    """Put this event into the client's mailbox."""
+    """Put this event into the client's mailbox, where it stays until the client has acknowledged it."""
 
     client_id: str
     event: ClientEvent
 
 
 class DropClient(Struct, frozen=True):
-    """Forget the mailbox of a client that is gone."""
+    """Forget the mailbox of a client that is gone, with the mail in it."""
 
     client_id: str
 
 
 class OrderAgent(Struct, frozen=True):
-    """Tell an agent to do this."""
+    """Send this order to an agent, if it is of this incarnation. It may get lost; the brain repeats what matters."""
 
     agent: str
     incarnation: int
@@ -126,13 +129,13 @@ class OrderAgent(Struct, frozen=True):
 
 
 class AnswerClient(Struct, frozen=True):
-    """The answers to the Submits and Cancels of the batch, in order."""
+    """Answer the call that brought the batch: for each of its Submits and Cancels, in order."""
 
     answers: tuple[Answer, ...]
 
 
 class AnswerPool(Struct, frozen=True):
-    """The answer to a pool's offer."""
+    """Answer the call that brought the offer."""
 
     receipt: LeaseReceipt
 
@@ -148,13 +151,13 @@ class Cleaned(Struct, frozen=True, kw_only=True):
 
 
 class ReportCleanup(Struct, frozen=True):
-    """What a clean-up removed."""
+    """Answer the call that asked for the clean-up."""
 
     cleaned: Cleaned
 
 
 class Log(Struct, frozen=True):
-    """Something a person on call wants to read."""
+    """Write this into the log, for a person on call."""
 
     text: str
 
