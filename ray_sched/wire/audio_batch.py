@@ -21,16 +21,16 @@ def pack(payloads: Iterable[Payload]) -> list[bytes]:
     """All payloads one after the other, cut into parts: one copy, and as few arguments as possible."""
     parts: list[bytes] = []
     pieces: list[memoryview] = []
-    room = PART_BYTES
+    n_free = PART_BYTES
     for payload in payloads:
         left = payload.data
         while left:
-            piece, left = left[:room], left[room:]
+            piece, left = left[:n_free], left[n_free:]
             pieces.append(piece)
-            room -= len(piece)
-            if not room:
+            n_free -= len(piece)
+            if not n_free:
                 parts.append(b"".join(pieces))
-                pieces, room = [], PART_BYTES
+                pieces, n_free = [], PART_BYTES
     if pieces:
         parts.append(b"".join(pieces))
     return parts
@@ -51,11 +51,11 @@ def unpack(audio_batch: Sequence[Any], sizes: Sequence[int]) -> list[Payload]:
     parts = iter(audio_batch)
     part = memoryview(b"")
     for payload in payloads:
-        room = payload.data
-        while room:
+        to_fill = payload.data
+        while to_fill:
             part = part or memoryview(next(parts))
-            n = min(len(part), len(room))
-            room[:n], part, room = part[:n], part[n:], room[n:]
+            n = min(len(part), len(to_fill))
+            to_fill[:n], part, to_fill = part[:n], part[n:], to_fill[n:]
     return payloads
 
 

@@ -16,12 +16,12 @@ _decoders: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {}
 
 
 def encode(message: msgspec.Struct) -> bytes:
-    """The message as it travels."""
+    """The message as it travels: MessagePack."""
     return _encoder.encode(message)
 
 
 def plain(text: str, limit: int = MAX_WHY) -> str:
-    """A text that somebody else made, as it can travel: a string, not longer than this, without half characters."""
+    """A text that somebody else made, as it can travel: at most ``limit`` letters, without half characters."""
     return str(text)[:limit].encode(errors="replace").decode()
 
 

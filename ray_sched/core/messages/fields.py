@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 Text = Annotated[str, Meta(max_length=256)]
 """Ids and names that others chose."""
 Key = Annotated[bytes, Meta(max_length=64)]
-"""Of one incarnation of an agent, see ``wire/seals.py``; empty where nobody checks it."""
+"""Of one incarnation of an agent, see ``wire/auth.py``; empty where nobody checks it."""
 LongText = Annotated[str, Meta(max_length=100_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
