@@ -33,8 +33,8 @@ class RegistryHarness:
         self.brain = RegistryBrain(7, rules or NodeRules(), pool_rules or PoolRules())
         self.now_ms = 1_000_000
         self.listed: list[RayNode] = []
-        self.spent: dict[str, int] = {}
-        """Slots with a job on them, as the Dispatcher says."""
+        self.acquired: dict[str, int] = {}
+        """Slots of each node with a job on them, by the Dispatcher."""
 
     def look(self, *ray_nodes: RayNode) -> list[RegistryEffect]:
         """Ray lists these nodes."""
@@ -61,16 +61,16 @@ class RegistryHarness:
             for beat in beats:
                 effects += self.brain.handle_heartbeat(beat, self.now_ms)[1]
             effects += self.brain.handle_ray_nodes(self.listed, self.now_ms)
-            told = self.brain.tick(self.now_ms)
-            for tell in of(told, NotifyPool):
-                self.answer(tell.members)
-            effects += told
+            ticked = self.brain.tick(self.now_ms)
+            for notice in of(ticked, NotifyPool):
+                self.answer(notice.members)
+            effects += ticked
         return effects
 
-    def answer(self, word: PoolMembers) -> None:
-        """A pool has this word passed on to the Dispatcher, and says what is spent."""
-        spent = {view.node: self.spent.get(view.node, 0) for view in word.nodes}
-        self.brain.handle_acquired(SlotsAcquired(epoch=word.epoch, number=word.number, slots=spent))
+    def answer(self, members: PoolMembers) -> None:
+        """A pool has made its offer of this, and answers how many slots have a job by the Dispatcher's receipt."""
+        acquired = {view.node: self.acquired.get(view.node, 0) for view in members.nodes}
+        self.brain.handle_acquired(SlotsAcquired(epoch=members.epoch, number=members.number, slots=acquired))
 
     def status(self, name: str = "node-a") -> NodeStatus:
         return self.brain.nodes[name].status

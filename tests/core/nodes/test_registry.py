@@ -357,10 +357,10 @@ def test_a_job_still_on_its_way_to_a_draining_node_is_not_cut_off() -> None:
     harness = RegistryHarness()
     before = members(harness.join())
     harness.brain.drain("node-a", None, harness.now_ms)
-    harness.spent = {"node-a": 1}
+    harness.acquired = {"node-a": 1}
     harness.wait(2_000, a_beat())
     assert harness.status() is NodeStatus.DRAINING
-    harness.spent = {}
+    harness.acquired = {}
     harness.answer(before)
     harness.beat(a_beat())
     harness.brain.tick(harness.now_ms)
