@@ -112,7 +112,7 @@ class Mailboxes:
             self._n_epochs += 1
             replaced, found = found, ClientMailbox(f"{self._epoch}/{self._n_epochs}")
             self._by_client[client_id] = found
-            if replaced:
+            if replaced is not None:
                 replaced.end()
         found.join(generation)
         return found
