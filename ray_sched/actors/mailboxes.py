@@ -22,7 +22,8 @@ class ClientMailbox:
     def __init__(self, epoch: str) -> None:
         self._epoch = epoch
         self._mailbox = Mailbox()
-        self._generation = 0
+        self.generation = 0
+        """Of the newest process of the client that has spoken; 0: none has yet."""
         self._has_mail = asyncio.Event()
         self._n_answers = 0
         self.held_bytes = 0
@@ -77,17 +78,9 @@ class ClientMailbox:
         """For a process that is not this client any more: no mail, and why."""
         return Mail(epoch=self._epoch, last=0, events=(), slots=n_slots, refusal=refusal)
 
-    def is_older_than(self, generation: int) -> bool:
-        """Whether a process of this generation replaces the one that the mail is for."""
-        return generation > self._generation > 0
-
-    def join(self, generation: int) -> None:
-        """A process of this generation speaks; 0: nobody speaks, there is only mail for the client."""
-        self._generation = max(self._generation, generation)
-
     def refuse(self, generation: int) -> Refusal | None:
         """Why a process of this generation is not answered: a newer one is the client."""
-        if generation < self._generation:
+        if generation < self.generation:
             return Refusal(code=Code.CLIENT_REPLACED, message="a newer process has taken over this client id")
         return None
 
@@ -106,16 +99,24 @@ class Mailboxes:
         self._by_client: dict[str, ClientMailbox] = {}
 
     def of(self, client_id: str, generation: int = 0) -> ClientMailbox:
-        """The mailbox of this client. A newer process of it begins with an empty one and asks for what it misses."""
+        """The mailbox of this client, for a process of this generation; 0: no process speaks, there is only mail.
+
+        A newer process of a client begins with an empty mailbox and asks for what it misses.
+        """
         found = self._by_client.get(client_id)
-        if found is None or found.is_older_than(generation):
-            self._n_epochs += 1
-            replaced, found = found, ClientMailbox(f"{self._epoch}/{self._n_epochs}")
-            self._by_client[client_id] = found
-            if replaced is not None:
-                replaced.end()
-        found.join(generation)
+        if found is not None and generation <= found.generation:
+            return found
+        if found is None or found.generation:
+            found = self._replace(client_id, found)
+        found.generation = generation
         return found
+
+    def _replace(self, client_id: str, replaced: ClientMailbox | None) -> ClientMailbox:
+        self._n_epochs += 1
+        made = self._by_client[client_id] = ClientMailbox(f"{self._epoch}/{self._n_epochs}")
+        if replaced is not None:
+            replaced.end()
+        return made
 
     def drop(self, client_id: str) -> None:
         """The client is gone, and with it its mail."""

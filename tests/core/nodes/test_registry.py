@@ -55,6 +55,11 @@ def test_a_node_without_an_engine_label_is_not_ours() -> None:
     assert declare(RayNode(ray_node_id="x", labels={"team": "a"}), 4) is None
 
 
+def test_a_node_may_have_from_one_slot_to_1024() -> None:
+    declarations = [declare(labelled(engine="echo", slots=slots), 4) for slots in ("1", "1024")]
+    assert [declaration.slots for declaration in declarations if declaration] == [1, 1024]
+
+
 @pytest.mark.parametrize(
     "labels",
     [
