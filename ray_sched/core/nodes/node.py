@@ -13,8 +13,8 @@ from ray_sched.core.node_status import NODE_TABLE, NodeEvent, NodeStatus
 from ray_sched.core.nodes.declarations import Declaration
 from ray_sched.core.nodes.drains import Drain
 
-_BAD_IN_A_ROW = 3
 _BAD_OF_LAST_5 = 3
+"""So many bad heartbeats degrade a node: three in a row, too."""
 _MAX_CAPABILITIES = 4
 """So often an incarnation may change what it offers: each time may open a pool, which is a process."""
 _ENDED = frozenset({NodeStatus.LOST, NodeStatus.GONE})
@@ -48,7 +48,6 @@ class Node:
         self._drain: Drain | None = None
         self._last_beat_at_ms: int | None = None
         self._bad: deque[bool] = deque(maxlen=5)
-        self._bad_in_a_row = 0
         self._n_capabilities = 0
 
     # --- facts
@@ -74,7 +73,6 @@ class Node:
             self._count_bad_beat()
         elif beat.is_loaded:
             self._bad.append(False)
-            self._bad_in_a_row = 0
             self.move(NodeEvent.GOOD_BEAT)
 
     def _handle_capability(self, capability: Capability) -> None:
@@ -84,8 +82,7 @@ class Node:
 
     def _count_bad_beat(self) -> None:
         self._bad.append(True)
-        self._bad_in_a_row += 1
-        if self._bad_in_a_row >= _BAD_IN_A_ROW or sum(self._bad) >= _BAD_OF_LAST_5:
+        if sum(self._bad) >= _BAD_OF_LAST_5:
             self.move(NodeEvent.TOO_MANY_BAD_BEATS)
 
     def join(self, pool: str, capability: Capability) -> None:

@@ -21,7 +21,7 @@ from ray_sched.core.nodes.effects import (
 )
 from ray_sched.core.nodes.records import NodeRecord
 from ray_sched.core.ports import ForgetNode, SaveNode
-from ray_sched.core.rules import PoolRules
+from ray_sched.core.rules import NodeRules, PoolRules
 from tests.support.builders import ENGLISH, a_beat, a_ray_node, only
 from tests.support.registry_harness import ENGLISH_POOL, RegistryHarness, a_record, members, of
 
@@ -589,3 +589,42 @@ def test_a_node_that_was_forgotten_begins_again_with_its_first_incarnation() -> 
     (forgotten,) = of(harness.wait(600_000), Save)
     assert forgotten.change == ForgetNode(node_id="node-a")
     assert [spawn.incarnation for spawn in of(harness.look(a_ray_node("ray-1")), SpawnAgent)] == [1]
+
+
+def test_the_pool_of_a_drained_node_is_told_once_that_it_is_gone() -> None:
+    harness = RegistryHarness()
+    harness.join()
+    harness.brain.drain("node-a", 10_000, harness.now_ms)
+    told = of(harness.wait(11_000, a_beat(running=1)), NotifyPool)
+    seen = [tuple(view.status for view in effect.members.nodes) for effect in told]
+    assert seen.count((NodeStatus.GONE,)) == 1
+    assert seen[-1] == ()
+
+
+def test_a_record_without_a_pool_puts_its_node_into_none() -> None:
+    after = RegistryHarness()
+    record = msgspec.structs.replace(a_record("node-a", "ray-1", 2), capability=ENGLISH)
+    assert of(after.brain.restore([record], after.now_ms), OpenPool) == []
+    assert after.brain.pools == {}
+
+
+def test_a_restored_node_is_in_its_pool_before_its_first_beat() -> None:
+    after = RegistryHarness()
+    record = msgspec.structs.replace(a_record("node-a", "ray-1", 2), capability=ENGLISH, pool=ENGLISH_POOL)
+    effects = after.brain.restore([record], after.now_ms)
+    assert of(effects, OpenPool) == [OpenPool(ENGLISH_POOL)]
+    assert [(view.node, view.incarnation, view.status) for view in members(effects).nodes] == [
+        ("node-a", 2, "registering")
+    ]
+
+
+def test_a_drain_that_was_under_way_goes_on_after_a_restart_until_the_rules_deadline() -> None:
+    after = RegistryHarness(rules=NodeRules(drain_deadline_ms=5_000))
+    record = a_record("node-a", "ray-1", 2, is_drained=True)
+    record = msgspec.structs.replace(record, capability=ENGLISH, pool=ENGLISH_POOL)
+    after.brain.restore([record], after.now_ms)
+    after.look(a_ray_node("ray-1", "node-a"))
+    after.wait(4_500, a_beat(incarnation=2, running=1))
+    assert after.status() is NodeStatus.DRAINING
+    after.wait(500, a_beat(incarnation=2, running=1))
+    assert after.status() is NodeStatus.GONE
