@@ -40,6 +40,7 @@ def test_the_first_node_of_a_capability_opens_its_pool_and_is_told_to_it() -> No
     assert isinstance(notified, NotifyPool)
     (view,) = notified.members.nodes
     assert (view.node, view.slots, view.running, view.load) == ("node-a", 2, 1, Load(cpu=40.0))
+    assert not view.has_died
     assert notified.members.capability == ENGLISH
     assert membership.has(node)
     assert node.pool == "echo/asr=en"

@@ -123,6 +123,11 @@ def test_a_draining_node_with_jobs_or_speech_has_not_drained_before_its_deadline
         assert [node.has_drained(now_ms) for now_ms in (9_999, 10_000)] == [False, True]
 
 
+def test_a_node_that_has_not_beaten_runs_nothing_and_has_been_silent_for_no_time_at_all() -> None:
+    node = a_new_node()
+    assert (node.running, node.silent_ms(1_000), node.view().has_died) == (0, None, False)
+
+
 def test_only_a_draining_node_drains() -> None:
     node = a_new_node()
     assert not node.has_drained(1_000_000)
