@@ -8,6 +8,7 @@ plugin, and would start workers for a single test.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -35,9 +36,12 @@ LONGEST_FIRST = (
 @pytest.hookimpl(tryfirst=True)  # before xdist's own, which makes workers of the options that it finds
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Ask for workers where there are several files and the command line says nothing of workers."""
-    if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
-        return
     option = config.option
+    if hasattr(config, "workerinput"):
+        option.loadgroup = config.workerinput["keeps_groups"]
+        return
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
     if option.numprocesses is None and not _is_a_single_file(config.args):
         option.numprocesses = "auto"
     if option.numprocesses and option.dist == "no":
@@ -49,6 +53,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: most of the time is waiting for real processes, of which each worker has some."""
     return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker, which reads the command line anew, what was decided: it is who names the group of each test."""
+    node.workerinput["keeps_groups"] = node.config.option.dist == "loadgroup"
 
 
 def _is_a_single_file(args: list[str]) -> bool:

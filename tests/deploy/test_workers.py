@@ -37,3 +37,9 @@ def test_what_the_command_line_says_counts() -> None:
     assert decided(["tests"], numprocesses=0) == (0, "no")
     assert decided(SINGLE, numprocesses=2) == (2, "loadgroup")
     assert decided(["tests"], dist="loadscope") == ("auto", "loadscope")
+
+
+@pytest.mark.xdist_group("together")
+def test_a_worker_knows_the_groups(request: pytest.FixtureRequest) -> None:
+    told = getattr(request.config, "workerinput", {"keeps_groups": False})
+    assert request.node.nodeid.endswith("@together") is told["keeps_groups"]
