@@ -192,7 +192,7 @@ class Agent:
         """What a poison job does."""
         if key in self.running:
             self.world.note(key[0], f"{self.node}.{self.incarnation} dies of it")
-            self.world.n_killed[key[0]] = self.world.n_killed.get(key[0], 0) + 1
+            self.world.count_killed(key[0])
             self.world.end_agent(self)
 
     def _return(self, key: AttemptKey, spec: JobSpec) -> None:

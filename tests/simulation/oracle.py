@@ -99,7 +99,7 @@ def both_have_the_same(world: "World", one: str, other: str) -> None:
 
 
 def poison_is_found(world: "World", n_most: int) -> None:
-    """Poison is failed after two agents, or one more if it never ran alone; nobody else is failed for it.
+    """Poison is failed after ``n_most`` agents that were heard to have it; nobody else is failed for it.
 
     Or because it had no attempt left, where its agent died before it was heard that the job had begun there.
     """
@@ -108,7 +108,8 @@ def poison_is_found(world: "World", n_most: int) -> None:
         error = job.outcome.error if job.outcome else None
         code = error.code if error else None
         killed = world.n_killed.get(job.job_id, 0)
-        world.expect(killed <= n_most, f"it killed {killed} agents", job.job_id)
+        n_unheard = world.n_killed_unheard.get(job.job_id, 0)
+        world.expect(killed <= n_most + n_unheard, f"it killed {killed} agents, {n_unheard} unheard", job.job_id)
         has_no_attempt_left = error is not None and "gave up after 4 attempts" in error.message
         if job.spec.name == POISON and has_no_attempt_left:
             continue
