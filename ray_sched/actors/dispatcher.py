@@ -39,7 +39,7 @@ from ray_sched.core.effects import (
     StoreCameBack,
     StoreWasEmptied,
     StoreWentAway,
-    SubmitsTakenBack,
+    SubmitsWithdrawn,
     Swept,
 )
 from ray_sched.core.errors import Code, Refusal, SchedError
@@ -150,14 +150,14 @@ class Dispatcher:
             if saved is not None and not is_refused:  # a refusal promises nothing that could get lost
                 await asyncio.wait({saved}, timeout=self._options.store_wait_s)
                 if not saved.done():
-                    self._take_back(batch, answers)
+                    self._withdraw(batch, answers)
                     return self._reply(mailbox, self._refuse_all(batch))
             return self._reply(mailbox, answers)
 
     def _reply(self, mailbox: ClientMailbox, answers: tuple[Answer, ...]) -> bytes:
         return encode(ClientReply(answers=answers, mail=mailbox.mail(self._brain.n_leased)))
 
-    def _take_back(self, batch: ClientBatch, answers: tuple[Answer, ...]) -> None:
+    def _withdraw(self, batch: ClientBatch, answers: tuple[Answer, ...]) -> None:
         """These submits are refused in the end: their jobs are not run, and the same requests may come again."""
         asked = [message for message in batch.messages if isinstance(message, Submit | Cancel)]
         accepted = tuple(
@@ -165,7 +165,7 @@ class Dispatcher:
             for message, answer in zip(asked, answers, strict=True)
             if isinstance(message, Submit) and isinstance(answer, Accepted) and not answer.is_duplicate
         )
-        self._decide(SubmitsTakenBack(batch.client_id, accepted))
+        self._decide(SubmitsWithdrawn(batch.client_id, accepted))
 
     def _refuse_all(self, batch: ClientBatch) -> tuple[Answer, ...]:
         why = self._commits.store_error or "no commit in time"

@@ -21,7 +21,7 @@ class ClientSpoke(Struct, frozen=True):
     messages: tuple[ClientMessage, ...]
 
 
-class SubmitsTakenBack(Struct, frozen=True):
+class SubmitsWithdrawn(Struct, frozen=True):
     """The client was refused these submits after all, since they were not saved in time: their jobs are not run.
 
     Only submits that made a job in that step are named. The same requests may be submitted again.
@@ -85,7 +85,7 @@ class StoreWasEmptied(Struct, frozen=True):
 
 DispatchEvent = (
     ClientSpoke
-    | SubmitsTakenBack
+    | SubmitsWithdrawn
     | ClientPolled
     | AgentSpoke
     | PoolOffered

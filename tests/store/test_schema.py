@@ -60,7 +60,7 @@ async def test_a_fresh_scheduler_goes_on_with_the_jobs_of_an_old_one(
         "runs": "assigned",
     }
     assert [job.spec.request_id for job in jobs if job.is_terminal and not job.is_delivered] == ["talk-3"]
-    assert brain.sessions["c1", "talk"].delivery.next_index == 2
+    assert brain.sessions["c1", "talk"].next_index == 2
     (node,) = [msgspec.json.decode(record, type=NodeRecord) for record in (await store.load_nodes()).values()]
     assert (node.declaration.node, node.incarnation, node.pool) == ("node-a", 3, "echo/asr=en")
     assert list(await store.load_speeds()) == ["node-a"]

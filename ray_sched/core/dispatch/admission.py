@@ -5,6 +5,7 @@ from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Job
 from ray_sched.core.messages.client_dispatcher import JobSpec
 from ray_sched.core.messages.fields import MAX_AUDIO_MS
+from ray_sched.core.queue.waiting import Backlog
 from ray_sched.core.rules import DispatchRules
 
 _MIN_RETRY_MS = 50
@@ -31,8 +32,8 @@ def invalid(spec: JobSpec) -> Refusal | None:
 
 def is_same_content(job: Job, spec: JobSpec) -> bool:
     """Whether a repeated request id describes the job it named. The place in the session may be left open."""
-    had = job.spec
-    return (had.src, had.tgt, had.services, had.session, had.digest, had.tenant) == (
+    known = job.spec
+    return (known.src, known.tgt, known.services, known.session, known.digest, known.tenant) == (
         spec.src,
         spec.tgt,
         spec.services,
@@ -68,15 +69,14 @@ def too_many_sessions(rules: DispatchRules) -> Refusal:
     )
 
 
-def overloaded(
-    n_waiting: int, n_of_tenant: int, n_of_flow: int, spec: JobSpec, rules: DispatchRules, ended_per_s: float
-) -> Refusal | None:
-    """Whether the queue is full, or this one's share of it; with the time until a tenth of it has gone.
+def overloaded(backlog: Backlog, spec: JobSpec, rules: DispatchRules, ended_per_s: float) -> Refusal | None:
+    """Whether the queue is full, or this job's share of it; with the time until a tenth of it has gone.
 
     Anybody may fill the queue up to fifteen sixteenths. The next thirty-second is for flows (sessions, or clients
     without one) that have fewer jobs waiting than there are places left of it, the last thirty-second for tenants of
     which that is true. So however many are greedy, who has nothing waiting finds a place as soon as there is one.
     """
+    n_waiting, n_of_tenant, n_of_flow = backlog
     left = rules.max_waiting_jobs - n_waiting
     for_tenants = rules.max_waiting_jobs // 32
     flow = f"session {spec.session!r}" if spec.session else "this client"

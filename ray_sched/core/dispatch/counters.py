@@ -1,5 +1,7 @@
 """What happened since the Dispatcher's start, in numbers; read by status and metrics."""
 
+from collections import Counter
+
 from ray_sched.core.errors import Code
 from ray_sched.core.job import JobStatus
 from ray_sched.core.reasons import Reason
@@ -11,13 +13,13 @@ class Counters:
     def __init__(self) -> None:
         self.submitted = 0
         self.duplicates = 0
-        self.rejected: dict[Code, int] = {}
+        self.rejected: Counter[Code] = Counter()
         self.assigned = 0
         self.requeued = 0
         self.refused = 0
         self.late_messages = 0
-        self.ended: dict[JobStatus, int] = {}
-        self.no_node: dict[Reason, int] = {}
+        self.ended: Counter[JobStatus] = Counter()
+        self.no_node: Counter[Reason] = Counter()
         self.gaps = 0
         self.late_results = 0
         self.cleaned = 0

@@ -1,111 +1,306 @@
-"""What the Dispatcher knows, and what it has decided in this turn so far; shared by the parts of its brain.
+"""What the Dispatcher knows, and the verbs that change it.
 
-Each part changes what is its own idea; what more than one of them needs stands here. Nothing here decides anything.
+A verb changes all that belongs together: a job that moves on is saved, its due time is set or cancelled, and it is
+noted on its node or taken off it. So none of that can be forgotten by those who decide that it moves on. Verbs decide
+nothing; every index of the Dispatcher is here, and nobody else writes to one.
 """
 
-from ray_sched.core.capability import Demand
+from ray_sched.core.delivery.sessions import Session, Sessions
 from ray_sched.core.dispatch.cleanup import EndedJobs
 from ray_sched.core.dispatch.counters import Counters, Rate
-from ray_sched.core.effects import (
-    DispatchEffect,
-    NotifyClient,
-    OrderAgent,
-    Save,
-)
-from ray_sched.core.job import Fenced, Job
-from ray_sched.core.messages.agent_dispatcher import DropSpeech, StopRun
-from ray_sched.core.messages.client_dispatcher import Assigned, ClientEvent, Delivered, PartialText, SpeechReady
+from ray_sched.core.dispatch.due import ClientDue, Due, GapDue, JobDue, SessionDue, StopDue
+from ray_sched.core.dispatch.job_index import JobIndex
+from ray_sched.core.dispatch.reservations import Reservations
+from ray_sched.core.dispatch.step import Step
+from ray_sched.core.job import Fenced, Job, JobEvent, JobStatus, SessionKey, to_record
+from ray_sched.core.messages.agent_dispatcher import StopRun
+from ray_sched.core.messages.client_dispatcher import JobSpec, Outcome
+from ray_sched.core.messages.fields import AttemptKey
+from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.node_table import NodeTable
+from ray_sched.core.placement.policy import PlacementPolicy
 from ray_sched.core.placement.speeds import SpeedBook
-from ray_sched.core.queue.waiting import Waiting
-from ray_sched.core.rules import DispatchRules, SelectionRules
+from ray_sched.core.ports import SaveJob
+from ray_sched.core.queue.waiting import Waiting, cost_ms
+from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 from ray_sched.core.timers import DueQueue
 
-DueKey = tuple[str, str, str]
-"""What is due: ``("job", id, "")``, ``("gap" | "session", client, session)``, ``("client", id, "")`` or
-``("stop", node, attempt and id)``."""
+_REPEAT_STOP_MS = 1_000
 
 
 class DispatchState:
-    """Jobs, seats, who waits and who is there; and the effects of this turn."""
+    """Jobs, nodes, clients, sessions, what waits and what is due."""
 
-    def __init__(self, rules: DispatchRules, selection: SelectionRules) -> None:
+    def __init__(
+        self,
+        epoch: str,
+        rules: DispatchRules,
+        delivery_rules: DeliveryRules,
+        selection_rules: SelectionRules,
+        policy: PlacementPolicy,
+    ) -> None:
         self.rules = rules
-        self.selection = selection
-        self.jobs: dict[str, Job] = {}
-        self.waiting = Waiting(self._somebody_stands)
-        self.speeds = SpeedBook(selection)
+        self.policy = policy
+        self.selection = selection_rules
+        self.index = JobIndex()
+        self.jobs = self.index.by_id
+        self.waiting = Waiting(lambda demand: self.node_table.groups.enqueue(demand))  # noqa: PLW0108  # there is no table yet
+        self.speeds = SpeedBook(selection_rules)
         self.node_table = NodeTable(self.speeds, self.waiting.queue_key, self.waiting.demands)
+        self.sessions = Sessions(delivery_rules.gap_wait_ms)
+        self.clients: dict[str, int] = {}
+        """When each client was last heard of."""
+        self.reservations = Reservations()
         self.ended = EndedJobs()
         self.counters = Counters()
         self.rate = Rate()
-        self.on_node: dict[str, dict[str, Job]] = {}
-        """Jobs by the node where their current attempt is."""
-        self.fenced_on: dict[str, dict[str, Job]] = {}
-        """Jobs by the nodes that have not confirmed the end of an earlier attempt."""
-        self.clients: dict[str, int] = {}
-        """When each client was last heard of."""
-        self.due: DueQueue[DueKey] = DueQueue()
+        self.is_draining = False
+        """No new jobs are admitted."""
         self.is_store_away = False
-        """Nothing can be saved, so nobody can be told."""
-        self.begin_step(0)
+        """Nothing can be saved, so no client can be notified."""
+        self._epoch = epoch
+        self._n_admitted = 0
+        self._record_bytes: dict[str, int] = {}
+        self._due: DueQueue[Due] = DueQueue()
 
-    def begin_step(self, now_ms: int) -> None:
-        """Nothing is decided yet."""
-        self.now_ms = now_ms
-        self.effects: list[DispatchEffect] = []
-        self.saves: list[Save] = []
-        self.touched: dict[str, Job] = {}
-        """Jobs to be saved at the end of the turn."""
+    def admit(self, step: Step, client_id: str, spec: JobSpec, index: int | None) -> Job:
+        """A new job is known by its id and its request, and begins to wait. ``index``: its place in its session."""
+        self._n_admitted += 1
+        job = Job(
+            job_id=f"{self._epoch}-{self._n_admitted}",
+            client_id=client_id,
+            spec=spec,
+            utterance_index=index,
+            created_at_ms=step.now_ms,
+            number=self._n_admitted,
+            audio_ms=spec.audio_ms,
+            deadline_at_ms=step.now_ms + (spec.deadline_ms or self.rules.pending_timeout_ms),
+        )
+        job.record(step.now_ms, "submitted")
+        self.index.add(job)
+        self.counters.submitted += 1
+        self._wait(step, job)
+        return job
 
-    def _somebody_stands(self, demand: Demand) -> None:
-        self.node_table.groups.enqueue(demand)
+    def _wait(self, step: Step, job: Job) -> None:
+        step.save(job)
+        self._due.set(JobDue(job.job_id), job.deadline_at_ms)
+        self.waiting.add(job)
 
-    def put_on_node(self, job: Job) -> None:
-        """The current attempt is on its node."""
-        self.on_node.setdefault(job.node, {})[job.job_id] = job
+    def assign(self, step: Step, job: Job, node_state: NodeState) -> None:
+        """A waiting job gets a slot of this node, which has a free one; its audio is awaited there."""
+        self.waiting.remove(job)
+        self.reservations.give_up(job.job_id)
+        if job.is_exclusive:
+            node_state.reserve_for(job.job_id)
+        job.move(JobEvent.ASSIGN)
+        job.node, job.incarnation, job.agent = node_state.node, node_state.incarnation, node_state.agent
+        self.index.put_on_node(job)
+        job.assigned_at_ms = step.now_ms
+        job.record(step.now_ms, f"assigned to {node_state.node}")
+        node_state.acquire((job.job_id, job.attempt), self.expected_ms(job))
+        self.waiting.charge(job, cost_ms(job), is_served=True)
+        session = self.session_of(job)
+        if session:
+            session.use(node_state.node, step.now_ms)
+        step.colocated[job.client_id] = node_state.node
+        self.counters.assigned += 1
+        self.await_push(step, job)
+        step.save(job)
 
-    def take_off_node(self, job: Job) -> None:
-        """The current attempt is on its node no more."""
-        _take_out(self.on_node, job.node, job)
+    def await_push(self, step: Step, job: Job) -> None:
+        """From now on the audio of an assigned job has the time that a push may take."""
+        limit_ms = self.rules.push_timeout_ms + job.audio_ms * self.rules.push_ms_per_audio_s // 1000
+        self._due.set(JobDue(job.job_id), step.now_ms + limit_ms)
 
-    def fence(self, job: Job) -> None:
-        """The current attempt counts no more, and its node has not confirmed that it has ended."""
-        job.fenced += (Fenced(job.attempt, job.node, job.incarnation),)
-        self.fenced_on.setdefault(job.node, {})[job.job_id] = job
+    def accept(self, step: Step, job: Job, accepted_at_ms: int, audio_ms: int, audio_bytes: int) -> None:
+        """The node of an assigned job has its audio, and has measured it: the job runs.
 
-    def unfence(self, job: Job, stopped: Fenced) -> None:
-        """Its node has confirmed."""
-        job.fenced = tuple(fenced for fenced in job.fenced if fenced != stopped)
-        if not any(fenced.node == stopped.node for fenced in job.fenced):
-            _take_out(self.fenced_on, stopped.node, job)
+        Not saved by itself: the record says where the attempt is, its agent what it does.
+        """
+        job.move(JobEvent.ACCEPT)
+        job.accepted_at_ms = max(accepted_at_ms, job.assigned_at_ms)
+        more_ms = audio_ms - cost_ms(job)
+        if more_ms > 0:
+            self.waiting.charge(job, more_ms, is_served=False)
+        job.audio_ms, job.audio_bytes = audio_ms, audio_bytes
+        job.record(job.accepted_at_ms, f"accepted by {job.node}")
+        node_state = self.node_table.by_node.get(job.node)
+        if node_state:
+            node_state.record_acceptance()
+        limit_ms = max(self.rules.run_timeout_ms, int(self.rules.run_timeout_factor * audio_ms))
+        self._due.set(JobDue(job.job_id), step.now_ms + limit_ms)
 
-    def forget(self, job: Job) -> None:
-        """The job is known no more."""
-        self.take_off_node(job)
-        for fenced in job.fenced:
-            _take_out(self.fenced_on, fenced.node, job)
+    def keep_speech(self, step: Step, job: Job, outcome: Outcome) -> None:
+        """A job has run; it ends with this outcome when its submitter has fetched the speech."""
+        job.speech = outcome
+        step.save(job)
 
-    def order(self, job: Job, order: StopRun | DropSpeech) -> None:
-        """Tell the agent of a job's current attempt."""
-        self.effects.append(OrderAgent(job.agent, job.incarnation, order))
+    def requeue(self, step: Step, job: Job) -> None:
+        """The attempt is over: the job leaves its node, which the next attempt avoids, and waits again."""
+        job.move(JobEvent.REQUEUE)
+        self.index.take_off_node(job)
+        job.excluded_node = job.node
+        job.node = job.agent = ""
+        job.incarnation = job.assigned_at_ms = job.accepted_at_ms = 0
+        job.speech = None
+        job.attempt += 1
+        job.deadline_at_ms = max(job.deadline_at_ms, step.now_ms + self.rules.pending_timeout_ms)
+        self.counters.requeued += 1
+        self._wait(step, job)
 
-    def notify_client(self, client_id: str, event: ClientEvent) -> None:
-        """Tell a client that is there; one that comes back asks again for what it misses."""
-        if client_id in self.clients:
-            self.effects.append(NotifyClient(client_id, event))
+    def end(self, step: Step, job: Job, event: JobEvent, outcome: Outcome) -> None:
+        """A job ends with this outcome, which is not delivered by that."""
+        self._leave(job)
+        job.move(event)
+        job.outcome = outcome
+        job.speech = None
+        job.ended_at_ms = step.now_ms
+        job.record(step.now_ms, f"{job.status}: {outcome.error.message}" if outcome.error else f"{job.status}")
+        self.ended.add(job.job_id, step.now_ms)
+        self.counters.ended[job.status] += 1
+        step.save(job)
 
-    def notify(self, job: Job, event: Assigned | PartialText | SpeechReady | Delivered) -> None:
-        """Tell the submitter of a job."""
-        self.notify_client(job.client_id, event)
+    def forget(self, step: Step, job: Job) -> int:
+        """A job is known no more, nor its request, nor its result. Returns the bytes of its record."""
+        self._leave(job)
+        self.index.remove(job)
+        step.forget(job.job_id)
+        return self._record_bytes.pop(job.job_id, 0)
+
+    def _leave(self, job: Job) -> None:
+        """A job waits no more, nor is it on a node, nor is a time set for it."""
+        self.waiting.remove(job)
+        self.reservations.give_up(job.job_id)
+        self.index.take_off_node(job)
+        self._due.cancel(JobDue(job.job_id))
+
+    def deliver(self, step: Step, job_id: str) -> None:
+        """The outcome of a job is being delivered, in this step; the job may be forgotten already."""
+        job = self.jobs.get(job_id)
+        if job:
+            job.is_delivered = True
+            step.save(job)
+
+    def adopt(self, step: Step, job: Job) -> None:
+        """A job that an earlier life has saved is known again; to be told in the order of arrival, before any event.
+
+        If it has not ended, its client has ``client_ttl_ms`` to come back before anything is due.
+        """
+        self._n_admitted += 1
+        job.number = self._n_admitted
+        self.index.add(job)
+        self._record_bytes[job.job_id] = len(to_record(job).record)
+        if job.is_terminal:
+            return
+        self.touch_client(step, job.client_id)
+        back_by_ms = step.now_ms + self.rules.client_ttl_ms
+        if job.status is JobStatus.PENDING:
+            self._due.set(JobDue(job.job_id), max(job.deadline_at_ms, back_by_ms))
+            self.waiting.add(job)
+        else:
+            self._due.set(JobDue(job.job_id), back_by_ms)
+            self.index.put_on_node(job)
+
+    def record_of(self, job: Job) -> SaveJob:
+        """The record of a job as it is now."""
+        session = self.session_of(job)
+        if session:
+            job.session_next_index = session.next_index
+        saved = to_record(job)
+        self._record_bytes[job.job_id] = len(saved.record)
+        return saved
 
     def expected_ms(self, job: Job) -> int:
-        """Duration of its audio as far as it is known."""
+        """Duration of a job's audio as far as it is known."""
         return job.audio_ms or self.selection.assumed_audio_ms
 
+    def release(self, node: str, incarnation: int, attempt: AttemptKey) -> None:
+        """An agent has said that an attempt holds no slot there any more; it is not ordered to stop it again."""
+        node_state = self.node_table.by_node.get(node)
+        if node_state and node_state.incarnation == incarnation:
+            node_state.release(attempt)
+            self._due.cancel(StopDue(node, attempt))
 
-def _take_out(jobs: dict[str, dict[str, Job]], node: str, job: Job) -> None:
-    """Nodes without jobs are not kept."""
-    there = jobs.get(node)
-    if there and there.pop(job.job_id, None) and not there:
-        del jobs[node]
+    def stop(self, step: Step, node_state: NodeState, attempt: AttemptKey) -> None:
+        """Order an agent to stop an attempt, and again as long as the attempt holds a slot there."""
+        self._due.set(StopDue(node_state.node, attempt), step.now_ms + _REPEAT_STOP_MS)
+        step.order(node_state.agent, node_state.incarnation, StopRun(job_id=attempt[0], attempt=attempt[1]))
+
+    def fence(self, step: Step, job: Job) -> None:
+        """The current attempt counts no more, and its node has not confirmed that it has ended."""
+        job.fenced += (Fenced(job.attempt, job.node, job.incarnation),)
+        self.index.add_fenced(job, job.node)
+        step.save(job)
+
+    def unfence(self, step: Step, node: str, incarnation: int, attempt: AttemptKey) -> None:
+        """A node has confirmed that an attempt has ended. If it was fenced, that is saved at once.
+
+        For after a restart an attempt that is still fenced takes a slot until its end is confirmed.
+        """
+        job = self.jobs.get(attempt[0])
+        stopped = Fenced(attempt[1], node, incarnation)
+        if job and stopped in job.fenced:
+            job.fenced = tuple(fenced for fenced in job.fenced if fenced != stopped)
+            if not any(fenced.node == node for fenced in job.fenced):
+                self.index.remove_fenced(job, node)
+            step.save(job)
+
+    def touch_client(self, step: Step, client_id: str) -> None:
+        """A client has been heard of."""
+        if client_id not in self.clients:
+            self._due.set(ClientDue(client_id), step.now_ms + self.rules.client_ttl_ms)
+        self.clients[client_id] = step.now_ms
+
+    def drop_client(self, step: Step, client_id: str) -> None:
+        """A client is gone: it is notified of nothing more, and its sessions are forgotten as soon as they are idle."""
+        del self.clients[client_id]
+        for key in self.sessions.of_client(client_id):
+            self._due.set(SessionDue(key), step.now_ms)
+        step.drop_client(client_id)
+
+    def open_session(self, step: Step, key: SessionKey) -> Session:
+        """The session of this key; a new one if there is none."""
+        session = self.sessions.get(key)
+        if session is None:
+            session = self.sessions.open(key, step.now_ms)
+            self._due.set(SessionDue(key), step.now_ms + self.rules.session_ttl_ms)
+        return session
+
+    def close_session(self, session: Session) -> None:
+        """An idle session is forgotten. Of a client that is there its next index is remembered for a while."""
+        self.sessions.close(session, is_client_there=session.key[0] in self.clients)
+        self._due.cancel(SessionDue(session.key))
+        self._due.cancel(GapDue(session.key))
+
+    def await_gap(self, session: Session) -> None:
+        """Set the time at which what a session misses is announced, if it holds a result back; else cancel it."""
+        due_at_ms = session.due_at_ms
+        if due_at_ms is None:
+            self._due.cancel(GapDue(session.key))
+        else:
+            self._due.set(GapDue(session.key), due_at_ms)
+
+    def session_of(self, job: Job) -> Session | None:
+        """The session of a job that is in one."""
+        return self.sessions.get(job.session_key) if job.spec.session else None
+
+    def sizes(self) -> dict[str, int]:
+        """How much each index holds. All zero: nothing is left of anybody."""
+        return self.index.sizes() | {
+            "waiting": len(self.waiting),
+            "clients": len(self.clients),
+            "sessions": len(self.sessions.by_key),
+            "reservations": len(self.reservations),
+            "ended": len(self.ended),
+            "record_bytes": len(self._record_bytes),
+            "due": len(self._due),
+        }
+
+    def pop_due(self, step: Step) -> list[Due]:
+        """Remove and return what is due now, the earliest first."""
+        return self._due.pop_due(step.now_ms)
+
+    def postpone(self, due: Due, at_ms: int) -> None:
+        """What was due is due later."""
+        self._due.set(due, at_ms)

@@ -8,6 +8,7 @@ enqueued when the head has left. Every operation costs logarithmic time in what 
 import heapq
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 from ray_sched.core.capability import Demand
 from ray_sched.core.job import Job, SessionKey
@@ -67,11 +68,25 @@ class DemandQueue:
             self._jobs[flow].remove(job_id)
 
 
+class Backlog(NamedTuple):
+    """How many jobs wait: all of them, those of one tenant, and those of one of its flows."""
+
+    n_jobs: int
+    n_of_tenant: int
+    n_of_flow: int
+
+
 class Waiting:
-    """The jobs that wait for a slot. Calls ``notice`` with each demand whose queue key may have become smaller."""
+    """The jobs that wait for a slot. Calls ``notice`` with each demand whose queue key may have become smaller.
+
+    A job that begins to wait while no other does is the lone one: it is in no queue, and costs next to nothing, until
+    :meth:`settle` puts it into its own because it has found no slot, or because others have to be compared with it.
+    """
 
     def __init__(self, notice: Callable[[Demand], None] = lambda _demand: None) -> None:
         self.shares = FairShares()
+        self.lone: Job | None = None
+        """The only job that waits, as long as it is in no queue."""
         self._notice = notice
         self._jobs: dict[str, Job] = {}
         self._queues: dict[Demand, DemandQueue] = {}
@@ -82,13 +97,26 @@ class Waiting:
         self._of_client: dict[str, dict[str, None]] = {}
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._jobs) + (self.lone is not None)
 
     def __contains__(self, job_id: str) -> bool:
-        return job_id in self._jobs
+        return job_id in self._jobs or (self.lone is not None and self.lone.job_id == job_id)
 
     def add(self, job: Job) -> None:
         """A job begins to wait (again)."""
+        if not len(self):
+            self.lone = job
+            return
+        self.settle()
+        self._add(job)
+
+    def settle(self) -> None:
+        """Put the lone job, if there is one, into the queue of its demand."""
+        if self.lone is not None:
+            job, self.lone = self.lone, None
+            self._add(job)
+
+    def _add(self, job: Job) -> None:
         flow = job.session_key
         self._jobs[job.job_id] = job
         self._of_client.setdefault(job.client_id, {})[job.job_id] = None
@@ -103,6 +131,10 @@ class Waiting:
 
     def remove(self, job: Job) -> None:
         """A job waits no more: assigned, cancelled or out of time. Nothing happens if it did not wait."""
+        if job is self.lone:
+            self.lone = None
+            return
+        self.settle()
         if self._jobs.pop(job.job_id, None) is None:
             return
         mine = self._of_client[job.client_id]
@@ -116,6 +148,15 @@ class Waiting:
             self._sessions[flow].remove(job.job_id)
             self._enqueue_head(flow)
 
+    def charge(self, job: Job, audio_ms: int, *, is_served: bool) -> None:
+        """Charge the flow of a job and its tenant for so much audio, see :meth:`Shares.charge`."""
+        self.shares.charge(job.spec.tenant, job.session_key, audio_ms, is_served=is_served)
+
+    def backlog(self, tenant: str, flow: SessionKey) -> Backlog:
+        """How many jobs wait, of all and of these."""
+        self.settle()
+        return Backlog(len(self._jobs), *self.shares.waiting(tenant, flow))
+
     def skip(self, job: Job) -> None:
         """Let those behind a job pass, but not those of its own session; until it is readmitted."""
         if self._enqueued.pop(job.job_id, None) is not None:
@@ -128,7 +169,7 @@ class Waiting:
         self._enqueue(job)
 
     def head(self, demand: Demand) -> Job | None:
-        """The next job of a demand, None if its queue is empty."""
+        """The next job of a demand, None if its queue is empty. The lone job is in none."""
         queue = self._queues.get(demand)
         job_id = queue.head() if queue else None
         return self._jobs[job_id] if job_id else None
@@ -146,19 +187,17 @@ class Waiting:
         return (priority, self.shares.tenant_quanta(demand.tenant), flow_quanta, deadline_at_ms, number)
 
     def demands(self) -> list[Demand]:
-        """The demands whose queue is not empty, in no order."""
+        """The demands whose queue is not empty, in no order. The lone job is in none."""
         return [demand for demand in list(self._queues) if self.queue_key(demand)]
-
-    def jobs(self) -> Iterator[Job]:
-        """All that wait, in no order."""
-        return iter(self._jobs.values())
 
     def of_client(self, client_id: str) -> list[Job]:
         """A client's jobs that wait, in no order."""
+        self.settle()
         return [self._jobs[job_id] for job_id in self._of_client.get(client_id, ())]
 
     def in_order(self, demand: Demand) -> Iterator[Job]:
         """The jobs of a demand as they would be served if no others came. For people: costs a sorting."""
+        self.settle()
         flows: dict[SessionKey, list[Job]] = {}
         for job in self._jobs.values():
             if job.demand == demand:

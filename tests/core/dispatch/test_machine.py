@@ -236,7 +236,7 @@ class DispatchMachine(RuleBasedStateMachine):
             there = [job for job in brain.jobs.values() if job.node == node and job.status in ON_A_NODE]
             assert sorted(job.job_id for job in brain.jobs_on(node)) == sorted(job.job_id for job in there)
             fenced = {job.job_id for job in brain.jobs.values() if node in {it.node for it in job.fenced}}
-            assert set(brain._state.fenced_on.get(node, {})) == fenced
+            assert {job.job_id for job in brain.fenced_on(node)} == fenced
 
     @invariant()
     def never_oversold(self) -> None:

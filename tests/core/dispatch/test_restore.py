@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ray_sched.core.effects import CleanupDue, DispatchEffect, Save, StoreWasEmptied, SubmitsTakenBack
+from ray_sched.core.effects import CleanupDue, DispatchEffect, Save, StoreWasEmptied, SubmitsWithdrawn
 from ray_sched.core.job import JobStatus
 from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, MissingResult, SpeechReady, Submit
 from ray_sched.core.ports import SaveSpeeds
@@ -91,7 +91,7 @@ def test_a_session_whose_delivered_jobs_are_forgotten_does_not_begin_anew() -> N
     harness.offer(a_node("node-a", slots=4))
     for n in range(3):
         harness.run(harness.submit(f"r{n}", session="s"))
-    harness.brain.cleanup_completed_jobs(0)
+    harness.clean_up(0)
     harness.disk.records.clear()
     waiting = harness.submit("r3", session="s")
     harness.crash()
@@ -140,7 +140,7 @@ def test_finished_jobs_are_forgotten_at_their_time() -> None:
     harness.run(harness.submit("r2"))
     harness.crash()
     harness.wait(100_000)
-    harness.brain.cleanup_completed_jobs(300_000)
+    harness.clean_up(300_000)
     assert [job.spec.request_id for job in harness.brain.jobs.values()] == ["r2"]
 
 
@@ -171,11 +171,11 @@ def test_learned_speeds_are_written_again_into_an_emptied_store() -> None:
     assert SaveSpeeds(node_id="node-a", speeds={"en:en": 2.0}) in saved
 
 
-def test_a_job_whose_submit_is_taken_back_is_on_no_node_any_more() -> None:
+def test_a_job_whose_submit_is_withdrawn_is_on_no_node_any_more() -> None:
     harness = SavingHarness()
     harness.offer(a_node("node-a", slots=1))
     harness.submit("r1")
-    harness.handle(SubmitsTakenBack("c1", ("r1",)))
+    harness.handle(SubmitsWithdrawn("c1", ("r1",)))
     assert (harness.brain.jobs, harness.brain.jobs_on("node-a")) == ({}, [])
     harness.offer()
     assert harness.brain.counters.requeued == 0

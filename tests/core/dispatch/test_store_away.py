@@ -1,6 +1,6 @@
 """The Dispatcher's brain while nothing can be saved: nobody is told, so nothing may run out of time for it."""
 
-from ray_sched.core.effects import Save, StoreCameBack, StoreWentAway, SubmitsTakenBack
+from ray_sched.core.effects import Save, StoreCameBack, StoreWentAway, SubmitsWithdrawn
 from ray_sched.core.messages.agent_dispatcher import StopRun
 from ray_sched.core.messages.client_dispatcher import Accepted
 from ray_sched.core.ports import ForgetJob
@@ -38,12 +38,12 @@ def test_a_waiting_job_without_a_deadline_of_its_own_outlives_an_outage() -> Non
     assert where(harness.offer(a_node("node-a"))) == [(job, 1, "node-a")]
 
 
-def test_a_submit_that_is_taken_back_leaves_its_request_and_its_place_in_the_session() -> None:
+def test_a_submit_that_is_withdrawn_leaves_its_request_and_its_place_in_the_session() -> None:
     harness = DispatchHarness()
     first = harness.submit("r0", session="s")
     for request in ("r1", "r2"):
         harness.submit(request, session="s")
-    effects = harness.handle(SubmitsTakenBack("c1", ("r1", "r2", "never heard of")))
+    effects = harness.handle(SubmitsWithdrawn("c1", ("r1", "r2", "never heard of")))
     changes = [effect.change for effect in effects if isinstance(effect, Save)]
     assert changes == [ForgetJob(job_id="boot-3"), ForgetJob(job_id="boot-2")]
     assert list(harness.brain.jobs) == [first]
@@ -52,11 +52,11 @@ def test_a_submit_that_is_taken_back_leaves_its_request_and_its_place_in_the_ses
     assert harness.answer("r1", session="s", utterance_index=1) == Accepted(job_id="boot-5", utterance_index=1)
 
 
-def test_a_submit_that_is_taken_back_after_it_was_assigned_gives_its_slot_back() -> None:
+def test_a_submit_that_is_withdrawn_after_it_was_assigned_gives_its_slot_back() -> None:
     harness = DispatchHarness()
     harness.offer(a_node("node-a", slots=1))
     job = harness.submit("r1")
-    assert orders(harness.handle(SubmitsTakenBack("c1", ("r1",)))) == [StopRun(job_id=job, attempt=1)]
+    assert orders(harness.handle(SubmitsWithdrawn("c1", ("r1",)))) == [StopRun(job_id=job, attempt=1)]
     harness.report(stopped(job))
     assert (harness.free(), harness.spent()) == (1, 0)
     assert harness.submit("r1") != job

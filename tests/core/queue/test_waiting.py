@@ -44,6 +44,21 @@ def serve(waiting: Waiting, job: Job) -> None:
     waiting.shares.charge(job.spec.tenant, job.session_key, cost_ms(job), is_served=True)
 
 
+def knows_what_waits(waiting: Waiting, jobs: list[Job]) -> None:
+    assert len(waiting) == len(jobs)
+    assert all(job.job_id in waiting for job in jobs)
+    assert set(waiting.demands()) == {job.demand for job in heads(jobs) if job is not waiting.lone}
+    if waiting.lone:
+        return
+    for client in ("c0", "c1"):
+        assert {job.job_id for job in waiting.of_client(client)} == {j.job_id for j in jobs if j.client_id == client}
+    for job in jobs:
+        assert waiting.shares.waiting(job.spec.tenant, job.session_key) == (
+            sum(other.spec.tenant == job.spec.tenant for other in jobs),
+            sum((other.spec.tenant, other.session_key) == (job.spec.tenant, job.session_key) for other in jobs),
+        )
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["add", "add", "next", "next", "remove", "return", "skip"]),
@@ -73,12 +88,18 @@ def test_the_head_has_the_smallest_queue_key_and_overtakes_nobody_of_its_session
         elif what == "remove" and jobs:
             gone.append(jobs.pop(n % len(jobs)))
             waiting.remove(gone[-1])
-            waiting.remove(gone[-1])
+            waiting.remove(gone[-1])  # a second time nothing happens
         elif what == "skip" and jobs:
+            waiting.settle()
             job = heads(jobs)[n % len(heads(jobs))]
             waiting.skip(job)
             waiting.readmit(job)
+        elif what == "next" and waiting.lone and n % 2:
+            assert jobs == [waiting.lone]
+            gone.append(jobs.pop())
+            serve(waiting, gone[-1])
         elif what == "next" and jobs:
+            waiting.settle()
             demand = min(waiting.demands(), key=lambda demand: waiting.queue_key(demand) or (2, 0, 0, 0, 0))
             head = waiting.head(demand)
             assert head is not None
@@ -87,18 +108,14 @@ def test_the_head_has_the_smallest_queue_key_and_overtakes_nobody_of_its_session
             serve(waiting, head)
             jobs.remove(head)
             gone.append(head)
-        assert len(waiting) == len(jobs)
-        assert all(job.job_id in waiting for job in jobs)
-        assert set(waiting.demands()) == {job.demand for job in heads(jobs)}
-        for client in ("c0", "c1"):
-            assert {job.job_id for job in waiting.of_client(client)} == {
-                j.job_id for j in jobs if j.client_id == client
-            }
-        for job in jobs:
-            assert waiting.shares.waiting(job.spec.tenant, job.session_key) == (
-                sum(other.spec.tenant == job.spec.tenant for other in jobs),
-                sum((other.spec.tenant, other.session_key) == (job.spec.tenant, job.session_key) for other in jobs),
+        if n % 3 == 0:  # otherwise the only one that waits stays the lone one
+            assert waiting.backlog("acme", ("c1", "s1")) == (
+                len(jobs),
+                sum(job.spec.tenant == "acme" for job in jobs),
+                sum((job.spec.tenant, job.session_key) == ("acme", ("c1", "s1")) for job in jobs),
             )
+            assert waiting.lone is None
+        knows_what_waits(waiting, jobs)
 
 
 @given(steps)
@@ -109,6 +126,7 @@ def test_what_people_are_told_of_the_order_is_what_happens(steps: list[tuple[str
         waiting.add(a_job(number, priority, session, client=f"c{n % 3}"))
     if not len(waiting):
         return
+    waiting.settle()
     (demand,) = waiting.demands()
     foretold = list(waiting.in_order(demand))
     served = []
@@ -116,6 +134,51 @@ def test_what_people_are_told_of_the_order_is_what_happens(steps: list[tuple[str
         served.append(job)
         serve(waiting, job)
     assert served == foretold
+
+
+def test_a_lone_job_is_in_no_queue_until_it_is_settled_or_a_second_one_comes() -> None:
+    waiting, demand = Waiting(), a_spec().demand()
+    lone = a_job(1)
+    waiting.add(lone)
+    assert (waiting.lone, len(waiting), waiting.head(demand)) == (lone, 1, None)
+    waiting.settle()
+    assert (waiting.lone, len(waiting), waiting.head(demand)) == (None, 1, lone)
+    waiting.remove(lone)
+    waiting.add(lone)
+    waiting.add(a_job(2))
+    assert (waiting.lone, len(waiting), waiting.head(demand)) == (None, 2, lone)
+
+
+def test_a_lone_job_that_waits_no_more_leaves_nothing_behind() -> None:
+    waiting = Waiting()
+    waiting.add(a_job(1))
+    waiting.remove(a_job(2))
+    assert len(waiting) == 1
+    lone = a_job(3)
+    waiting = Waiting()
+    waiting.add(lone)
+    waiting.remove(lone)
+    waiting.settle()
+    assert (waiting.lone, len(waiting), waiting.demands(), "j3" in waiting) == (None, 0, [], False)
+
+
+def test_a_lone_job_is_among_those_that_its_client_waits_for_and_among_those_people_see() -> None:
+    for look in (lambda waiting: waiting.of_client("c1"), lambda waiting: list(waiting.in_order(a_spec().demand()))):
+        waiting, lone = Waiting(), a_job(1)
+        waiting.add(lone)
+        assert "j1" in waiting
+        assert look(waiting) == [lone]
+
+
+def test_a_job_that_was_skipped_lets_those_behind_it_pass_and_is_the_head_again_when_it_is_readmitted() -> None:
+    waiting, demand = Waiting(), a_spec().demand()
+    first, second = a_job(1), a_job(2)
+    waiting.add(first)
+    waiting.add(second)
+    waiting.skip(first)
+    assert (waiting.head(demand), len(waiting)) == (second, 2)
+    waiting.readmit(first)
+    assert waiting.head(demand) == first
 
 
 def test_nobody_waits_for_a_demand_that_nobody_has() -> None:

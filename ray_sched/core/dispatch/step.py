@@ -1,0 +1,75 @@
+"""One step of the Dispatcher's brain: when it is, and what comes out of it.
+
+An event leads to one step. Handlers change the state by its verbs and give out, by the verbs here, what the shell has
+to do. Nothing here decides anything or outlives the step.
+"""
+
+from collections.abc import Callable, Container, Mapping
+
+from ray_sched.core.effects import (
+    AnswerClient,
+    AnswerPool,
+    DispatchEffect,
+    DropClient,
+    Log,
+    NotifyClient,
+    OrderAgent,
+    ReportCleanup,
+    Save,
+)
+from ray_sched.core.job import Job
+from ray_sched.core.messages.agent_dispatcher import AgentOrder
+from ray_sched.core.messages.client_dispatcher import ClientEvent
+from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
+
+
+class Step:
+    """The time of a step and its output. ``clients`` are those that are there now: the state's own index, read only."""
+
+    def __init__(self, now_ms: int, clients: Container[str]) -> None:
+        self.now_ms = now_ms
+        self.colocated: dict[str, str] = {}
+        """The node of the newest job of each client that was assigned in this step."""
+        self._clients = clients
+        self._jobs: dict[str, Job] = {}
+        self._changes: list[Save] = []
+        self._effects: list[DispatchEffect] = []
+
+    def save(self, job: Job) -> None:
+        """Have a job saved as it is at the end of the step, once however often it changes."""
+        self._jobs[job.job_id] = job
+
+    def forget(self, job_id: str) -> None:
+        """Have the record of a job removed from the store."""
+        self._jobs.pop(job_id, None)
+        self._changes.append(Save(ForgetJob(job_id=job_id)))
+
+    def save_speeds(self, speeds: Mapping[str, dict[str, float]]) -> None:
+        """Have the learned speeds of these nodes saved: node to pair to audio-seconds per second."""
+        self._changes += [Save(SaveSpeeds(node_id=node, speeds=by_pair)) for node, by_pair in speeds.items()]
+
+    def notify(self, client_id: str, event: ClientEvent) -> None:
+        """Notify a client, if it is there. One that comes back submits again, and is told then what it has missed."""
+        if client_id in self._clients:
+            self._effects.append(NotifyClient(client_id, event))
+
+    def order(self, agent: str, incarnation: int, order: AgentOrder) -> None:
+        """Order this incarnation of an agent to do something. The order may be lost."""
+        self._effects.append(OrderAgent(agent, incarnation, order))
+
+    def answer(self, answer: AnswerClient | AnswerPool | ReportCleanup) -> None:
+        """Answer the event that led to this step."""
+        self._effects.append(answer)
+
+    def drop_client(self, client_id: str) -> None:
+        """Have the mailbox of a client that is gone forgotten."""
+        self._effects.append(DropClient(client_id))
+
+    def log(self, text: str) -> None:
+        """Log what a person on call wants to read."""
+        self._effects.append(Log(text))
+
+    def output(self, record_of: Callable[[Job], SaveJob]) -> list[DispatchEffect]:
+        """Everything that the shell has to do: first what it has to save, with the jobs' records as they are now."""
+        jobs: list[DispatchEffect] = [Save(record_of(job)) for job in self._jobs.values()]
+        return [*jobs, *self._changes, *self._effects]

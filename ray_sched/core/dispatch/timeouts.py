@@ -1,0 +1,75 @@
+"""What happens when time is up: jobs that wait, are pushed or run for too long; gaps, clients and sessions."""
+
+from typing import assert_never
+
+from ray_sched.core.capability import Demand
+from ray_sched.core.dispatch import assigning, attempts, delivering, requests
+from ray_sched.core.dispatch.assigning import WhyNot
+from ray_sched.core.dispatch.due import ClientDue, Due, GapDue, JobDue, SessionDue, StopDue
+from ray_sched.core.dispatch.state import DispatchState
+from ray_sched.core.dispatch.step import Step
+from ray_sched.core.errors import Code, Refusal
+from ray_sched.core.job import Job, JobEvent, JobStatus
+
+WhysNot = dict[tuple[Demand, str, bool], WhyNot]
+"""What was found out in this sweep, by what it depends on: many jobs may run out of time at once."""
+
+
+def sweep(state: DispatchState, step: Step) -> None:
+    """Do what is due now, end the leases whose term is over, and measure how fast jobs end."""
+    whys_not: WhysNot = {}
+    for due in state.pop_due(step):
+        _handle(state, step, due, whys_not)
+    for node_state in state.node_table.by_node.values():
+        node_state.expire(step.now_ms)
+    state.rate.measure(sum(state.counters.ended.values()), step.now_ms)
+
+
+def _handle(state: DispatchState, step: Step, due: Due, whys_not: WhysNot) -> None:
+    match due:
+        case JobDue():
+            job = state.jobs[due.job_id]
+            if not job.is_terminal:  # it may have ended in this very sweep, with its client
+                _job_due(state, step, job, whys_not)
+        case GapDue():
+            delivering.gap_due(state, step, due.session)
+        case SessionDue():
+            delivering.session_due(state, step, due.session)
+        case ClientDue():
+            requests.client_due(state, step, due.client_id)
+        case StopDue():
+            node_state = state.node_table.by_node.get(due.node)
+            if node_state and node_state.holds(due.attempt):
+                state.stop(step, node_state, due.attempt)
+        case _:
+            assert_never(due)
+
+
+def _job_due(state: DispatchState, step: Step, job: Job, whys_not: WhysNot) -> None:
+    if state.is_store_away and job.status is JobStatus.ASSIGNED:
+        state.await_push(step, job)  # its submitter may not have been notified
+    elif state.is_store_away and job.status is JobStatus.PENDING and not job.spec.deadline_ms:
+        state.postpone(JobDue(job.job_id), step.now_ms + state.rules.pending_timeout_ms)
+    elif job.status is JobStatus.PENDING:
+        attempts.end(state, step, job, JobEvent.FAIL, _no_node(state, step, job, whys_not))
+    elif job.status is JobStatus.ASSIGNED:
+        waited_ms = step.now_ms - job.assigned_at_ms
+        attempts.requeue(state, step, job, Code.PUSH_TIMEOUT, f"the audio was not accepted in {waited_ms} ms")
+    else:
+        ran_ms = step.now_ms - job.accepted_at_ms
+        attempts.note_run(state, step, job.node, is_success=False)
+        attempts.requeue(state, step, job, Code.JOB_TIMEOUT, f"not finished {ran_ms} ms after acceptance")
+
+
+def _no_node(state: DispatchState, step: Step, job: Job, whys_not: WhysNot) -> Refusal:
+    """The answer to a job that found no node in time, with the reason of each node."""
+    key = (job.demand, job.excluded_node, job.is_exclusive)
+    if key not in whys_not:
+        whys_not[key] = assigning.why_no_node(state, step, job)
+    why_not = whys_not[key]
+    state.counters.no_node.update(why_not.counts)
+    is_served = state.node_table.groups.is_served(job.demand)
+    code = Code.DEADLINE_EXCEEDED if is_served and job.spec.deadline_ms else Code.NO_AVAILABLE_NODE
+    waited_ms = step.now_ms - job.created_at_ms
+    services = "+".join(job.spec.services)
+    return Refusal(code=code, message=f"no node for {job.demand.pair} ({services}) in {waited_ms} ms: {why_not.text}")
