@@ -85,7 +85,7 @@ def _question(state: DispatchState, step: Step, job: Job) -> Question:
     """The job as placement sees it."""
     rules = state.selection
     demand = job.demand
-    session = state.session_of(job)
+    session = state.sessions.by_key.get(job.session_key) if job.spec.session else None
     return Question(
         demand=demand,
         pair=demand.pair,

@@ -130,14 +130,17 @@ class DispatchBrain:
     def _handle_client(self, step: Step, event: ClientSpoke | ClientPolled | SubmitsWithdrawn) -> None:
         self._state.touch_client(step, event.client_id)
         match event:
-            case ClientSpoke(client_id, messages):
-                answers = [requests.handle(self._state, step, client_id, message) for message in messages]
-                step.answer(AnswerClient(tuple(answer for answer in answers if answer)))
+            case ClientSpoke():
+                client_id, state = event.client_id, self._state
+                answers = [
+                    answer for message in event.messages if (answer := requests.handle(state, step, client_id, message))
+                ]
+                step.answer(AnswerClient(tuple(answers)))
             case ClientPolled():
                 pass
-            case SubmitsWithdrawn(client_id, request_ids):
-                for request_id in reversed(request_ids):  # so that a session's next index goes back to where it was
-                    requests.withdraw(self._state, step, client_id, request_id)
+            case SubmitsWithdrawn():
+                for request_id in reversed(event.request_ids):  # a session's next index goes back to where it was
+                    requests.withdraw(self._state, step, event.client_id, request_id)
             case _:
                 assert_never(event)
 

@@ -48,7 +48,7 @@ def notify_again(step: Step, job: Job) -> None:
 def deliver(state: DispatchState, step: Step, job: Job) -> None:
     """Deliver the outcome of an ended job now, or when the results before it in its session are."""
     if job.utterance_index is None:
-        state.deliver(step, job.job_id)
+        state.deliver(step, job)
         step.notify(job.client_id, _delivered(job))
         return
     session = state.open_session(step, job.session_key)
@@ -68,7 +68,9 @@ def _release(state: DispatchState, step: Step, session: Session, released: Itera
     client_id, name = session.key
     for what in released:
         if isinstance(what, Deliver):
-            state.deliver(step, what.item.job_id)
+            job = state.jobs.get(what.item.job_id)
+            if job:  # else it has been forgotten while its result was held back
+                state.deliver(step, job)
             state.counters.late_results += what.is_late
             step.notify(client_id, msgspec.structs.replace(what.item, is_late=what.is_late))
         else:

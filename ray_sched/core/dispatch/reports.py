@@ -31,15 +31,16 @@ _CODES_OF_ENGINES = frozenset({Code.ENGINE_FAILED, Code.ENGINE_CRASHED, Code.MOD
 def handle(state: DispatchState, step: Step, node: str, incarnation: int, message: AgentMessage) -> None:
     """Handle one message of this incarnation of a node's agent."""
     job = state.jobs.get(message.job_id)
+    attempt = (message.job_id, message.attempt)
     is_over = not isinstance(message, RunAccepted | RunPartial)
     if is_over:
-        state.release(node, incarnation, (message.job_id, message.attempt))
+        state.release(node, incarnation, attempt)
     if job is not None and is_current(job, message.attempt, node, incarnation):
         _handle_current(state, step, job, message)
     else:
         _handle_late(state, step, node, incarnation, message)
     if is_over:
-        state.unfence(step, node, incarnation, (message.job_id, message.attempt))
+        state.unfence(step, node, incarnation, attempt)
 
 
 def _handle_current(state: DispatchState, step: Step, job: Job, message: AgentMessage) -> None:

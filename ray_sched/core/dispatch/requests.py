@@ -169,9 +169,8 @@ def withdraw(state: DispatchState, step: Step, client_id: str, request_id: str) 
     if job is None or job.is_terminal:
         return
     attempts.stop(state, step, job)
-    session = state.session_of(job)
-    if session and job.utterance_index is not None:
-        session.withdraw(job.utterance_index)
+    if job.utterance_index is not None:
+        state.sessions.by_key[job.session_key].withdraw(job.utterance_index)
     state.counters.submitted -= 1
     state.counters.rejected[Code.SCHEDULER_DEPENDENCY_DOWN] += 1
     state.forget(step, job)

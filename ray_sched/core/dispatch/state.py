@@ -100,9 +100,8 @@ class DispatchState:
         job.record(step.now_ms, f"assigned to {node_state.node}")
         node_state.acquire((job.job_id, job.attempt), self.expected_ms(job))
         self.waiting.charge(job, cost_ms(job), is_served=True)
-        session = self.session_of(job)
-        if session:
-            session.use(node_state.node, step.now_ms)
+        if job.spec.session:
+            self.sessions.by_key[job.session_key].use(node_state.node, step.now_ms)
         step.colocated[job.client_id] = node_state.node
         self.counters.assigned += 1
         self.await_push(step, job)
@@ -175,12 +174,10 @@ class DispatchState:
         self.index.take_off_node(job)
         self._due.cancel(JobDue(job.job_id))
 
-    def deliver(self, step: Step, job_id: str) -> None:
-        """The outcome of a job is being delivered, in this step; the job may be forgotten already."""
-        job = self.jobs.get(job_id)
-        if job:
-            job.is_delivered = True
-            step.save(job)
+    def deliver(self, step: Step, job: Job) -> None:
+        """The outcome of a job is delivered in this step."""
+        job.is_delivered = True
+        step.save(job)
 
     def adopt(self, step: Step, job: Job) -> None:
         """A job that an earlier life has saved is known again; to be told in the order of arrival, before any event.
@@ -204,7 +201,7 @@ class DispatchState:
 
     def record_of(self, job: Job) -> SaveJob:
         """The record of a job as it is now."""
-        session = self.session_of(job)
+        session = self.sessions.by_key.get(job.session_key) if job.spec.session else None
         if session:
             job.session_next_index = session.next_index
         saved = to_record(job)
@@ -239,8 +236,7 @@ class DispatchState:
         For after a restart an attempt that is still fenced takes a slot until its end is confirmed.
         """
         job = self.jobs.get(attempt[0])
-        stopped = Fenced(attempt[1], node, incarnation)
-        if job and stopped in job.fenced:
+        if job and job.fenced and (stopped := Fenced(attempt[1], node, incarnation)) in job.fenced:
             job.fenced = tuple(fenced for fenced in job.fenced if fenced != stopped)
             if not any(fenced.node == node for fenced in job.fenced):
                 self.index.remove_fenced(job, node)
@@ -280,10 +276,6 @@ class DispatchState:
             self._due.cancel(GapDue(session.key))
         else:
             self._due.set(GapDue(session.key), due_at_ms)
-
-    def session_of(self, job: Job) -> Session | None:
-        """The session of a job that is in one."""
-        return self.sessions.get(job.session_key) if job.spec.session else None
 
     def sizes(self) -> dict[str, int]:
         """How much each index holds. All zero: nothing is left of anybody."""

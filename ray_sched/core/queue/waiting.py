@@ -8,7 +8,6 @@ enqueued when the head has left. Every operation costs logarithmic time in what 
 import heapq
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
 
 from ray_sched.core.capability import Demand
 from ray_sched.core.job import Job, SessionKey
@@ -68,12 +67,8 @@ class DemandQueue:
             self._jobs[flow].remove(job_id)
 
 
-class Backlog(NamedTuple):
-    """How many jobs wait: all of them, those of one tenant, and those of one of its flows."""
-
-    n_jobs: int
-    n_of_tenant: int
-    n_of_flow: int
+Backlog = tuple[int, int, int]
+"""How many jobs wait: all of them, those of one tenant, and those of one of its flows."""
 
 
 class Waiting:
@@ -104,7 +99,7 @@ class Waiting:
 
     def add(self, job: Job) -> None:
         """A job begins to wait (again)."""
-        if not len(self):
+        if self.lone is None and not self._jobs:
             self.lone = job
             return
         self.settle()
@@ -134,7 +129,6 @@ class Waiting:
         if job is self.lone:
             self.lone = None
             return
-        self.settle()
         if self._jobs.pop(job.job_id, None) is None:
             return
         mine = self._of_client[job.client_id]
@@ -155,7 +149,7 @@ class Waiting:
     def backlog(self, tenant: str, flow: SessionKey) -> Backlog:
         """How many jobs wait, of all and of these."""
         self.settle()
-        return Backlog(len(self._jobs), *self.shares.waiting(tenant, flow))
+        return (len(self._jobs), *self.shares.waiting(tenant, flow))
 
     def skip(self, job: Job) -> None:
         """Let those behind a job pass, but not those of its own session; until it is readmitted."""
