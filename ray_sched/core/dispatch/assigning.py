@@ -29,7 +29,6 @@ class WhyNot(NamedTuple):
 def acquire_leases(state: DispatchState, step: Step) -> None:
     """Give free slots to waiting jobs, the next one first, until slots or takers run out."""
     if state.is_store_away:  # nobody could be notified, and the push would be late before it began
-        state.waiting.settle()
         return
     if state.waiting.lone is not None:
         _assign(state, step, state.waiting.lone)

@@ -98,7 +98,6 @@ class DispatchBrain:
         known = sorted(jobs, key=lambda job: (job.created_at_ms, job.number))
         for job in known:
             self._state.adopt(step, job)
-        self.waiting.settle()
         for job in sorted((job for job in known if job.is_terminal), key=lambda job: job.ended_at_ms):
             self.ended.add(job.job_id, job.ended_at_ms)
         delivering.restore_sessions(self._state, step, known)
