@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 MAX_LOADS = 3
 """So many failures to load in a row break a slot."""
 
-_BOOT = (
+_START = (
     "import os, sys; agent_pid = int(sys.argv[1]); sys.path[:] = sys.argv[2:]; "
     "from ray_sched.agent.engine_process import die_with_parent, main; die_with_parent(); "
     "os.getppid() == agent_pid and main()"
@@ -115,7 +115,7 @@ class ProcessSlot:
     async def _live(self) -> bool:
         """One life of the process, from its start to its end. True if the end was an abandoned run."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _BOOT, str(os.getpid()), *sys.path, stdin=PIPE, stdout=PIPE, start_new_session=True
+            sys.executable, "-c", _START, str(os.getpid()), *sys.path, stdin=PIPE, stdout=PIPE, start_new_session=True
         )
         self._process, self._is_loaded = process, False
         nonsense = ""

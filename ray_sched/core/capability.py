@@ -85,7 +85,7 @@ class Capability(Struct, frozen=True, kw_only=True):
         return tuple((name, values) for name, values in ((ASR, self.asr), (MT, self.mt), (TTS, self.tts)) if values)
 
     def _text(self, lists: dict[str, str]) -> str:
-        parts = [self.engine, *(f"{name}={told}" for name, told in lists.items())]
+        parts = [self.engine, *(f"{name}={spelled}" for name, spelled in lists.items())]
         if self.tenant:
             parts.append(f"tenant={self.tenant}")
         if self.has_gpu:
@@ -94,7 +94,7 @@ class Capability(Struct, frozen=True, kw_only=True):
 
 
 class BadCapabilityError(ValueError):
-    """What an engine says of itself cannot be; the sentence names the field."""
+    """A capability that an engine reports is not valid; the sentence names the field."""
 
 
 def checked(capability: Capability) -> Capability:
@@ -103,11 +103,11 @@ def checked(capability: Capability) -> Capability:
     A capability that an engine made was never decoded, so nobody has looked at it yet.
     """
     try:
-        told = msgspec.convert(msgspec.to_builtins(capability), Capability)
+        valid = msgspec.convert(msgspec.to_builtins(capability), Capability)
     except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as error:
         raise BadCapabilityError(f"the engine's capability cannot be: {str(error)[:200]}") from None
-    lists = {name: tuple(sorted(set(values))) for name, values in told.lists()}
-    return msgspec.structs.replace(told, **lists)
+    lists = {name: tuple(sorted(set(values))) for name, values in valid.lists()}
+    return msgspec.structs.replace(valid, **lists)
 
 
 class Demand(Struct, frozen=True, kw_only=True, cache_hash=True):

@@ -1,7 +1,7 @@
 """Facts that the Dispatcher's brain handles, and effects that it answers with; Save and Log are the Registry's, too.
 
 Events are past tense, effects imperative. A shell performs the effects of one step in this order: every Save, in one
-commit; then the others, as they stand. What is not saved, nobody is told.
+commit; then the others, in their order. Nobody is notified of what is not saved.
 """
 
 from msgspec import Struct
@@ -102,7 +102,7 @@ DispatchEvent = (
 
 
 class Save(Struct, frozen=True):
-    """Make this change in the store, before anything that was decided in the same step is told."""
+    """Make this change in the store, before any other effect of the same step is performed."""
 
     change: Change
 

@@ -114,7 +114,7 @@ class Job(Struct, kw_only=True, gc=False):
     suspicions: Number = 0
     """Agents that died while it and others ran there."""
     is_exclusive: bool = msgspec.field(default=False, name="runs_alone")
-    """It is suspected so much that its next attempt runs on a node that is kept empty for it."""
+    """It is suspected so much that a node is reserved for its next attempt, on which nothing else runs."""
     node: str = ""
     """Where this attempt is assigned or runs; empty while pending."""
     incarnation: Number = 0
@@ -136,12 +136,12 @@ class Job(Struct, kw_only=True, gc=False):
     outcome: Outcome | None = None
     attempts: tuple[AttemptNote, ...] = ()
     fenced: tuple[Fenced, ...] = ()
-    """Earlier attempts whose node has not said yet that it stopped them."""
+    """Earlier attempts of which the node has not reported the end yet."""
     story: list[StoryLine] = []
     session_next_index: Count = 0
     """The index its session waited for when this record was saved."""
     is_delivered: bool = False
-    """The outcome has been told to the submitter (in session order)."""
+    """The submitter was notified of the outcome (in session order)."""
 
     def move(self, event: JobEvent) -> None:
         """Change the status by the table. Raises JobTableError, the job unchanged, if there is no such row."""

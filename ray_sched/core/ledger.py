@@ -63,24 +63,25 @@ class Ledger(Generic[KeyT]):
     def move(self, key: KeyT, to: AudioState, n_bytes: int | None = None) -> None:
         """An entry changes its state, and its bytes if ``n_bytes`` is given. RELEASED closes it.
 
-        SPOKEN releases the audio that was run: from then on the entry stands for its speech, of ``n_bytes``. Raises
+        SPOKEN releases the audio that was run: from then on the entry is that of its speech, of ``n_bytes``. Raises
         LedgerError, and changes nothing, if there is no such entry or the table has no such change.
         """
         if key not in self._entries:
             raise LedgerError(f"{key!r} is not in the ledger")
-        state, had = self._entries[key]
+        state, n_bytes_before = self._entries[key]
         if to not in LEDGER_TABLE[state]:
             raise LedgerError(f"the audio of {key!r} is {state} and cannot become {to}")
-        self._sums[state] -= had
+        self._sums[state] -= n_bytes_before
         if to is AudioState.RELEASED:
             del self._entries[key]
-            self.released_bytes += had
+            self.released_bytes += n_bytes_before
             return
-        now_has = had if n_bytes is None else n_bytes
+        n_bytes_now = n_bytes_before if n_bytes is None else n_bytes
         # speech is new: the audio that was run is freed in the same moment
-        self.released_bytes += had if to is AudioState.SPOKEN else max(had - now_has, 0)
-        self._entries[key] = (to, now_has)
-        self._sums[to] += now_has
+        n_kept = 0 if to is AudioState.SPOKEN else n_bytes_now
+        self.released_bytes += max(n_bytes_before - n_kept, 0)
+        self._entries[key] = (to, n_bytes_now)
+        self._sums[to] += n_bytes_now
 
     def resize(self, key: KeyT, n_bytes: int) -> None:
         """An entry has another size in the same state: of its audio there is a copy more, or a copy less."""
@@ -88,10 +89,10 @@ class Ledger(Generic[KeyT]):
             raise LedgerError(f"{key!r} is not in the ledger")
         if n_bytes < 0:
             raise LedgerError(f"{key!r} cannot have {n_bytes} bytes")
-        state, had = self._entries[key]
+        state, n_bytes_before = self._entries[key]
         self._entries[key] = (state, n_bytes)
-        self._sums[state] += n_bytes - had
-        self.released_bytes += max(had - n_bytes, 0)
+        self._sums[state] += n_bytes - n_bytes_before
+        self.released_bytes += max(n_bytes_before - n_bytes, 0)
 
     def state(self, key: KeyT) -> AudioState:
         """Where the key's audio is; RELEASED if the ledger does not know it (any more)."""

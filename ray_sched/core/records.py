@@ -1,8 +1,8 @@
 """Records read back from the store: which can be taken up, and one sentence on those that cannot.
 
 A record may have been written by another version, or by hand. One that cannot be read must not keep the others from
-being taken up: it is left where it is, and a person is told. This never knows what a record describes; those who own
-jobs and nodes give the decoder, and say what cannot be true of what they wrote.
+being taken up: it is left where it is, and the log names the first flaw. This never knows what a record describes:
+those who own jobs and nodes give the decoder, and a function that finds what cannot be true of what they wrote.
 """
 
 from collections.abc import Callable, Iterable
@@ -32,7 +32,7 @@ def read_back(
     decode: Callable[[bytes], RecordT],
     flaw_of: Callable[[RecordT], str | None] = lambda _record: None,
 ) -> ReadBack[RecordT]:
-    """Decode the records in order; what cannot be decoded, or of which ``flaw_of`` tells a flaw, is left out.
+    """Decode the records in order; what cannot be decoded, or in which ``flaw_of`` finds a flaw, is left out.
 
     ``decode`` raises ``msgspec.DecodeError``, ``ValueError`` or ``RecursionError`` for what it cannot read.
     """

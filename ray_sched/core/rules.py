@@ -138,7 +138,7 @@ class PoolRules:
     pool_idle_ttl_ms: Milliseconds = 60_000
     """A pool without nodes is removed after this long."""
     lease_term_ms: Milliseconds = 10_000
-    """A lease not renewed for this long is spent no more."""
+    """A lease that was not renewed for this long is not acquired any more."""
     cpu_threshold_percent: Percent = 85.0
     """At or above it a node gets no new work; counts what others use, our own work is bounded by slots. 101: never."""
     gpu_threshold_percent: Percent = 85.0

@@ -50,16 +50,17 @@ class DueQueue(Generic[KeyT]):
 
 
 class Tick(Struct, frozen=True):
-    """Something an actor is told again and again."""
+    """A tick that an actor is sent again and again."""
 
     actor: str
-    """Name of the actor that is told."""
+    """Name of the actor that it is sent to."""
     what: str
+    """Which of the actor's ticks."""
     every_ms: int
 
 
 class Schedule:
-    """When each tick is due. A tick that was missed is told once, not as often as it was missed."""
+    """When each tick is due. A tick that was missed is sent once, not as often as it was missed."""
 
     def __init__(self, ticks: Iterable[Tick], now_ms: int) -> None:
         self._due: DueQueue[Tick] = DueQueue()
@@ -68,7 +69,7 @@ class Schedule:
             self._set(tick, now_ms + tick.every_ms)
 
     def due(self, now_ms: int) -> list[Tick]:
-        """The ticks to tell now; each is set again."""
+        """The ticks to send now; each is set again."""
         ticks = self._due.pop_due(now_ms)
         for tick in ticks:
             in_rhythm_ms = self._next_at[tick] + tick.every_ms

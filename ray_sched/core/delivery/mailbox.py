@@ -1,7 +1,7 @@
 """Mailboxes: events for clients, kept until acknowledged.
 
-The Dispatcher's shell puts an event in only after what it tells is saved. A client takes mail with every answer it
-gets; after a failed call it asks for a resync and is handed out again what it had not acknowledged.
+The Dispatcher's shell puts an event in only after the step that it comes from is saved. A client is handed out mail
+with every answer; after a failed call it asks for a resync and is handed out again what it had not acknowledged.
 """
 
 import itertools

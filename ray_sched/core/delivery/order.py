@@ -28,20 +28,20 @@ class IndexState(StrEnum):
 class IndexEvent(StrEnum):
     """What happens to an utterance index."""
 
-    READY_IN_TURN = auto()
+    READY_IN_ORDER = auto()
     READY_EARLY = auto()
-    TURN_CAME = auto()
+    BECAME_NEXT = auto()
     GAP_ANNOUNCED = auto()
 
 
 DELIVERY_TABLE: dict[IndexState, dict[IndexEvent, IndexState]] = {
     IndexState.AWAITED: {
-        IndexEvent.READY_IN_TURN: IndexState.DELIVERED,
+        IndexEvent.READY_IN_ORDER: IndexState.DELIVERED,
         IndexEvent.READY_EARLY: IndexState.HELD,
         IndexEvent.GAP_ANNOUNCED: IndexState.MISSING,
     },
-    IndexState.HELD: {IndexEvent.TURN_CAME: IndexState.DELIVERED},
-    IndexState.MISSING: {IndexEvent.READY_IN_TURN: IndexState.DELIVERED},
+    IndexState.HELD: {IndexEvent.BECAME_NEXT: IndexState.DELIVERED},
+    IndexState.MISSING: {IndexEvent.READY_IN_ORDER: IndexState.DELIVERED},
     IndexState.DELIVERED: {},
 }
 
@@ -85,7 +85,7 @@ class Delivery(Generic[ItemT]):
     def ready(self, index: int, item: ItemT, now_ms: int) -> list[Deliver[ItemT] | Gap]:
         """An index has its result. Raises DeliveryError, nothing changed, if it had one before."""
         state = self.state(index)
-        event = IndexEvent.READY_EARLY if index > self.next_index else IndexEvent.READY_IN_TURN
+        event = IndexEvent.READY_EARLY if index > self.next_index else IndexEvent.READY_IN_ORDER
         if event not in DELIVERY_TABLE[state]:
             raise DeliveryError(f"utterance {index} is {state} and cannot become ready again")
         if state is IndexState.MISSING:

@@ -1,4 +1,4 @@
-"""Sessions: which utterance indexes are taken, what is delivered next, and the node a session was last at."""
+"""Sessions: which utterance indexes are claimed, what is delivered next, and the node a session was last at."""
 
 import itertools
 from collections import OrderedDict
@@ -116,7 +116,7 @@ class Sessions:
         self._gap_wait_ms = gap_wait_ms
         self._of_client: dict[str, OrderedDict[SessionKey, None]] = {}
         """A client's sessions, the one that was used longest ago first."""
-        self._left_at: OrderedDict[SessionKey, int] = OrderedDict()
+        self._resume_at: OrderedDict[SessionKey, int] = OrderedDict()
 
     def get(self, key: SessionKey) -> Session | None:
         """The session of this key, if it is open."""
@@ -154,11 +154,11 @@ class Sessions:
         if not keys:
             del self._of_client[client_id]
         if session.next_index and is_client_there:
-            self._left_at[session.key] = session.next_index
-            self._left_at.move_to_end(session.key)
-            if len(self._left_at) > _REMEMBERED_SESSIONS:
-                self._left_at.popitem(last=False)
+            self._resume_at[session.key] = session.next_index
+            self._resume_at.move_to_end(session.key)
+            if len(self._resume_at) > _REMEMBERED_SESSIONS:
+                self._resume_at.popitem(last=False)
 
-    def pop_left_at(self, key: SessionKey) -> int:
+    def pop_resume_at(self, key: SessionKey) -> int:
         """The index at which a session that was closed would go on, once; 0 if it is not remembered."""
-        return self._left_at.pop(key, 0)
+        return self._resume_at.pop(key, 0)

@@ -11,13 +11,13 @@ from ray_sched.core.messages.agent_dispatcher import DropSpeech
 from ray_sched.core.messages.client_dispatcher import AttemptNote, Outcome
 
 _MAX_WHY = 500
-"""Characters of a reason that others give: it is kept with the job and told with every failure."""
-_NOTES_TOLD = 5
-"""How many of the last attempts a failure tells."""
+"""Characters of a reason that others give: it is kept with the job and is part of every failure's message."""
+_NOTES_SHOWN = 5
+"""How many of the last attempts the message of a failure names."""
 
 
 def stop(state: DispatchState, step: Step, job: Job) -> None:
-    """Make sure that the current attempt ends on its node; until the agent confirms, its slot stays taken."""
+    """Make sure that the current attempt ends on its node; until the agent confirms, its slot stays acquired."""
     if job.status is JobStatus.PENDING:
         return
     if job.speech:
@@ -54,7 +54,7 @@ def requeue(state: DispatchState, step: Step, job: Job, code: Code, why: str) ->
 
 
 def _count(job: Job, code: Code) -> None:
-    """A refusal costs no failover; what the engine does is counted beside."""
+    """A refusal costs no failover; an error or a crash of the engine is counted a second time, by itself."""
     if code is Code.NODE_REFUSED:
         job.refusals += 1
     else:
@@ -69,9 +69,9 @@ def _enough(state: DispatchState, job: Job, code: Code, why: str) -> Refusal | N
     """Why there is no further attempt, or None."""
     if job.client_id not in state.clients:
         return Refusal(code=Code.CLIENT_GONE, message=f"{why}; the client that holds the audio is gone")
-    told = "; ".join(f"attempt {note.attempt} on {note.node}: {note.why}" for note in job.attempts[-_NOTES_TOLD:])
+    earlier = "; ".join(f"attempt {note.attempt} on {note.node}: {note.why}" for note in job.attempts[-_NOTES_SHOWN:])
     if poison.is_poison(job):
-        return Refusal(code=Code.POISON_JOB, message=f"agents die of this job, it is not run again: {told}")
+        return Refusal(code=Code.POISON_JOB, message=f"agents die of this job, it is not run again: {earlier}")
     is_over = (
         job.failovers > state.rules.max_failovers
         or job.refusals > state.rules.max_refusals
@@ -79,7 +79,7 @@ def _enough(state: DispatchState, job: Job, code: Code, why: str) -> Refusal | N
     )
     if not is_over:
         return None
-    return Refusal(code=code, message=f"gave up after {len(job.attempts)} attempts: {told}")
+    return Refusal(code=code, message=f"gave up after {len(job.attempts)} attempts: {earlier}")
 
 
 def finish(state: DispatchState, step: Step, job: Job, outcome: Outcome) -> None:
@@ -96,7 +96,7 @@ def end(state: DispatchState, step: Step, job: Job, event: JobEvent, refusal: Re
 
 
 def outcome_of(step: Step, job: Job, status: JobStatus, **result: Any) -> Outcome:
-    """How the job ends, with its times and attempts; ``result`` are the fields of the outcome that an agent tells."""
+    """How the job ends, with its times and attempts; ``result``: the fields of the outcome that an agent reports."""
     began_at_ms = job.accepted_at_ms or step.now_ms
     return Outcome(
         status=str(status),

@@ -1,10 +1,10 @@
 """The Dispatcher's brain: admission, order, attempts, results, clean-up.
 
-Facts in (``handle``), instructions out. It owns the jobs; it never sees audio, Ray, Redis, a clock or a die. An event
-is one step: its messages are decided one after the other; then, once, free leases are spent on waiting jobs. All it
-knows is in its ``DispatchState``. Handlers change that by its verbs, and give out what is to be done through the
+Facts in (``handle``), effects out. It owns the jobs; it never sees audio, Ray, Redis, a clock or a die. An event
+is one step: its messages are decided one after the other; then, once, free leases are acquired for waiting jobs. All
+it knows is in its ``DispatchState``. Handlers change that by its verbs, and give out what is to be done through the
 ``Step``: ``requests`` handles clients, ``reports`` agents, ``offers`` pools and ``timeouts`` what is due; ``assigning``
-gives slots to jobs, ``attempts`` ends them and ``delivering`` tells their outcomes.
+gives slots to jobs, ``attempts`` ends them and ``delivering`` delivers their outcomes.
 """
 
 from collections.abc import Iterable
@@ -81,7 +81,7 @@ class DispatchBrain:
         return assigning.placement(self._state, self._step, job, is_explained=is_explained)
 
     def handle(self, event: DispatchEvent, now_ms: int) -> list[DispatchEffect]:
-        """Take one fact in and answer with what is to be done, what has to be saved first."""
+        """Decide what follows from one fact. Returns the effects of this step: every Save, then the others in order."""
         step = self._step = Step(now_ms, self._state.clients)
         self._decide(step, event)
         assigning.acquire_leases(self._state, step)

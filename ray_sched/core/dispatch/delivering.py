@@ -1,4 +1,4 @@
-"""Delivering: what a submitter is told of its job, and when: outcomes at once, or in the order of their session."""
+"""Delivering: what a submitter is notified of, and when: outcomes at once, or in the order of their session."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, JobSp
 
 
 def notify_assigned(step: Step, job: Job) -> None:
-    """Tell the submitter where to push the audio."""
+    """Notify the submitter of where to push the audio."""
     event = Assigned(
         job_id=job.job_id, attempt=job.attempt, node=job.node, incarnation=job.incarnation, agent=job.agent
     )
@@ -22,7 +22,7 @@ def notify_assigned(step: Step, job: Job) -> None:
 
 
 def notify_speech_ready(step: Step, job: Job) -> None:
-    """Tell the submitter of a job whose speech waits where to fetch it."""
+    """Notify the submitter of where to fetch the speech of a job that has run."""
     if job.speech is None:
         raise ValueError(f"no speech of job {job.job_id} waits")
     event = SpeechReady(
@@ -36,7 +36,7 @@ def notify_speech_ready(step: Step, job: Job) -> None:
 
 
 def notify_again(step: Step, job: Job) -> None:
-    """Tell a submitter that asks again what it may have missed, if it has to know it now."""
+    """Notify a submitter that asks again of what it may have missed, if it has to know it now."""
     if job.is_delivered:
         step.notify(job.client_id, _delivered(job))
     elif job.status is JobStatus.ASSIGNED:
@@ -64,7 +64,7 @@ def _delivered(job: Job) -> Delivered:
 
 
 def _release(state: DispatchState, step: Step, session: Session, released: Iterable[Release]) -> None:
-    """Tell the submitter what its session has released, and set the time of the next gap."""
+    """Notify the submitter of what its session has released, and set the time of the next gap."""
     client_id, name = session.key
     for what in released:
         if isinstance(what, Deliver):
@@ -99,9 +99,9 @@ def enter_session(state: DispatchState, step: Step, client_id: str, spec: JobSpe
             return None
         state.close_session(idle)
     session = state.open_session(step, key)
-    left_at = sessions.pop_left_at(key)
-    if spec.utterance_index is not None and spec.utterance_index >= left_at > 0:
-        session.begin_at(left_at)
+    resume_at = sessions.pop_resume_at(key)
+    if spec.utterance_index is not None and spec.utterance_index >= resume_at > 0:
+        session.begin_at(resume_at)
     return session
 
 

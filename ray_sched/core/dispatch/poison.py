@@ -3,14 +3,14 @@
 Evidence is counted at the death of a process, never at silence: a frozen or cut-off node accuses nobody.
 
 - The engine's own process died while it ran this job alone: a kill.
-- The agent's process died while this job ran there and no other attempt held a slot: a kill. From then on the job runs
-  alone, on a node that is kept empty for it, so that nobody can share its blame.
-- The agent's process died while several ran there: each of them is suspected, and from its second suspicion on runs
-  alone.
+- The agent's process died while this job ran there and no other attempt held a slot: a kill. From then on the job is
+  exclusive: a node is reserved for it, on which nothing runs beside it, so that nobody can share its blame.
+- The agent's process died while several ran there: each of them is suspected, and exclusive from its second suspicion
+  on.
 
-A kill weighs as much as two suspicions, and two kills are poison: a job that runs alone, or in an engine of its own,
-kills twice; one that always had company kills three times at most, and an innocent one that had bad company twice
-proves its innocence by running alone once.
+A kill weighs as much as two suspicions, and two kills are poison: a job that is exclusive, or has an engine of its
+own, kills twice; one that runs beside others first kills three times at most; and an innocent one that ran beside a
+killer twice proves its innocence with one exclusive run.
 """
 
 from ray_sched.core.job import Job

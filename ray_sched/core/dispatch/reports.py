@@ -25,7 +25,7 @@ from ray_sched.core.messages.client_dispatcher import PartialText
 from ray_sched.core.messages.fields import MAX_AUDIO_MS
 
 _CODES_OF_ENGINES = frozenset({Code.ENGINE_FAILED, Code.ENGINE_CRASHED, Code.MODEL_NOT_AVAILABLE, Code.INVALID_AUDIO})
-"""What an agent may say of a run; anything else is not its business and counts as a failure of its engine."""
+"""Codes that an agent may report of a run; any other one counts as a failure of its engine."""
 
 
 def handle(state: DispatchState, step: Step, node: str, incarnation: int, message: AgentMessage) -> None:
@@ -94,7 +94,7 @@ def _run_refused(state: DispatchState, step: Step, job: Job, message: RunRefused
 def _run_finished(state: DispatchState, step: Step, job: Job, message: RunFinished) -> None:
     if job.speech:
         return
-    if job.status is JobStatus.ASSIGNED:  # that it was accepted was not heard: its audio is as long as declared
+    if job.status is JobStatus.ASSIGNED:  # its acceptance never arrived: its audio is as long as declared
         state.accept(step, job, step.now_ms, job.audio_ms, job.audio_bytes)
     attempts.note_run(state, step, job.node, is_success=True)
     state.speeds.learn(job.node, job.demand.pair, job.audio_ms, message.run_ms)

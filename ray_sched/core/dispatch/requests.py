@@ -1,6 +1,6 @@
 """What clients ask for: jobs are submitted and cancelled, audio and speech go their way, clients come and go.
 
-Nothing that a client says touches a job of another one.
+No message of a client touches a job of another one.
 """
 
 from functools import lru_cache
@@ -29,7 +29,7 @@ from ray_sched.core.messages.client_dispatcher import (
 )
 
 _MAX_WHY = 1_000
-"""Characters of what a client says of its audio: they are kept with the job."""
+"""Characters of a client's message about its audio: they are kept with the job."""
 
 
 def handle(state: DispatchState, step: Step, client_id: str, message: ClientMessage) -> Answer | None:

@@ -49,7 +49,7 @@ class DispatchState:
         self.node_table = NodeTable(self.speeds, self.waiting.queue_key, self.waiting.demands)
         self.sessions = Sessions(delivery_rules.gap_wait_ms)
         self.clients: dict[str, int] = {}
-        """When each client was last heard of."""
+        """When each client sent its last call."""
         self.reservations = Reservations()
         self.ended = EndedJobs()
         self.counters = Counters()
@@ -180,7 +180,7 @@ class DispatchState:
         step.save(job)
 
     def adopt(self, step: Step, job: Job) -> None:
-        """A job that an earlier life has saved is known again; to be told in the order of arrival, before any event.
+        """A job that an earlier life has saved is known again; called in the order of arrival, before any event.
 
         If it has not ended, its client has ``client_ttl_ms`` to come back before anything is due.
         """
@@ -213,7 +213,7 @@ class DispatchState:
         return job.audio_ms or self.selection.assumed_audio_ms
 
     def release(self, node: str, incarnation: int, attempt: AttemptKey) -> None:
-        """An agent has said that an attempt holds no slot there any more; it is not ordered to stop it again."""
+        """An agent has reported that an attempt holds no slot there any more; it is not ordered to stop it again."""
         node_state = self.node_table.by_node.get(node)
         if node_state and node_state.incarnation == incarnation:
             node_state.release(attempt)
@@ -243,7 +243,7 @@ class DispatchState:
             step.save(job)
 
     def touch_client(self, step: Step, client_id: str) -> None:
-        """A client has been heard of."""
+        """A client has sent a call: it is there, for ``client_ttl_ms`` from now."""
         if client_id not in self.clients:
             self._due.set(ClientDue(client_id), step.now_ms + self.rules.client_ttl_ms)
         self.clients[client_id] = step.now_ms

@@ -49,7 +49,7 @@ class Step:
         self._changes += [Save(SaveSpeeds(node_id=node, speeds=by_pair)) for node, by_pair in speeds.items()]
 
     def notify(self, client_id: str, event: ClientEvent) -> None:
-        """Notify a client, if it is there. One that comes back submits again, and is told then what it has missed."""
+        """Notify a client, if it is there. One that comes back submits again, and gets then what it has missed."""
         if client_id in self._clients:
             self._effects.append(NotifyClient(client_id, event))
 

@@ -1,1 +1,1 @@
-"""What actors, agents and clients say to each other, one module for each two that speak. Nothing is decided here."""
+"""Messages between actors, agents and clients, one module for each two that send them. Nothing is decided here."""

@@ -100,5 +100,5 @@ class AgentOrders(Message, frozen=True, kw_only=True):
 
     incarnation: Count
     key: Key = b""
-    """The agent's own: whoever shows it is the Dispatcher."""
+    """The key of that incarnation: nobody but the Dispatcher can show it."""
     orders: Annotated[tuple[AgentOrder, ...], Meta(max_length=20_000)]

@@ -1,7 +1,7 @@
 """Client and NodeAgent: pushes of audio, and fetching of synthesised speech.
 
 A push is answered by returning: then the agent has copied the audio of the jobs it has accepted, and the client may
-drop its copy. Which jobs were accepted the agent tells the Dispatcher, not the client.
+drop its copy. The agent reports to the Dispatcher, not to the client, which jobs it has accepted.
 """
 
 from typing import Annotated

@@ -1,7 +1,7 @@
 """What the Registry's brain answers: agents and pools to start and to end, and what pools have to know.
 
 Its facts are calls of its methods. Its shell performs the effects in this order: what is to be saved, in one commit;
-then the others, as they stand.
+then the others, in their order.
 """
 
 from msgspec import Struct

@@ -24,7 +24,7 @@ class Pool:
         self.capability = capability
         self._members: dict[str, Node] = {}
         self._lost: dict[str, Node] = {}
-        """Told to the pool for five seconds, since a single message about a loss may get lost itself."""
+        """Sent to the pool for five seconds, since a single message about a loss may get lost itself."""
         self._empty_since_ms: int | None = None
 
     @property
@@ -33,25 +33,25 @@ class Pool:
         return self._members
 
     def add(self, node: Node) -> None:
-        """The node belongs to it from now on; an earlier incarnation is told no more."""
+        """The node belongs to it from now on; an earlier incarnation is not sent to it any more."""
         self._members[node.name] = node
         self._lost.pop(node.name, None)
         self._empty_since_ms = None
         node.join(self.name, self.capability)
 
     def remove(self, node: Node, now_ms: int) -> None:
-        """The node belongs to it no more."""
+        """The node does not belong to it any more."""
         self._members.pop(node.name, None)
         if not self._members:
             self._empty_since_ms = now_ms
 
     def lose(self, node: Node, now_ms: int) -> None:
-        """The node is lost; the pool is told so for a while."""
+        """The node is lost: it is no member, and the pool is notified of the loss for five seconds."""
         self.remove(node, now_ms)
         self._lost[node.name] = node
 
     def forget_lost(self, now_ms: int) -> None:
-        """Tell no more of nodes that were lost five seconds ago."""
+        """Forget the nodes that were lost five seconds ago: the pool is not notified of them any more."""
         self._lost = {name: node for name, node in self._lost.items() if now_ms - node.ended_at_ms < _NOTIFY_LOST_MS}
 
     def is_idle(self, ttl_ms: int, now_ms: int) -> bool:
@@ -59,7 +59,7 @@ class Pool:
         return self._empty_since_ms is not None and now_ms - self._empty_since_ms >= ttl_ms
 
     def views(self) -> tuple[NodeView, ...]:
-        """Every node that the pool is told of, as it is now, sorted by name."""
+        """Every node that the pool is notified of, as it is now, sorted by name."""
         return tuple(node.view() for _, node in sorted((self._lost | self._members).items()))
 
 
@@ -89,13 +89,13 @@ class Membership:
         return pool is not None and pool.members.get(node.name) is node
 
     def restore(self, node: Node, pool: str, capability: Capability) -> None:
-        """An earlier Registry had put the node into this pool: it is there again. Followed by ``restored``."""
+        """Put a node back into the pool where an earlier life of the Registry had it. Followed by ``restored``."""
         self._pools.setdefault(pool, Pool(pool, capability)).add(node)
 
     def restored(self) -> list[RegistryEffect]:
-        """Every node is in its pool again: open the pools and tell each of its members.
+        """Every node is in its pool again: open the pools and notify each of its members.
 
-        Not before: a pool that is told of some of its nodes only would give up the jobs of the others.
+        Not before: a pool that is notified of some of its nodes only would give up the jobs of the others.
         """
         return [effect for pool in self._pools.values() for effect in (OpenPool(pool.name), *self._notify(pool))]
 
@@ -129,12 +129,12 @@ class Membership:
             number += 1
 
     def notify(self, node: Node) -> list[RegistryEffect]:
-        """A node has changed: tell its pool, if it is in one."""
+        """A node has changed: notify its pool, if it is in one."""
         pool = self._pools.get(node.pool)
         return self._notify(pool) if pool else []
 
     def lose(self, node: Node, now_ms: int) -> list[RegistryEffect]:
-        """A node is lost: it leaves its pool, which is told so for five seconds."""
+        """A node is lost: it leaves its pool, which is notified of that for five seconds."""
         pool = self._pools.get(node.pool)
         if pool is None:
             return []
@@ -142,7 +142,7 @@ class Membership:
         return self._notify(pool)
 
     def end(self, node: Node, now_ms: int) -> list[RegistryEffect]:
-        """A drained node is gone: its pool is told so once, then it is a member no more."""
+        """A drained node is gone: its pool is notified of that once, then the node is no member any more."""
         pool = self._pools.get(node.pool)
         if pool is None:
             return []
@@ -151,7 +151,7 @@ class Membership:
         return effects
 
     def tick(self, now_ms: int) -> list[RegistryEffect]:
-        """Time has passed: close the pools that nobody needs, and tell the others all of their members again."""
+        """Time has passed: close the pools that nobody needs, and notify the others of all their members again."""
         effects: list[RegistryEffect] = []
         for pool in [pool for pool in self._pools.values() if pool.is_idle(self._rules.pool_idle_ttl_ms, now_ms)]:
             del self._pools[pool.name]

@@ -1,7 +1,7 @@
 """The node: one incarnation of it, and what heartbeats and other facts make of its state.
 
-The states and what moves a node from one to another stand in ``core.node_status``. A node never decides that it is
-silent or where it belongs: it is told.
+The states and what moves a node from one to another are in ``core.node_status``. That a node is silent, and to which
+pool it belongs, is decided elsewhere, by ``health`` and ``membership``.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from ray_sched.core.nodes.declarations import Declaration
 from ray_sched.core.nodes.drains import Drain
 
 _BAD_OF_LAST_5 = 3
-"""So many bad heartbeats degrade a node: three in a row, too."""
+"""So many bad heartbeats of the last five degrade a node."""
 _MAX_CAPABILITIES = 4
 """So often an incarnation may change what it offers: each time may open a pool, which is a process."""
 _ENDED = frozenset({NodeStatus.LOST, NodeStatus.GONE})
@@ -61,7 +61,7 @@ class Node:
         return True
 
     def handle_heartbeat(self, beat: Heartbeat, now_ms: int) -> None:
-        """Its agent has sent this. A good beat of a loaded engine makes it ready, bad ones degrade it."""
+        """Handle a heartbeat of its agent. A good beat of a loaded engine makes it ready, bad ones degrade it."""
         self._last_beat_at_ms = now_ms
         self.beat = beat
         self.why = beat.why
@@ -86,13 +86,15 @@ class Node:
             self.move(NodeEvent.TOO_MANY_BAD_BEATS)
 
     def join(self, pool: str, capability: Capability) -> None:
-        """It belongs to this pool from now on, whose capability it has."""
+        """Belong to this pool from now on, and have its capability."""
         self.pool, self.capability = pool, capability
 
     def begin_drain(self, ends_at_ms: int, version: MembersVersion) -> bool:
-        """It takes no new work. False, nothing changed, if it has ended. A second drain replaces the first.
+        """Begin to drain: no new work is given to the node. False, nothing changed, if it has ended.
 
-        ``version``: of the first members message that tells its pool so.
+        A second drain replaces the first.
+
+        ``version``: of the first members message that notifies its pool of the drain.
         """
         if not self.move(NodeEvent.DRAIN):
             return False
@@ -100,17 +102,17 @@ class Node:
         return True
 
     def handle_acquired(self, version: MembersVersion, n_acquired: int) -> None:
-        """The Dispatcher, knowing this members version, has jobs on so many of its slots."""
+        """The Dispatcher has acquired so many of its slots, by a receipt that answers this members version."""
         if self._drain:
             self._drain.handle_acquired(version, n_acquired)
 
     def end_drain(self, now_ms: int) -> None:
-        """Its drain is over: it is gone."""
+        """Become GONE: the drain is over."""
         self.move(NodeEvent.EMPTY)
         self.ended_at_ms = now_ms
 
     def lose(self, event: NodeEvent, why: str, now_ms: int, *, has_died: bool) -> None:
-        """It is lost: TOO_LONG_SILENT, or DIED with its machine, or ``has_died`` with its agent's process."""
+        """Become LOST. ``event``: TOO_LONG_SILENT or DIED; ``has_died``: because its agent's process ended."""
         self.move(event)
         self.why = why
         self.ended_at_ms = now_ms
@@ -120,7 +122,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        """Its name, the same for all incarnations."""
+        """Name of the node, the same for all incarnations."""
         return self.declaration.node
 
     @property
@@ -130,12 +132,12 @@ class Node:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is lost or gone: what its agent says changes nothing any more."""
+        """Whether it is lost or gone: reports of its agent change nothing any more."""
         return self.status in _ENDED
 
     @property
     def has_beaten(self) -> bool:
-        """Whether this Registry has had a heartbeat of it."""
+        """Whether a heartbeat of it has arrived in this life of the Registry."""
         return self._last_beat_at_ms is not None
 
     def silent_ms(self, now_ms: int) -> int | None:
@@ -159,7 +161,7 @@ class Node:
         return not drain.may_have_jobs(is_in_pool=bool(self.pool)) and self.running == 0 and not has_speech
 
     def view(self) -> NodeView:
-        """What its pool is told of it."""
+        """The node as its pool is notified of it."""
         beat = self.beat
         return NodeView(
             node=self.name,

@@ -27,7 +27,7 @@ class RegistryBrain:
     """Decides about nodes. One per cluster; its shell hands it one fact at a time."""
 
     def __init__(self, epoch: int, rules: NodeRules, pool_rules: PoolRules) -> None:
-        """``epoch``: start time of this Registry; what a later one tells pools is newer."""
+        """``epoch``: start time of this Registry; messages of a later one to pools are newer."""
         self._rules = rules
         self.nodes: dict[str, Node] = {}
         """The newest incarnation of each node by name, also of those that ended less than ten minutes ago."""

@@ -1,6 +1,6 @@
 """A priority queue, smallest key first, whose members' keys may grow unnoticed.
 
-A key that has become smaller has to be told with :meth:`PriorityQueue.enqueue`; one that has grown, or a member that
+A member whose key has become smaller has to be enqueued again; one that has grown, or a member that
 belongs here no more, is noticed when it comes to the head. Every operation costs logarithmic time. It never compares
 members: keys are unique.
 """

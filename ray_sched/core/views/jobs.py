@@ -21,9 +21,9 @@ class ClusterView(Struct, frozen=True, kw_only=True):
     spent_slots: int
     sessions: int
     held_bytes: int
-    """Ledger: audio in the memory of submitters, by their last word."""
+    """Ledger: audio in the memory of submitters, by their last poll."""
     stored_bytes: int
-    """Ledger: audio in the object store, by the submitters' last word."""
+    """Ledger: audio in the object store, by the submitters' last polls."""
     counters: dict[str, int]
     no_node: dict[str, int]
     """Jobs that found no node in time: how often each reason was given."""
@@ -189,16 +189,16 @@ def _summary(job: Job, verdicts: tuple[NodeVerdict, ...], ahead: int | None, now
         if not verdicts:
             return f"waits for a node: there is none; gives up in {left_ms} ms"
         reasons = {verdict.node: Reason(verdict.reason) for verdict in verdicts if verdict.reason}
-        told = reasons_text(reasons) if len(reasons) == len(verdicts) else "others come first"
-        line = f"; {ahead} others of its kind come first" if ahead else ""
-        return f"waits for a node: {told}{line}; gives up in {left_ms} ms"
+        why = reasons_text(reasons) if len(reasons) == len(verdicts) else "others come first"
+        before_it = f"; {ahead} others of its kind come first" if ahead else ""
+        return f"waits for a node: {why}{before_it}; gives up in {left_ms} ms"
     if job.status is JobStatus.ASSIGNED:
         return f"assigned to {job.node} {now_ms - job.assigned_at_ms} ms ago; the submitter brings the audio"
     if job.status is JobStatus.PROCESSING:
         doing = "its speech waits to be fetched" if job.speech else "it runs there"
         return f"accepted by {job.node} {now_ms - job.accepted_at_ms} ms ago; {doing}"
-    told = "" if job.is_delivered else "; its result waits for earlier ones of its session"
+    delivery = "" if job.is_delivered else "; its result waits for earlier ones of its session"
     error = job.outcome.error if job.outcome else None
     return f"{job.status} {now_ms - job.ended_at_ms} ms ago on {job.node or 'no node'}" + (
-        f": {error.message}" if error else told
+        f": {error.message}" if error else delivery
     )

@@ -33,7 +33,7 @@ def test_an_index_becomes_ready_by_the_table_or_changes_nothing(state: IndexStat
     delivery, index = in_state(state)
     assert delivery.state(index) is state
     row = DELIVERY_TABLE[state]
-    if IndexEvent.READY_EARLY in row or IndexEvent.READY_IN_TURN in row:
+    if IndexEvent.READY_EARLY in row or IndexEvent.READY_IN_ORDER in row:
         delivery.ready(index, "x", 9_000)
         assert delivery.state(index) in row.values()
     else:
