@@ -16,7 +16,6 @@ from ray_sched.core.errors import Code
 from ray_sched.core.job import Job, to_record
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.messages.agent_dispatcher import RunPartial
-from ray_sched.core.messages.agent_registry import Load
 from ray_sched.core.messages.client_dispatcher import Accepted, Assigned, ClientBatch, ClientReply, Delivered, Submit
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import Change, SaveJob
@@ -329,7 +328,7 @@ def test_bug_10_every_counter_is_incremented_by_something() -> None:
         (Reason.LANG_PAIR_UNSUPPORTED, {"tgt": "de", "services": ("asr", "mt")}, {"capability": EN_ES}),
         (Reason.TTS_LANG_UNSUPPORTED, {"services": ("asr", "tts")}, {"capability": EN_ES}),
         (Reason.GPU_REQUIRED, {"needs_gpu": True}, {}),
-        (Reason.RESOURCE_THRESHOLD, {}, {"slots": 0, "why": Reason.RESOURCE_THRESHOLD, "load": Load(cpu=99.0)}),
+        (Reason.RESOURCE_THRESHOLD, {}, {"slots": 0, "why": Reason.RESOURCE_THRESHOLD}),
         (Reason.CAPACITY_FULL, {}, {"slots": 1, "total_slots": 1}),
     ],
     ids=lambda value: str(value) if isinstance(value, Reason) else "",
