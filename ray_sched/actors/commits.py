@@ -1,7 +1,7 @@
 """Commits: the changes of an actor's steps go into the store, together where steps meet, until the store has them.
 
-The middle of decide, save, tell: who tells waits for the future of what was saved. A store that is away is asked again
-and again; one that was emptied is filled again. It never decides what is saved.
+The middle of decide, save, notify: whoever notifies waits for the future of what was saved. A store that is away is
+asked again and again; one that was emptied is filled again. It never decides what is saved.
 """
 
 import asyncio

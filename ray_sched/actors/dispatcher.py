@@ -1,13 +1,14 @@
-"""The Dispatcher's shell: receives, lets the brain decide, saves, tells. It decides nothing.
+"""The Dispatcher's shell: receives, lets the brain decide, saves, performs. It decides nothing.
 
-Order of every step: decide, save, tell. The decision itself never awaits; what it tells reaches a mailbox or an agent
-only after the commit that makes it true has returned. Commits of steps that meet are made together.
+Order of every step: decide, save, notify. The decision itself never awaits; its other effects reach a mailbox or an
+agent only after the commit that makes them true has returned. Commits of steps that meet are made together.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import assert_never
 
 import msgspec
 
@@ -72,7 +73,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatcherOptions:
-    """What a Dispatcher is told when it starts."""
+    """What a Dispatcher is given when it starts."""
 
     epoch: str
     """Of this life of it: mail of another one cannot be acknowledged here."""
@@ -86,8 +87,8 @@ class DispatcherOptions:
 class Dispatcher:
     """Actor ``dispatcher``: the only writer of jobs.
 
-    Nothing is told that is not saved, and nothing is told out of order: what needs no save waits for what was decided
-    before it and is still being saved. A report that ``agent`` has returned for is saved; so is a submit that
+    Nobody is notified of what is not saved, nor out of order: what needs no save waits for what was decided before it
+    and is still being saved. A report that ``agent`` has returned for is saved; so is a submit that
     ``client`` has accepted.
     """
 
@@ -116,7 +117,7 @@ class Dispatcher:
         changes = [effect.change for effect in effects if isinstance(effect, Save)]
         if changes:
             await self._commits.ask(changes)
-        self._tell(effects)
+        self._perform_all(effects)
         if jobs:
             log.info("restored %d jobs, %d of them open", len(jobs), sum(not job.is_terminal for job in jobs))
 
@@ -129,10 +130,10 @@ class Dispatcher:
     # --- clients ---------------------------------------------------------------------------------------------------
 
     async def client(self, raw: bytes) -> bytes:
-        """Take a client's batch; reply with one answer for each Submit and Cancel, in order, and with its mail.
+        """Handle a client's batch; reply with one answer for each Submit and Cancel, in order, and with its mail.
 
         An accepted submit is saved. While the store does not answer, submits are refused, after ``store_wait_s`` at
-        most; a process that was replaced gets no answers, and a mail that says so.
+        most; a process that was replaced gets no answers, and mail with the refusal.
         """
         batch = decode(raw, ClientBatch)
         mailbox = self.mailboxes.of(batch.client_id, batch.generation)
@@ -188,14 +189,14 @@ class Dispatcher:
     # --- agents, pools, timer --------------------------------------------------------------------------------------
 
     async def agent(self, raw: bytes) -> None:
-        """Take an agent's reports. Returning is the acknowledgement: everything is saved. Raises UNAUTHENTICATED."""
+        """Handle an agent's reports. Returning is the acknowledgement: everything is saved. Raises UNAUTHENTICATED."""
         batch = decode(raw, AgentBatch)
         if not is_same(batch.key, agent_key(self._options.secret, batch.node, batch.incarnation)):
             raise SchedError(Code.UNAUTHENTICATED, f"these reports are not from the agent of {batch.node!r}")
         await self._step(AgentSpoke(batch.node, batch.incarnation, batch.messages))
 
     async def offer(self, raw: bytes) -> bytes:
-        """Take a pool's leases; reply with the slots that have a job, which is for people and waits for no commit."""
+        """Handle a pool's offer; reply with the slots that have a job, which is for people and waits for no commit."""
         effects, _ = self._decide(PoolOffered(decode(raw, PoolOffer)))
         return encode(next((e.receipt for e in effects if isinstance(e, AnswerPool)), LeaseReceipt(acquired={})))
 
@@ -273,28 +274,28 @@ class Dispatcher:
     # --- steps -----------------------------------------------------------------------------------------------------
 
     async def _step(self, event: DispatchEvent) -> list[DispatchEffect]:
-        """Decide, save, tell. Returns what was decided, once it is saved."""
+        """Decide, save, notify. Returns what was decided, once it is saved."""
         effects, saved = self._decide(event)
         if saved is not None:
             await asyncio.shield(saved)  # who gives up waiting calls nothing off
         return effects
 
     def _decide(self, event: DispatchEvent) -> tuple[list[DispatchEffect], asyncio.Future[None] | None]:
-        """Let the brain decide. What it tells is told as soon as it is saved, whoever still waits for that by then.
+        """Let the brain decide. The other effects are performed as soon as it is saved, even if nobody waits for that.
 
-        Returns the effects and the future of their save; None: nothing is to be saved, and all is told.
+        Returns the effects and the future of their save; None: nothing is to be saved, and all is performed.
         """
         effects = self._brain.handle(event, self._clock.now_ms())
         changes = [effect.change for effect in effects if isinstance(effect, Save)]
         is_ahead = not self._commits.is_idle and (effects or isinstance(event, AgentSpoke))
         if not changes and not is_ahead:  # what follows from a step that is still being saved waits for it
-            self._tell(effects)
+            self._perform_all(effects)
             return effects, None
         saved = self._commits.ask(changes)
-        saved.add_done_callback(lambda done: None if done.exception() else self._tell(effects))
+        saved.add_done_callback(lambda done: None if done.exception() else self._perform_all(effects))
         return effects, saved
 
-    def _tell(self, effects: list[DispatchEffect]) -> None:
+    def _perform_all(self, effects: list[DispatchEffect]) -> None:
         for effect in effects:
             self._perform(effect)
 
@@ -309,14 +310,16 @@ class Dispatcher:
             case Log():
                 log.info(effect.text)
             case Save() | AnswerClient() | AnswerPool() | ReportCleanup():
-                pass
+                pass  # done before, or by the call that brought the event
+            case _:
+                assert_never(effect)
 
     def _with_token(self, event: ClientEvent) -> ClientEvent:
         """With the attempt token that the agent asks for, if the event sends the client to an agent."""
         if not isinstance(event, Assigned | SpeechReady):
             return event
         job = self._brain.jobs.get(event.job_id)
-        if job is None or job.attempt != event.attempt:  # another event says what has become of it meanwhile
+        if job is None or job.attempt != event.attempt:  # another event, after this one, is about what has become of it
             return event
         key = agent_key(self._options.secret, job.node, job.incarnation)
         return msgspec.structs.replace(event, token=attempt_token(key, event.job_id, event.attempt))

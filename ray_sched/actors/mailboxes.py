@@ -43,7 +43,7 @@ class ClientMailbox:
 
     @contextlib.contextmanager
     def being_answered(self) -> Iterator[None]:
-        """A call of this client takes its mail along: one message less, and no poll that returns and comes again."""
+        """While a call of this client is answered its mail waits for that answer: no poll returns with it and comes again."""
         self._n_answers += 1
         try:
             yield
@@ -53,7 +53,7 @@ class ClientMailbox:
                 self._has_mail.set()
 
     def handle_poll(self, poll: Poll) -> None:
-        """Take what the client reports: the audio it holds, the mail it has, or that it needs some again."""
+        """Handle a poll: note what audio the client holds, forget the mail it has, hand out again what it misses."""
         self.held_bytes, self.stored_bytes = poll.held_bytes, poll.stored_bytes
         if poll.epoch == self._epoch:
             self._mailbox.acknowledge(poll.acked)
@@ -85,7 +85,7 @@ class ClientMailbox:
         return None
 
     def end(self) -> None:
-        """Another process has taken over: who waits for mail here waits no longer."""
+        """A newer process of the client has replaced this one: its poll waits no longer."""
         self._has_mail.set()
 
 

@@ -1,4 +1,4 @@
-"""The NodeRegistry's shell: asks Ray for its nodes, takes heartbeats, starts and ends agents and pools.
+"""The NodeRegistry's shell: asks Ray for its nodes, handles heartbeats, starts and ends agents and pools.
 
 Every step decides, saves, then does. Heartbeats are answered and Ray is asked whatever the store does: while it is
 away, nodes die and come all the same, and what follows waits to be saved.
@@ -6,7 +6,7 @@ away, nodes die and come all the same, and what follows waits to be saved.
 
 import logging
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from ray_sched.actors.background import Background
 from ray_sched.actors.commits import Commits
@@ -44,7 +44,7 @@ class Cluster(PoolStarter, Protocol):
     """What the Registry needs of Ray; the package ``system`` implements it."""
 
     async def nodes(self) -> list[RayNode]:
-        """Every node Ray knows. Raises PeerUnavailableError while Ray itself cannot say."""
+        """Every node Ray knows. Raises PeerUnavailableError while Ray itself cannot list them."""
         ...
 
     async def spawn_agent(self, spawn: SpawnAgent) -> None:
@@ -86,7 +86,7 @@ class NodeRegistry:
         await self._perform(self._brain.restore(read.readable, self._clock.now_ms()))
 
     async def beat(self, raw: bytes) -> bytes:
-        """Take an agent's heartbeat; reply whether it is current: at once, for a store that is away kills no node.
+        """Handle an agent's heartbeat; reply whether it is current: at once, for a store that is away kills no node.
 
         Raises UNAUTHENTICATED if it is not of the agent that it names.
         """
@@ -112,7 +112,7 @@ class NodeRegistry:
                 self._background.begin(self._perform(self._brain.tick(self._clock.now_ms())))
 
     async def _ask_ray(self) -> None:
-        """Hand the brain Ray's nodes. While Ray's head process is away it cannot say, which is no fact about a node."""
+        """Hand the brain Ray's list of nodes. While Ray's head process is away there is none: no fact about a node."""
         if self._is_asking_ray:
             return
         self._is_asking_ray = True
@@ -184,7 +184,9 @@ class NodeRegistry:
             case Log():
                 log.info(effect.text)
             case Save():
-                pass
+                pass  # done before
+            case _:
+                assert_never(effect)
 
     async def _spawn_agent(self, spawn: SpawnAgent) -> None:
         try:

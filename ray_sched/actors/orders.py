@@ -1,7 +1,7 @@
 """Orders to agents: one outbox for each agent, and the key that shows it who speaks.
 
 An order is sent at least once while its agent lives. One that fails is not repeated here: the Dispatcher's sweep
-decides again what an agent should do, and one that is gone has nothing left to be told.
+decides again what an agent should do, and an agent that is gone needs no orders.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""A Pool's shell: takes its members from the Registry and offers their slots to the Dispatcher. It decides nothing."""
+"""A Pool's shell: handles the Registry's members messages, offers slots to the Dispatcher, decides nothing."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ class Pool:
         return f"pool:{self._brain.name}"
 
     async def members(self, raw: bytes) -> bytes:
-        """Take the Registry's PoolMembers; reply with SlotsAcquired, as the Dispatcher's last receipt has it.
+        """Handle the Registry's PoolMembers; reply with SlotsAcquired, as the Dispatcher's last receipt has it.
 
         The offer that follows goes to the Dispatcher behind the reply. Old members change nothing.
         """
@@ -35,7 +35,7 @@ class Pool:
         return encode(self._brain.acquired)
 
     async def _send(self, offers: Sequence[PoolOffer]) -> list[None]:
-        """Send the newest offer, which says everything; one that is lost is followed by another within a second."""
+        """Send the newest offer, which is complete; one that is lost is followed by another within a second."""
         raw = await self._dispatcher.call("offer", encode(offers[-1]), timeout_s=_CALL_TIMEOUT_S)
         self._brain.handle_receipt(offers[-1], decode(raw, LeaseReceipt))
         return [None] * len(offers)

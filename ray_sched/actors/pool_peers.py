@@ -1,6 +1,6 @@
-"""The pools as the Registry reaches them: opened, told their members, closed.
+"""The pools as the Registry reaches them: opened, notified of their members, closed.
 
-A pool is told only the newest members message: it says everything, and goes again four times a second. One that gets
+A pool is sent only the newest members message: it is complete, and goes again four times a second. One that gets
 lost is not repeated.
 """
 
@@ -30,7 +30,7 @@ class PoolStarter(Protocol):
 
 
 class PoolPeers:
-    """Every pool that was opened or told something, with an outbox each."""
+    """Every pool that was opened or notified, with an outbox each."""
 
     def __init__(
         self,
@@ -48,18 +48,18 @@ class PoolPeers:
         self._opening: dict[str, asyncio.Task[None]] = {}
 
     def open(self, pool: str) -> None:
-        """Start the pool's actor; what it is told waits until it is there."""
+        """Start the pool's actor; members messages wait until it is there."""
         self._opening[pool] = self._background.begin(self._starter.open_pool(f"pool:{pool}"))
 
     def notify(self, members: PoolMembers) -> None:
-        """Tell a pool its members; nobody waits for it."""
+        """Notify a pool of its members; nobody waits for it."""
         pool = members.pool
         if pool not in self._outboxes:
             self._outboxes[pool] = Outbox(self._sender(pool), on_lost=lambda _members, _error: None)
         self._outboxes[pool].put(members)
 
     def close(self, pool: str) -> None:
-        """End the pool's actor, and tell the Dispatcher that it is gone."""
+        """End the pool's actor, and notify the Dispatcher of that."""
         self._background.begin(self._close(pool))
 
     def _sender(self, pool: str) -> Callable[[list[PoolMembers]], Awaitable[Sequence[None]]]:

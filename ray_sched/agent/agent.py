@@ -30,7 +30,7 @@ from ray_sched.core.agent.effects import (
 from ray_sched.core.capability import BadCapabilityError, checked
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.agent_dispatcher import AgentOrders
-from ray_sched.core.messages.client_agent import Push, PushItem, TakeSpeech
+from ray_sched.core.messages.client_agent import Fetch, Push, PushItem
 from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.wire.audio_batch import unpack
 from ray_sched.wire.auth import agent_key, attempt_token, is_same
@@ -88,15 +88,15 @@ class NodeAgent:
             raise SchedError(Code.INVALID_MESSAGE, str(error)) from None
         self._perform(self.brain.handle_push(push, now_ms()), payloads)
 
-    async def take_speech(self, raw: bytes) -> bytes:
+    async def fetch_speech(self, raw: bytes) -> bytes:
         """Hand out synthesised speech; it stays until the Dispatcher orders to drop it."""
-        wanted = decode(raw, TakeSpeech)
-        if not is_same(wanted.token, attempt_token(self._options.key, wanted.job_id, wanted.attempt)):
+        fetch = decode(raw, Fetch)
+        if not is_same(fetch.token, attempt_token(self._options.key, fetch.job_id, fetch.attempt)):
             raise SchedError(Code.UNAUTHENTICATED, "this is no token for the speech of that job")
         try:
-            return self._speech[wanted.job_id, wanted.attempt]
+            return self._speech[fetch.job_id, fetch.attempt]
         except KeyError:
-            raise SchedError(Code.UNKNOWN_JOB, f"no speech of {wanted.job_id} waits here") from None
+            raise SchedError(Code.UNKNOWN_JOB, f"no speech of {fetch.job_id} waits here") from None
 
     # --- called by the dispatcher and the registry -----------------------------------------------------------------
 

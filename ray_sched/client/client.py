@@ -42,7 +42,7 @@ from ray_sched.core.client.effects import (
 )
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.ledger import Ledger
-from ray_sched.core.messages.client_agent import TakeSpeech
+from ray_sched.core.messages.client_agent import Fetch
 from ray_sched.core.messages.client_dispatcher import JobSpec, MissingResult, Refused
 from ray_sched.wire.codec import encode
 from ray_sched.wire.peers import Directory, ObjectStore, PeerGoneError, PeerUnavailableError
@@ -279,14 +279,14 @@ class Client:
         match effect:
             case NotifyAccepted():
                 handle = self._submitted[effect.number].handle
-                handle.take_accepted(effect.job_id, effect.utterance_index, is_duplicate=effect.is_duplicate)
+                handle.record_accepted(effect.job_id, effect.utterance_index, is_duplicate=effect.is_duplicate)
             case NotifyPartial():
-                self._submitted[effect.number].handle.take_partial(effect.text)
+                self._submitted[effect.number].handle.record_partial(effect.text)
             case NotifyResult():
                 self._give_result(effect)
             case NotifyRefused():
                 handle = self._submitted.pop(effect.number).handle
-                handle.take_result(refused(handle.spec, effect.refusal))
+                handle.record_result(refused(handle.spec, effect.refusal))
             case NotifyGap():
                 self._announce_gap(effect.missing)
             case DiscardResult():
@@ -305,10 +305,10 @@ class Client:
 
     async def _fetch_speech(self, effect: FetchSpeech) -> None:
         ready = effect.ready
-        wanted = TakeSpeech(job_id=ready.job_id, attempt=ready.attempt, token=ready.token)
+        fetch = Fetch(job_id=ready.job_id, attempt=ready.attempt, token=ready.token)
         try:
             peer = self._directory.peer(ready.agent)
-            speech = await peer.call("take_speech", encode(wanted), timeout_s=_SPEECH_TIMEOUT_S)
+            speech = await peer.call("fetch_speech", encode(fetch), timeout_s=_SPEECH_TIMEOUT_S)
         except (PeerGoneError, PeerUnavailableError, SchedError) as error:
             self._perform(self._brain.transfers.speech_lost(ready, str(error)))
             return
@@ -321,7 +321,7 @@ class Client:
         submitted = [self._submitted.pop(number) for number in effect.numbers]
         result = result_of(effect.delivered, submitted[0].handle.spec, submitted[0].speech)
         for one in submitted:
-            one.handle.take_result(result)
+            one.handle.record_result(result)
         stream = self._sessions.get(result.session) if result.session else None
         if stream:
             stream.put(result)

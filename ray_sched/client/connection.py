@@ -1,6 +1,6 @@
 """The client's side of its conversation with the Dispatcher: one Outbox out, one long poll in.
 
-It calls, encodes and waits; what is said, repeated, given up and handled the client's brain decides. It knows nothing
+It calls, encodes and waits. The client's brain decides what is sent, repeated, given up and handled. It knows nothing
 of audio.
 """
 
@@ -39,7 +39,7 @@ class Connection:
         self._polling = asyncio.create_task(self._poll())
 
     def send(self, item: SendMessage) -> None:
-        """Send this with whatever else waits; the brain is told the answer. Once closed, nothing is sent."""
+        """Send this with whatever else waits; the brain handles the answer. Once closed, nothing is sent."""
         if not self._is_closed:
             self._outbox.put(item)
 

@@ -2,7 +2,7 @@
 
 The audio is read when a node is ready for it, packed once (``wire.audio_batch``: into the call itself, or as one
 object into the store if it is much), and dropped as soon as it is packed unless its user gave it in memory. The
-client's brain is told of every copy when it comes and when it goes.
+client's brain is notified of every copy when it is made and when it is dropped.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Pusher:
         perform: Callable[[list[ClientEffect]], None],
         options: ClientOptions,
     ) -> None:
-        """``perform`` carries out the effects of what ``transfers`` is told, at once."""
+        """``perform`` carries out the effects that ``transfers`` answers with, at once."""
         self._transfers = transfers
         self._directory = directory
         self._object_store = object_store

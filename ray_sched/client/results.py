@@ -147,18 +147,18 @@ class JobHandle:
 
     # --- called by the client --------------------------------------------------------------------------------------
 
-    def take_accepted(self, job_id: str, index: int | None, *, is_duplicate: bool) -> None:
+    def record_accepted(self, job_id: str, index: int | None, *, is_duplicate: bool) -> None:
         """The Dispatcher has taken the job."""
         self.job_id, self.utterance_index, self.is_duplicate = job_id, index, is_duplicate
         self._settle()
 
-    def take_partial(self, text: str) -> None:
-        """A partial text has come."""
+    def record_partial(self, text: str) -> None:
+        """The node has recognised this so far."""
         if self._partials is not None:
             self._partials.put_nowait(text)
 
-    def take_result(self, result: Result) -> bool:
-        """The end of the job. False if there was one already."""
+    def record_result(self, result: Result) -> bool:
+        """The job has ended with this result. False, nothing changed, if it has one already."""
         if self._result.done():
             return False
         self._result.set_result(result)
@@ -168,7 +168,7 @@ class JobHandle:
         return True
 
     def _settle(self) -> None:
-        """Whether the job is taken is known."""
+        """The Dispatcher has taken the job or refused it: ``accepted`` waits no longer."""
         self._is_settled = True
         if self._accepted is not None:
             self._accepted.set()

@@ -26,8 +26,6 @@ _CALL_TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 60.0
 _POLL_S = 0.1
 _LAST_RESULTS_S = 1.0
-CONTROL = ("dispatcher", "registry", "timer")
-"""Names of the control actors in the order in which they start."""
 
 
 class Note(Struct, frozen=True, kw_only=True):

@@ -93,9 +93,9 @@ class Remote:
         self.may_fetch = asyncio.Event()
         self._agent = agent
 
-    async def take_speech(self, raw: bytes) -> bytes:
+    async def fetch_speech(self, raw: bytes) -> bytes:
         await self.may_fetch.wait()
-        return bytes(await self._agent.take_speech(raw))
+        return bytes(await self._agent.fetch_speech(raw))
 
 
 def by_ledger(agent: NodeAgent) -> tuple[int, int]:

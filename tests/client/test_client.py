@@ -158,7 +158,7 @@ async def test_speech_is_fetched_from_the_node_before_the_job_completes() -> Non
             result = await client.submit(SECOND + 7, src="en", speech=True)
             assert result.speech == (SECOND + 7).tobytes()
             assert result.speech_rate_hz == 16_000
-            assert system.network.calls["take_speech"] == 1
+            assert system.network.calls["fetch_speech"] == 1
             async with asyncio.timeout(5):
                 while system.registry.beats["a"].speech_bytes:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)

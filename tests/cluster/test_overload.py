@@ -12,7 +12,7 @@ from ray_sched import Client
 from ray_sched.core.errors import SchedError
 from ray_sched.core.messages.agent_dispatcher import AgentBatch, RunFinished
 from ray_sched.core.messages.agent_registry import Heartbeat
-from ray_sched.core.messages.client_agent import Push, PushItem, TakeSpeech
+from ray_sched.core.messages.client_agent import Fetch, Push, PushItem
 from ray_sched.system.ray_peers import RayDirectory
 from ray_sched.wire.codec import encode
 from ray_sched.wire.peers import PeerUnavailableError
@@ -79,7 +79,7 @@ async def do_harm(cluster: RunningCluster) -> None:
             for method in ("client", "poll", "agent", "offer"):
                 assert await harm("dispatcher", method, what) == "INVALID_MESSAGE"
             assert await harm("registry", "beat", what) == "INVALID_MESSAGE"
-            for method in ("take_speech", "order"):
+            for method in ("fetch_speech", "order"):
                 assert await harm("agent:slow", method, what) == "INVALID_MESSAGE"
             assert await harm("agent:slow", "push", what, what) == "INVALID_MESSAGE"
             assert await harm("dispatcher", "explain", what) in {"UNKNOWN_JOB", "TypeError", "RayTaskError(TypeError)"}
@@ -94,8 +94,8 @@ async def do_harm(cluster: RunningCluster) -> None:
         )
         push = encode(Push(incarnation=1, items=(item,)))
         assert await harm("agent:slow", "push", push, [np.zeros(2, np.uint8)]) is None
-        stolen = encode(TakeSpeech(job_id=job_id, attempt=1))
-        assert await harm("agent:slow", "take_speech", stolen) == "UNAUTHENTICATED"
+        stolen = encode(Fetch(job_id=job_id, attempt=1))
+        assert await harm("agent:slow", "fetch_speech", stolen) == "UNAUTHENTICATED"
         async with asyncio.timeout(60):
             result = await running
         assert (result.text, result.attempt) == ("echo of 16000 samples", 1)

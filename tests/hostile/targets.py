@@ -49,7 +49,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     StopRun,
 )
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
-from ray_sched.core.messages.client_agent import Push, PushItem, TakeSpeech
+from ray_sched.core.messages.client_agent import Fetch, Push, PushItem
 from ray_sched.core.messages.client_dispatcher import (
     Accepted,
     Assigned,
@@ -66,9 +66,9 @@ from ray_sched.core.messages.client_dispatcher import (
     Poll,
     PushFailed,
     Refused,
+    SpeechFetched,
     SpeechLost,
     SpeechReady,
-    SpeechTaken,
     Submit,
 )
 from ray_sched.core.messages.fields import MAX_SLOTS, Message
@@ -376,7 +376,7 @@ def sample_messages() -> list[Message]:
         cancel,
         PushFailed(job_id="boot-1", attempt=1, why="no"),
         AudioUnreadable(job_id="boot-1", attempt=1, refusal=refusal),
-        SpeechTaken(job_id="boot-1", attempt=1),
+        SpeechFetched(job_id="boot-1", attempt=1),
         SpeechLost(job_id="boot-1", attempt=1, why="no"),
         ClientBatch(client_id="c", generation=1, messages=(submit, cancel)),
         Poll(client_id="c", generation=1, acked=0),
@@ -390,7 +390,7 @@ def sample_messages() -> list[Message]:
         mail,
         ClientReply(answers=(Accepted(job_id="boot-1"),), mail=mail),
         Push(incarnation=1, items=(item,)),
-        TakeSpeech(job_id="boot-1", attempt=1),
+        Fetch(job_id="boot-1", attempt=1),
         RunAccepted(job_id="boot-1", attempt=1, audio_ms=1_000, audio_bytes=32_000),
         RunRefused(job_id="boot-1", attempt=1, why="full"),
         RunPartial(job_id="boot-1", attempt=1, text="hel"),

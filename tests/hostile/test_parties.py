@@ -34,7 +34,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     StopRun,
 )
 from ray_sched.core.messages.agent_registry import Heartbeat
-from ray_sched.core.messages.client_agent import Push, PushItem, TakeSpeech
+from ray_sched.core.messages.client_agent import Fetch, Push, PushItem
 from ray_sched.core.messages.client_dispatcher import (
     Accepted,
     Assigned,
@@ -47,7 +47,7 @@ from ray_sched.core.messages.client_dispatcher import (
     Poll,
     PushFailed,
     Refused,
-    SpeechTaken,
+    SpeechFetched,
     Submit,
 )
 from ray_sched.core.nodes.registry import RegistryBrain
@@ -111,7 +111,7 @@ async def test_garbage_at_every_method_is_refused_and_changes_nothing() -> None:
                 system.dispatcher.offer,
                 Pool(PoolBrain("pool", 1, PoolRules()), system.network).members,
                 lambda what: agent.push(what, []),
-                agent.take_speech,
+                agent.fetch_speech,
                 agent.order,
             ]
             for door in doors:
@@ -150,7 +150,7 @@ async def test_a_client_cannot_touch_the_jobs_of_another() -> None:
                 reply = await stranger.send(
                     Cancel(job_id=job),
                     PushFailed(job_id=job, attempt=1, why="mine"),
-                    SpeechTaken(job_id=job, attempt=1),
+                    SpeechFetched(job_id=job, attempt=1),
                 )
                 (answer,) = reply.answers
                 assert isinstance(answer, Refused)
@@ -161,7 +161,7 @@ async def test_a_client_cannot_touch_the_jobs_of_another() -> None:
             push = encode(Push(incarnation=1, items=(item,)))
             await agent.push(push, [np.zeros(2, np.uint8)])  # without a token: ignored
             with pytest.raises(SchedError, match="no token"):
-                await agent.take_speech(encode(TakeSpeech(job_id=job_id, attempt=1, token="0" * 32)))
+                await agent.fetch_speech(encode(Fetch(job_id=job_id, attempt=1, token="0" * 32)))
             with pytest.raises(SchedError, match="from the dispatcher only"):
                 await agent.order(encode(AgentOrders(incarnation=1, orders=(StopRun(job_id=job_id, attempt=1),))))
             result = await running

@@ -108,7 +108,7 @@ class Agent:
         if not self.is_deaf:
             self._awake(lambda: self._perform(self.brain.handle_orders(orders, self.world.net.now_ms)))
 
-    def take_speech(self, key: AttemptKey, reply: Reply[bool]) -> None:
+    def fetch_speech(self, key: AttemptKey, reply: Reply[bool]) -> None:
         """A client fetches speech."""
         if not self.is_deaf:
             self._awake(lambda: self._answer(reply, key in self.speech))

@@ -327,4 +327,4 @@ class Client:
         def failed() -> None:
             self._perform(transfers.speech_lost(ready, "no answer"))
 
-        self.world.net.call(lambda reply: self.world.take_speech(ready.agent, key, reply), answered, failed)
+        self.world.net.call(lambda reply: self.world.fetch_speech(ready.agent, key, reply), answered, failed)

@@ -214,11 +214,11 @@ class World:
         else:
             reply(None)
 
-    def take_speech(self, name: str, key: tuple[str, int], reply: Reply[bool]) -> None:
+    def fetch_speech(self, name: str, key: tuple[str, int], reply: Reply[bool]) -> None:
         """A client fetches speech."""
         agent = self.agents.get(name)
         if agent:
-            agent.take_speech(key, reply)
+            agent.fetch_speech(key, reply)
         else:
             reply(False)
 

@@ -142,7 +142,7 @@ def end_report(key: AttemptKey, end: RunEnd, run_ms: int) -> AgentMessage:
             )
         case RunErred():
             why, service = end.why, end.service
-            return RunFailed(job_id=job_id, attempt=attempt, code=end.code, why=why, service=service, run_ms=run_ms)
+            return RunFailed(job_id=job_id, attempt=attempt, code=end.code, why=why, service=service)
         case RunDeclined():
             return RunRefused(job_id=job_id, attempt=attempt, why=end.why)
         case RunCancelled():

@@ -8,9 +8,9 @@ from ray_sched.core.messages.client_dispatcher import (
     Assigned,
     AudioUnreadable,
     PushFailed,
+    SpeechFetched,
     SpeechLost,
     SpeechReady,
-    SpeechTaken,
 )
 
 _MAX_WHY = 1_000
@@ -64,7 +64,7 @@ class Transfers:
 
     def speech_fetched(self, ready: SpeechReady) -> list[ClientEffect]:
         """The speech is here: the job completes."""
-        return [SendMessage(SpeechTaken(job_id=ready.job_id, attempt=ready.attempt))]
+        return [SendMessage(SpeechFetched(job_id=ready.job_id, attempt=ready.attempt))]
 
     def speech_lost(self, ready: SpeechReady, why: str) -> list[ClientEffect]:
         """The speech could not be fetched: the job runs again."""

@@ -23,8 +23,8 @@ from ray_sched.core.messages.client_dispatcher import (
     JobSpec,
     PushFailed,
     Refused,
+    SpeechFetched,
     SpeechLost,
-    SpeechTaken,
     Submit,
 )
 
@@ -43,8 +43,8 @@ def handle(state: DispatchState, step: Step, client_id: str, message: ClientMess
             _push_failed(state, step, client_id, message)
         case AudioUnreadable():
             _audio_unreadable(state, step, client_id, message)
-        case SpeechTaken():
-            _speech_taken(state, step, client_id, message)
+        case SpeechFetched():
+            _speech_fetched(state, step, client_id, message)
         case SpeechLost():
             _speech_lost(state, step, client_id, message)
         case _:
@@ -55,7 +55,7 @@ def handle(state: DispatchState, step: Step, client_id: str, message: ClientMess
 def _job_of_attempt(
     state: DispatchState,
     client_id: str,
-    message: PushFailed | AudioUnreadable | SpeechTaken | SpeechLost,
+    message: PushFailed | AudioUnreadable | SpeechFetched | SpeechLost,
     status: JobStatus,
 ) -> Job | None:
     """The job a message is about, if the client owns it and the attempt still counts; else it is counted as late."""
@@ -80,7 +80,7 @@ def _audio_unreadable(state: DispatchState, step: Step, client_id: str, message:
         attempts.end(state, step, job, JobEvent.FAIL, refusal)
 
 
-def _speech_taken(state: DispatchState, step: Step, client_id: str, message: SpeechTaken) -> None:
+def _speech_fetched(state: DispatchState, step: Step, client_id: str, message: SpeechFetched) -> None:
     job = _job_of_attempt(state, client_id, message, JobStatus.PROCESSING)
     if job and job.speech:
         attempts.drop_speech(step, job)

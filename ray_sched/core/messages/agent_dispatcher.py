@@ -56,7 +56,6 @@ class RunFailed(Message, frozen=True, kw_only=True):
     why: LongText
     service: Text = ""
     """With MODEL_NOT_AVAILABLE: the service to skip on this node."""
-    run_ms: Count = 0
 
 
 class RunStopped(Message, frozen=True, kw_only=True):

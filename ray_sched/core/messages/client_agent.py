@@ -34,7 +34,7 @@ class Push(Message, frozen=True, kw_only=True):
     items: Annotated[tuple[PushItem, ...], Meta(max_length=4096)]
 
 
-class TakeSpeech(Message, frozen=True, kw_only=True):
+class Fetch(Message, frozen=True, kw_only=True):
     """A client fetches synthesised speech from an agent; the return value is the samples: 16 bit, signed, mono."""
 
     job_id: Text

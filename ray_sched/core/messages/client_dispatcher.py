@@ -73,7 +73,7 @@ class AudioUnreadable(Message, frozen=True, kw_only=True):
     refusal: Refusal
 
 
-class SpeechTaken(Message, frozen=True, kw_only=True):
+class SpeechFetched(Message, frozen=True, kw_only=True):
     """A client tells the Dispatcher that it has the speech of an attempt; only now does the job complete."""
 
     job_id: Text
@@ -88,7 +88,7 @@ class SpeechLost(Message, frozen=True, kw_only=True):
     why: LongText
 
 
-ClientMessage = Submit | Cancel | PushFailed | AudioUnreadable | SpeechTaken | SpeechLost
+ClientMessage = Submit | Cancel | PushFailed | AudioUnreadable | SpeechFetched | SpeechLost
 
 
 class ClientBatch(Message, frozen=True, kw_only=True):

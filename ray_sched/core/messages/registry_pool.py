@@ -19,7 +19,6 @@ class NodeView(Struct, frozen=True, kw_only=True):
     status: NodeStatus
     slots: Slots
     load: Load = Load()
-    running: Count = 0
     why: LongText = ""
     has_died: bool = False
     """It is lost because the process of its agent ended."""

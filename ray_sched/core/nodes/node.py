@@ -169,7 +169,6 @@ class Node:
             agent=self.agent,
             status=self.status,
             slots=self.declaration.slots,
-            running=self.running,
             why=self.why,
             has_died=self.has_died,
             **({"load": beat.load} if beat else {}),

@@ -44,7 +44,7 @@ ENDS: list[tuple[RunEnd, AgentMessage]] = [
     ),
     (
         NO_MODEL,
-        RunFailed(job_id="j1", attempt=1, code=Code.MODEL_NOT_AVAILABLE, why="no voice", service="tts", run_ms=30),
+        RunFailed(job_id="j1", attempt=1, code=Code.MODEL_NOT_AVAILABLE, why="no voice", service="tts"),
     ),
     (RunDeclined(why="too hot"), RunRefused(job_id="j1", attempt=1, why="too hot")),
     (RunCancelled(), RunStopped(job_id="j1", attempt=1)),

@@ -32,9 +32,9 @@ from ray_sched.core.messages.client_dispatcher import (
     PartialText,
     PushFailed,
     Refused,
+    SpeechFetched,
     SpeechLost,
     SpeechReady,
-    SpeechTaken,
     Submit,
 )
 
@@ -351,7 +351,7 @@ def test_the_dispatcher_is_told_whether_speech_was_fetched() -> None:
     harness = ClientHarness()
     ready = SpeechReady(job_id="j1", attempt=2, agent="agent:a", n_bytes=640, rate_hz=16_000)
     fetched, lost = harness.brain.transfers.speech_fetched(ready), harness.brain.transfers.speech_lost(ready, "gone")
-    assert fetched == [SendMessage(SpeechTaken(job_id="j1", attempt=2))]
+    assert fetched == [SendMessage(SpeechFetched(job_id="j1", attempt=2))]
     assert lost == [SendMessage(SpeechLost(job_id="j1", attempt=2, why="gone"))]
 
 

@@ -12,9 +12,9 @@ from ray_sched.core.messages.client_dispatcher import (
     Delivered,
     PartialText,
     PushFailed,
+    SpeechFetched,
     SpeechLost,
     SpeechReady,
-    SpeechTaken,
     Submit,
 )
 from ray_sched.core.node_status import NodeStatus
@@ -351,7 +351,7 @@ def test_a_job_with_speech_completes_when_its_submitter_has_taken_it() -> None:
     ready = SpeechReady(job_id=job, attempt=1, agent=f"agent:{node}", n_bytes=640, rate_hz=22_050)
     assert events(effects) == [ready]
     assert (harness.status(job), harness.spent(node)) == ("processing", 0)
-    effects = harness.send(SpeechTaken(job_id=job, attempt=1))
+    effects = harness.send(SpeechFetched(job_id=job, attempt=1))
     assert orders(effects) == [DropSpeech(job_id=job, attempt=1)]
     assert only(told(effects, Delivered)).outcome.speech_bytes == 640
 

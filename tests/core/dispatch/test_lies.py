@@ -11,8 +11,8 @@ from ray_sched.core.messages.client_dispatcher import (
     Delivered,
     MissingResult,
     PushFailed,
+    SpeechFetched,
     SpeechLost,
-    SpeechTaken,
 )
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.effects import SpawnAgent
@@ -141,7 +141,7 @@ def test_a_client_that_names_the_jobs_of_another_one_changes_nothing() -> None:
         harness.send(
             PushFailed(job_id=victim, attempt=1, why="x" * 100_000),
             AudioUnreadable(job_id=victim, attempt=1, refusal=Refusal(code=Code.CANCELLED, message="x")),
-            SpeechTaken(job_id=victim, attempt=1),
+            SpeechFetched(job_id=victim, attempt=1),
             SpeechLost(job_id=victim, attempt=1, why=""),
             client="thief",
         )

@@ -14,9 +14,7 @@ from tests.support.builders import ENGLISH, only
 
 
 def a_view(status: NodeStatus = NodeStatus.READY, load: Load | None = None) -> NodeView:
-    return NodeView(
-        node="node-a", incarnation=3, agent="agent:node-a", status=status, slots=4, load=load or Load(), running=1
-    )
+    return NodeView(node="node-a", incarnation=3, agent="agent:node-a", status=status, slots=4, load=load or Load())
 
 
 def some_members(*views: NodeView, number: int = 1, epoch: int = 1) -> PoolMembers:

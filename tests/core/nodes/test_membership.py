@@ -17,10 +17,10 @@ from tests.support.builders import ENGLISH, a_beat
 GERMAN = Capability(engine="echo", asr=("de",))
 
 
-def a_ready_node(name: str = "node-a", capability: Capability = ENGLISH, running: int = 0) -> Node:
+def a_ready_node(name: str = "node-a", capability: Capability = ENGLISH) -> Node:
     declaration = Declaration(node=name, engine="echo", capability=ENGLISH, slots=2)
     node = Node(declaration, f"ray-of-{name}", 1, 0)
-    node.handle_heartbeat(a_beat(name, capability=capability, running=running, load=Load(cpu=40.0)), 0)
+    node.handle_heartbeat(a_beat(name, capability=capability, load=Load(cpu=40.0)), 0)
     return node
 
 
@@ -34,12 +34,12 @@ def told(effects: Iterable[RegistryEffect]) -> list[tuple[str, tuple[tuple[str, 
 
 
 def test_the_first_node_of_a_capability_opens_its_pool_and_is_told_to_it() -> None:
-    membership, node = Membership(7, PoolRules()), a_ready_node(running=1)
+    membership, node = Membership(7, PoolRules()), a_ready_node()
     opened, log, notified = membership.place(node, 0)
     assert (opened, log) == (OpenPool("echo/asr=en"), Log("pool echo/asr=en opens"))
     assert isinstance(notified, NotifyPool)
     (view,) = notified.members.nodes
-    assert (view.node, view.slots, view.running, view.load) == ("node-a", 2, 1, Load(cpu=40.0))
+    assert (view.node, view.slots, view.load) == ("node-a", 2, Load(cpu=40.0))
     assert not view.has_died
     assert notified.members.capability == ENGLISH
     assert membership.has(node)
