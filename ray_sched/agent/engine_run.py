@@ -1,4 +1,4 @@
-"""One run in the engine's host, from its start to the fact that stands for its end.
+"""One run in the engine's host, from its start to the fact of its end.
 
 Nobody has looked at what an engine returned or raised: here it becomes a fact whose fields have the types and lengths
 of the messages that report it, or the failure of that engine.
@@ -14,14 +14,11 @@ from ray_sched.core.agent.effects import RunDeclined, RunEnd, RunErred, RunRetur
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.client_agent import PushItem
+from ray_sched.core.messages.fields import MAX_LONG_TEXT, MAX_TEXT
 from ray_sched.wire.codec import decode, encode, plain
 from ray_sched.wire.samples import Samples
 
 log = logging.getLogger(__name__)
-
-_MAX_TEXT = 100_000
-"""Letters of a partial text; it is cut."""
-_MAX_SERVICE = 256
 
 
 class Host(Protocol):
@@ -68,7 +65,7 @@ async def run_to_end(
 
     def emit(text: str) -> None:
         if item.wants_partials:
-            emit_partial(plain(text, _MAX_TEXT))
+            emit_partial(plain(text, MAX_LONG_TEXT))
 
     try:
         return _passable(await host.run(work_of(item), audio, emit))
@@ -83,7 +80,7 @@ def _end_of(item: PushItem, error: Exception) -> RunEnd:
         case RefusedError():
             return RunDeclined(why=plain(str(error)))
         case ModelNotAvailableError():
-            service = plain(error.service, _MAX_SERVICE)
+            service = plain(error.service, MAX_TEXT)
             return RunErred(code=Code.MODEL_NOT_AVAILABLE, why=plain(error.message), service=service)
         case EngineCrashedError():
             return RunErred(code=Code.ENGINE_CRASHED, why=plain(str(error)))

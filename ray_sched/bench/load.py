@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from ray_sched.wire.samples import SAMPLE_RATE_HZ, Samples
+from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
+from ray_sched.wire.samples import Samples
 
 Echo = Callable[[Samples], Awaitable[str]]
 """One job: the audio is copied where the work is done, and a short text comes back."""

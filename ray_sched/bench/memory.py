@@ -27,10 +27,11 @@ from ray_sched.bench.growth import Growth, measure_growth
 from ray_sched.bench.processes import rss_bytes
 from ray_sched.bench.report import Setting, this_setting
 from ray_sched.client.client import Client
+from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
 from ray_sched.settings import Settings
 from ray_sched.system.start import Scheduler
 from ray_sched.system.store_stats import object_store_stats
-from ray_sched.wire.samples import SAMPLE_RATE_HZ, Samples
+from ray_sched.wire.samples import Samples
 
 _MB = 2**20
 _HOUR_S = 3_600

@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from ray_sched.core.capability import ASR, MT, TTS, Demand, Language, uncovered
+from ray_sched.core.capability import MT, Demand, uncovered
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.reasons import SENTENCE
 
@@ -15,19 +13,12 @@ _APERTIUM = {"ca": "apertium-eng-cat", "eo": "apertium-eo-en", "es": "apertium-e
 """Debian's packages that translate from English, by target."""
 
 
-def language(tag: str) -> str:
-    """The tag itself. Raises SchedError INVALID_LANGUAGE."""
-    try:
-        return msgspec.convert(tag, Language)
-    except msgspec.ValidationError:
-        raise SchedError(Code.INVALID_LANGUAGE, f"{tag!r} is not a language tag; write it as en, es or pt-BR") from None
-
-
 def demand(src: str, to: str | None, *, speech: bool) -> Demand:
     """What a job with these options needs of a node. Raises SchedError INVALID_LANGUAGE."""
+    from ray_sched.client.job_spec import language, services
+
     tgt = language(to or src)
-    services = [ASR, *([MT] if tgt != src else []), *([TTS] if speech else [])]
-    return Demand(src=language(src), tgt=tgt, services=tuple(sorted(services)))
+    return Demand(src=language(src), tgt=tgt, services=services(src, tgt, speech=speech))
 
 
 def is_covered(demanded: Demand, rows: "list[NodeRow]") -> bool:

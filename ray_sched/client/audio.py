@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from ray_sched.client.riff import check_duration, checked_riff, invalid, lying
 from ray_sched.core.errors import SchedError
-from ray_sched.wire.samples import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Samples
+from ray_sched.core.messages.client_agent import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
+from ray_sched.wire.samples import Samples
 
 MAX_DURATION_S = 600.0
 """Longest audio that is taken unless the caller says otherwise."""

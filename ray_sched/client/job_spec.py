@@ -9,9 +9,8 @@ from ray_sched.client.audio import AudioSource
 from ray_sched.core.capability import ASR, MT, TTS, Language
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.client_dispatcher import JobSpec
+from ray_sched.core.messages.fields import MAX_TEXT
 from ray_sched.wire.codec import encode
-
-_MAX_NAME = 256
 
 
 def language(tag: str) -> str:
@@ -50,4 +49,4 @@ def checked(spec: JobSpec) -> JobSpec:
 def name_of(audio: AudioSource) -> str:
     """What people call it: the end of its path, of which a file system may have made bytes that are no text."""
     name = os.fspath(audio) if isinstance(audio, str | os.PathLike) else ""
-    return os.fsdecode(name)[-_MAX_NAME:].encode(errors="replace").decode()
+    return os.fsdecode(name)[-MAX_TEXT:].encode(errors="replace").decode()

@@ -6,7 +6,8 @@ import hashlib
 import numpy as np
 
 from ray_sched.client.audio import AudioSource, describe, read
-from ray_sched.wire.samples import SAMPLE_RATE_HZ, Samples
+from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
+from ray_sched.wire.samples import Samples
 
 
 class Source:

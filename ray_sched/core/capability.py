@@ -24,11 +24,12 @@ ANY = "any"
 LABEL_PREFIX = "ray-sched.io/"
 """Ray node labels with this prefix declare a node (Ray allows letters, digits, ``-``, ``_`` and ``.`` in values)."""
 
-Language = Annotated[str, Meta(pattern=r"\A[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}\Z")]
+LANGUAGE = r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}"
+"""What a tag looks like, as a regular expression."""
+Language = Annotated[str, Meta(pattern=rf"\A{LANGUAGE}\Z")]
 """A BCP 47 tag such as ``en`` or ``pt-BR``."""
 
-_TAG = r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}"
-Pair = Annotated[str, Meta(pattern=rf"\A{_TAG}:{_TAG}\Z")]
+Pair = Annotated[str, Meta(pattern=rf"\A{LANGUAGE}:{LANGUAGE}\Z")]
 """A directed pair such as ``en:es``, of which either side may be ``any``."""
 
 MAX_NAME = 64

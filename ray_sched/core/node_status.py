@@ -1,8 +1,8 @@
 """The states of a node, and what moves it from one to another.
 
 A node registers, becomes ready with its first good heartbeat, and is suspect, then lost, when heartbeats stop.
-Degraded nodes beat but say that something is wrong. A node that comes back after being lost is a new incarnation with
-a state of its own; messages of an old incarnation are ignored.
+Degraded nodes beat but report that something is wrong. A node that comes back after being lost is a new incarnation
+with a state of its own; messages of an old incarnation are ignored.
 """
 
 from enum import StrEnum, auto
@@ -73,3 +73,6 @@ NODE_TABLE: dict[NodeStatus, dict[NodeEvent, NodeStatus]] = {
     NodeStatus.LOST: {},
     NodeStatus.GONE: {},
 }
+
+ENDED = frozenset(status for status, row in NODE_TABLE.items() if not row)
+"""Lost or gone: this incarnation never changes again."""

@@ -5,11 +5,9 @@ from typing import TypeVar
 import msgspec
 
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.messages.fields import MAX_WHY
 
 MessageT = TypeVar("MessageT", bound=msgspec.Struct)
-
-MAX_WHY = 1_000
-"""Letters of a sentence that travels with a message: enough for a person, whatever made it."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {}

@@ -3,8 +3,5 @@
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE_RATE_HZ = 16_000
-BYTES_PER_SAMPLE = 2
-
 Samples = NDArray[np.int16]
 """Of shape (samples,)."""

@@ -49,7 +49,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     StopRun,
 )
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
-from ray_sched.core.messages.client_agent import Fetch, Push, PushItem
+from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ, Fetch, Push, PushItem
 from ray_sched.core.messages.client_dispatcher import (
     Accepted,
     Assigned,
@@ -81,7 +81,6 @@ from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.rules import DeliveryRules, DispatchRules, NodeRules, PoolRules, SelectionRules
 from ray_sched.settings import PREFIX, Settings, checked_settings, parse_yaml
 from ray_sched.wire.codec import decode, encode
-from ray_sched.wire.samples import SAMPLE_RATE_HZ
 from tests.support.builders import ENGLISH, a_beat, a_node, a_ray_node, a_spec, an_offer
 
 KINDS: tuple[type[Message], ...] = tuple(sorted(Message.__subclasses__(), key=lambda kind: kind.__name__))

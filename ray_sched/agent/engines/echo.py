@@ -15,9 +15,8 @@ import numpy as np
 from ray_sched.agent.engine import EngineResult, Work
 from ray_sched.core.capability import MT, TTS, Capability
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.wire.samples import SAMPLE_RATE_HZ, Samples
-
-_BYTES_PER_SAMPLE = 2
+from ray_sched.core.messages.client_agent import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
+from ray_sched.wire.samples import Samples
 
 
 class EchoFailedError(RuntimeError):
@@ -75,7 +74,7 @@ class EchoEngine:
     def _speech(self, audio: Samples) -> bytes:
         if self._speech_bytes is None:
             return audio.astype("<i2").tobytes()
-        return np.resize(audio.astype("<i2"), self._speech_bytes // _BYTES_PER_SAMPLE).tobytes()
+        return np.resize(audio.astype("<i2"), self._speech_bytes // BYTES_PER_SAMPLE).tobytes()
 
 
 def _lot(work: Work, what: str) -> float:
@@ -102,7 +101,7 @@ def _speech_bytes(options: dict[str, str]) -> int | None:
     text = options.get("speech-bytes")
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) % _BYTES_PER_SAMPLE:
+    if not (text.isascii() and text.isdigit()) or int(text) % BYTES_PER_SAMPLE:
         raise SchedError(
             Code.INVALID_CONFIGURATION,
             f"option speech-bytes of the echo engine is {text!r}; it must be an even number of bytes, such as 32000",

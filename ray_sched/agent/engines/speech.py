@@ -22,7 +22,8 @@ from msgspec.structs import replace
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
 from ray_sched.core.capability import ASR, MT, TTS, Capability
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.wire.samples import SAMPLE_RATE_HZ, Samples
+from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
+from ray_sched.wire.samples import Samples
 
 ASR_LANGUAGE = "en"
 """The one language of PocketSphinx' packaged model (US English)."""

@@ -34,7 +34,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     StopRun,
 )
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
-from ray_sched.core.messages.client_agent import Push, PushItem
+from ray_sched.core.messages.client_agent import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Push, PushItem
 from ray_sched.core.messages.fields import AttemptKey
 
 LAZY_MS = 20
@@ -43,9 +43,6 @@ COALESCE_MS = 1
 """How long the end of one run waits for the end of others that run beside it: jobs that came together end together."""
 SPEECH_TTL_MS = 300_000
 """Speech that was neither fetched nor ordered to be dropped is kept for this long."""
-BYTES_PER_SECOND = 32_000
-"""Of audio in a push: 16 kHz, mono, 16 bit."""
-_BYTES_PER_SAMPLE = 2
 
 
 class AgentOptions(Struct, frozen=True, kw_only=True):
@@ -128,7 +125,7 @@ class AgentBrain:
     def _why_refused(self, item: PushItem) -> str | None:
         if not self.is_loaded:
             return "the engine is still loading"
-        if not item.n_bytes or item.n_bytes % _BYTES_PER_SAMPLE:
+        if not item.n_bytes or item.n_bytes % BYTES_PER_SAMPLE:
             return "the push does not hold whole samples of audio"
         if self._attempts.is_fenced((item.job_id, item.attempt)):
             return "this attempt was pushed or stopped here before"
@@ -145,7 +142,7 @@ class AgentBrain:
         self._reports.put(RunRefused(job_id=item.job_id, attempt=item.attempt, why=why), now_ms)
 
     def _report_acceptance(self, item: PushItem, now_ms: int) -> None:
-        audio_ms = item.n_bytes * 1000 // BYTES_PER_SECOND
+        audio_ms = item.n_bytes * 1000 // (SAMPLE_RATE_HZ * BYTES_PER_SAMPLE)
         message = RunAccepted(job_id=item.job_id, attempt=item.attempt, audio_ms=audio_ms, audio_bytes=item.n_bytes)
         since_ms = self._attempts.running[item.job_id, item.attempt].started_at_ms
         self._reports.put(message, now_ms, within_ms=LAZY_MS, since_ms=since_ms)

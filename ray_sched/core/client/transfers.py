@@ -1,4 +1,4 @@
-"""What goes between a client and the agents: audio to them, speech back. What the Dispatcher is told of it."""
+"""What goes between a client and the agents: audio to them, speech back; and what the Dispatcher is sent about it."""
 
 from ray_sched.core.client.audio import AudioBook
 from ray_sched.core.client.effects import ClientEffect, PushAudio, SendMessage
@@ -12,19 +12,18 @@ from ray_sched.core.messages.client_dispatcher import (
     SpeechLost,
     SpeechReady,
 )
-
-_MAX_WHY = 1_000
+from ray_sched.core.messages.fields import MAX_WHY
 
 
 class Transfers:
-    """Told by the shell how each push and each fetch went. ``audio`` is told of the copies, as they come and go."""
+    """Called by the shell after each push and each fetch; ``audio`` after each copy that was made or dropped."""
 
     def __init__(self, submissions: Submissions) -> None:
         self._submissions = submissions
         self.audio = AudioBook()
 
     def push(self, submission: Submission, assigned: Assigned) -> list[ClientEffect]:
-        """An attempt is assigned to an agent. Told so again while its push is under way, nothing is to be done."""
+        """An attempt is assigned to an agent. No effects if that comes again while its push is under way."""
         attempt = (assigned.job_id, assigned.attempt)
         if attempt in submission.pushing:
             return []
@@ -60,7 +59,7 @@ class Transfers:
         if not self.is_wanted(push.number):
             return []
         job_id, attempt = push.assigned.job_id, push.assigned.attempt
-        return [SendMessage(PushFailed(job_id=job_id, attempt=attempt, why=why[:_MAX_WHY]))]
+        return [SendMessage(PushFailed(job_id=job_id, attempt=attempt, why=why[:MAX_WHY]))]
 
     def speech_fetched(self, ready: SpeechReady) -> list[ClientEffect]:
         """The speech is here: the job completes."""
@@ -68,7 +67,7 @@ class Transfers:
 
     def speech_lost(self, ready: SpeechReady, why: str) -> list[ClientEffect]:
         """The speech could not be fetched: the job runs again."""
-        return [SendMessage(SpeechLost(job_id=ready.job_id, attempt=ready.attempt, why=why[:_MAX_WHY]))]
+        return [SendMessage(SpeechLost(job_id=ready.job_id, attempt=ready.attempt, why=why[:MAX_WHY]))]
 
     def _end(self, push: PushAudio) -> None:
         submission = self._submissions.get(push.number)

@@ -27,9 +27,7 @@ from ray_sched.core.messages.client_dispatcher import (
     SpeechLost,
     Submit,
 )
-
-_MAX_WHY = 1_000
-"""Characters of a client's message about its audio: they are kept with the job."""
+from ray_sched.core.messages.fields import MAX_WHY
 
 
 def handle(state: DispatchState, step: Step, client_id: str, message: ClientMessage) -> Answer | None:
@@ -76,7 +74,7 @@ def _audio_unreadable(state: DispatchState, step: Step, client_id: str, message:
     job = _job_of_attempt(state, client_id, message, JobStatus.ASSIGNED)
     if job:
         attempts.stop(state, step, job)
-        refusal = Refusal(code=message.refusal.code, message=message.refusal.message[:_MAX_WHY])
+        refusal = Refusal(code=message.refusal.code, message=message.refusal.message[:MAX_WHY])
         attempts.end(state, step, job, JobEvent.FAIL, refusal)
 
 

@@ -6,6 +6,7 @@ Dispatcher's receipt for an offer says how many slots are acquired.
 """
 
 from ray_sched.core.capability import Capability
+from ray_sched.core.messages.fields import MAX_WHY
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, NodeOffer, PoolOffer
 from ray_sched.core.messages.registry_pool import MembersVersion, NodeView, PoolMembers, SlotsAcquired
 from ray_sched.core.node_status import NodeStatus
@@ -80,7 +81,7 @@ class PoolBrain:
             total_slots=view.slots,
             why=why,
             has_died=view.has_died,
-            because=view.why[:1_000],
+            because=view.why[:MAX_WHY],
         )
 
     def why_not(self, view: NodeView) -> Reason | None:

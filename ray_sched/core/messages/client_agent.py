@@ -11,6 +11,10 @@ from msgspec import Meta, Struct
 from ray_sched.core.capability import Language
 from ray_sched.core.messages.fields import Attempt, Count, Message, Services, Text
 
+SAMPLE_RATE_HZ = 16_000
+BYTES_PER_SAMPLE = 2
+"""Of audio in a push: 16 kHz, mono, signed, 16 bit."""
+
 
 class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One job of a push; its audio has its place in the batch, as 16 kHz mono signed 16-bit samples."""

@@ -10,11 +10,16 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Text = Annotated[str, Meta(max_length=256)]
+MAX_TEXT = 256
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 """Ids and names that others chose."""
 Key = Annotated[bytes, Meta(max_length=64)]
 """Of one incarnation of an agent, see ``wire/auth.py``; empty where nobody checks it."""
-LongText = Annotated[str, Meta(max_length=100_000)]
+MAX_LONG_TEXT = 100_000
+LongText = Annotated[str, Meta(max_length=MAX_LONG_TEXT)]
+MAX_WHY = 1_000
+Why = Annotated[str, Meta(max_length=MAX_WHY)]
+"""A sentence for a person, cut to this by whoever sends it."""
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 """A time or a difference of times: a clock may have been set back."""

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.messages.fields import MAX_NODES, Count, Message, Slots, Text
+from ray_sched.core.messages.fields import MAX_NODES, Count, Message, Slots, Text, Why
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.reasons import Reason
 
@@ -24,7 +24,7 @@ class NodeOffer(Struct, frozen=True, kw_only=True):
     why: Reason | None = None
     has_died: bool = False
     """It is lost because the process of its agent ended."""
-    because: Annotated[str, Meta(max_length=1_000)] = ""
+    because: Why = ""
     """What the Registry reports of a node that is not well."""
 
 

@@ -1,4 +1,4 @@
-"""Declarations: what the labels of Ray's nodes say of them.
+"""Declarations: what the labels of Ray's nodes declare.
 
 Labels are read when they are new or changed, and what is wrong with them is logged once. A node without an engine
 label belongs to somebody else and is never touched.
@@ -11,12 +11,12 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from ray_sched.core.capability import LABEL_PREFIX, Capability, Name
+from ray_sched.core.capability import LABEL_PREFIX, LANGUAGE, Capability, Name
 from ray_sched.core.effects import Log
 from ray_sched.core.messages.fields import MAX_SLOTS, Slots, Text
 
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
-_PAIR = re.compile(rf"({_LANGUAGE.pattern})_({_LANGUAGE.pattern})")
+_LANGUAGE = re.compile(LANGUAGE)
+_PAIR = re.compile(rf"{LANGUAGE}_{LANGUAGE}")
 _NUMBER = re.compile(r"[0-9]{1,4}")
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import Heartbeat
 from ray_sched.core.messages.registry_pool import MembersVersion, NodeView
-from ray_sched.core.node_status import NODE_TABLE, NodeEvent, NodeStatus
+from ray_sched.core.node_status import ENDED, NODE_TABLE, NodeEvent, NodeStatus
 from ray_sched.core.nodes.declarations import Declaration
 from ray_sched.core.nodes.drains import Drain
 
@@ -17,7 +17,6 @@ _BAD_OF_LAST_5 = 3
 """So many bad heartbeats of the last five degrade a node."""
 _MAX_CAPABILITIES = 4
 """So often an incarnation may change what it offers: each time may open a pool, which is a process."""
-_ENDED = frozenset({NodeStatus.LOST, NodeStatus.GONE})
 
 
 class Node:
@@ -133,7 +132,7 @@ class Node:
     @property
     def has_ended(self) -> bool:
         """Whether it is lost or gone: reports of its agent change nothing any more."""
-        return self.status in _ENDED
+        return self.status in ENDED
 
     @property
     def has_beaten(self) -> bool:

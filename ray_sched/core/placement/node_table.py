@@ -10,13 +10,11 @@ from typing import NamedTuple
 
 from ray_sched.core.capability import Demand
 from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
-from ray_sched.core.node_status import NodeStatus
+from ray_sched.core.node_status import ENDED
 from ray_sched.core.placement.groups import Groups
 from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.queue.waiting import QueueKey
-
-_ENDED = frozenset({NodeStatus.LOST, NodeStatus.GONE})
 
 
 class RemovedNode(NamedTuple):
@@ -87,7 +85,7 @@ class NodeTable:
         if node_state and node_offer.incarnation > node_state.incarnation:
             change.removed.append(self._remove(node_state, "the node came back as a new incarnation"))
             node_state = None
-        if node_offer.status in _ENDED:
+        if node_offer.status in ENDED:
             if node_state:
                 because = f": {node_offer.because}" if node_offer.because else ""
                 why = f"the node is {node_offer.status}{because}"
