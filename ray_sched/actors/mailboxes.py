@@ -43,7 +43,7 @@ class ClientMailbox:
 
     @contextlib.contextmanager
     def being_answered(self) -> Iterator[None]:
-        """While a call of this client is answered its mail waits for the answer, so that no poll has to return with it."""
+        """While a call of this client is answered, mail waits for the answer: no poll has to return with it."""
         self._n_answers += 1
         try:
             yield

@@ -1,4 +1,4 @@
-"""The attempts an agent knows: those that run, those that are never started (again), and speech that waits.
+"""The attempts an agent knows: those that run, those that are fenced, and speech that waits.
 
 Owns the node's ledger of audio: one entry for each attempt, RUNNING from the moment its copy is in the agent's memory
 to the end of its run, then SPOKEN for as long as its speech waits. It neither refuses nor reports anything.
@@ -30,7 +30,7 @@ class Attempts:
     def __init__(self) -> None:
         self.ledger: Ledger[AttemptKey] = Ledger()
         self.running: dict[AttemptKey, Run] = {}
-        """Those that hold a slot; changed by ``start`` and ``end`` only."""
+        """Attempts that hold a slot; changed by ``start`` and the two ``end`` verbs only."""
         self.started = 0
         self.most_running = 0
         self._fenced: OrderedDict[AttemptKey, None] = OrderedDict()
@@ -61,7 +61,7 @@ class Attempts:
         return run
 
     def end_with_speech(self, key: AttemptKey, speech_bytes: int, until_ms: int) -> Run:
-        """The same, and its speech waits to be fetched, at most until then; later ends have later times."""
+        """As ``end``; speech waits to be fetched until ``until_ms`` at most, which is never earlier than before."""
         run = self.running.pop(key)
         self.ledger.move(key, AudioState.SPOKEN, speech_bytes)
         self._speech_until_ms[key] = until_ms

@@ -53,7 +53,7 @@ class AgentOptions(Struct, frozen=True, kw_only=True):
     slots: int
     """Attempts that run at the same time, at most."""
     key: bytes = b""
-    """Of this incarnation: shown with every message, so that others know who speaks."""
+    """Of this incarnation: shown with every message, so that others know who sends it."""
     speech_ttl_ms: int = SPEECH_TTL_MS
 
 
@@ -155,7 +155,7 @@ class AgentBrain:
             self._reports.put_partial(RunPartial(job_id=key[0], attempt=key[1], text=text), now_ms)
 
     def handle_end(self, key: AttemptKey, end: RunEnd, now_ms: int) -> list[AgentEffect]:
-        """A run has ended: its slot is free and its audio is dropped. Raises KeyError for what does not run.
+        """A run has ended: its slot is free and its audio is dropped. Raises KeyError for an attempt that does not run.
 
         After an order to stop it is reported as stopped, whatever the engine brought.
         """
@@ -261,7 +261,7 @@ class AgentBrain:
         )
 
     def handle_beat_reply(self, reply: BeatReply) -> list[AgentEffect]:
-        """The Registry's answer: whether the node is draining, and whether this incarnation is still the one."""
+        """The Registry's answer: whether the node is draining, and whether this incarnation is current."""
         self.is_draining = reply.is_draining
         return [] if reply.is_current else [EndProcess()]
 

@@ -45,12 +45,12 @@ class AudioBook:
         self._audios: dict[int, _Audio] = {}
 
     def open(self, number: int, kept_bytes: int) -> None:
-        """A submission: its samples are in memory and stay there, or (0) are behind a path or a callable."""
+        """A submission is made. ``kept_bytes``: of samples that stay in memory; 0: behind a path or a callable."""
         audio = self._audios[number] = _Audio(kept_bytes)
         self.ledger.open(number, audio.state, kept_bytes)
 
     def read(self, number: int, n_bytes: int) -> None:
-        """Its samples were read: a copy is in memory, unless they were kept there anyway."""
+        """The samples of a submission were read: a copy is in memory, unless they were kept there anyway."""
         audio = self._audios.get(number)
         if audio and not audio.is_kept:
             audio.n_bytes = n_bytes
@@ -58,27 +58,27 @@ class AudioBook:
             self._settle(number, audio)
 
     def drop(self, number: int) -> None:
-        """A copy that was read is not needed any more."""
+        """A copy that was read is dropped without being pushed."""
         audio = self._audios.get(number)
         if audio and not audio.is_kept:
             audio.n_read -= 1
             self._settle(number, audio)
 
     def push_began(self, number: int) -> None:
-        """A copy is in a push: the one that was read, or one more of what is kept."""
+        """A push has begun, with the copy that was read, or a further copy of what is kept."""
         audio = self._audios[number]
         audio.n_read -= not audio.is_kept
         audio.n_pushed += 1
         self._settle(number, audio)
 
     def push_ended(self, number: int) -> None:
-        """A push has returned, or was given up: its copy is gone."""
+        """A push has returned, or was given up: its copy of the audio is freed."""
         audio = self._audios[number]
         audio.n_pushed -= 1
         self._settle(number, audio)
 
     def release(self, number: int) -> None:
-        """The job is over: nobody needs its audio. Copies that are on their way are released when they arrive."""
+        """The job is over: its audio is released; copies in a push when that has ended."""
         audio = self._audios.get(number)
         if audio and not audio.is_over:
             audio.is_over = True

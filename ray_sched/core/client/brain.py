@@ -1,6 +1,7 @@
-"""The client's brain: told what its user, the Dispatcher and the agents do, it answers with what is to be done.
+"""The client's brain: from what its user, the Dispatcher and the agents do, it decides what the client does.
 
-One step at a time, nothing awaited. Everything sent is repeated until it was answered, every event is handled once.
+Facts are calls of its methods, effects are what they return; nothing is awaited. Everything that is sent is repeated
+until it was answered, and every event is handled once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -76,13 +77,13 @@ class ClientBrain:
     # --- the user ------------------------------------------------------------------------------------------------
 
     def open(self, number: int, spec: JobSpec, kept_bytes: int) -> list[ClientEffect]:
-        """The user submits a job, with samples of so many bytes in memory or (0) audio to be read. See ``ask``."""
+        """The user submits a job. ``kept_bytes``: of samples in memory; 0: read later. To be followed by ``ask``."""
         submission = self._submissions.open(number, spec)
         self.audio.open(number, kept_bytes)
         return self._refuse(submission, self.ended) if self.ended else []
 
     def ask(self, number: int, digest: str = "") -> list[ClientEffect]:
-        """Ask the Dispatcher to take it. ``digest`` of the audio, if the user chose the request id."""
+        """Ask the Dispatcher to take a submission. ``digest``: of the audio, if the user chose the request id."""
         submission = self._submissions.get(number)
         if submission is None:
             return []
@@ -91,7 +92,7 @@ class ClientBrain:
         return [self._submissions.ask(submission)]
 
     def refuse(self, number: int, refusal: Refusal) -> list[ClientEffect]:
-        """It cannot be asked for: its audio cannot be read."""
+        """Refuse a submission that the Dispatcher was not asked for yet: its audio cannot be read."""
         submission = self._submissions.get(number)
         return self._refuse(submission, refusal) if submission else []
 
@@ -101,7 +102,7 @@ class ClientBrain:
         return [_submit(submission)] if submission and submission.asked else []
 
     def close(self) -> list[ClientEffect]:
-        """The user wants nothing more: what is under way is cancelled."""
+        """The user closes the client: cancel every job that was taken, and refuse every submission without a result."""
         cancels: list[ClientEffect] = [SendMessage(Cancel(job_id=job_id)) for job_id in self._submissions.job_ids()]
         ended = self._end(Refusal(code=Code.CANCELLED, message="the client was closed before the result came"))
         self.ended = _CLOSED if ended else self.ended
@@ -110,7 +111,7 @@ class ClientBrain:
     # --- calls to the dispatcher -----------------------------------------------------------------------------------
 
     def batch(self, items: Iterable[SendMessage]) -> ClientBatch:
-        """What is sent for these effects."""
+        """The message that carries these effects to the Dispatcher."""
         messages = tuple(item.message for item in items)
         return ClientBatch(client_id=self._client_id, generation=self._generation, messages=messages)
 
@@ -144,7 +145,7 @@ class ClientBrain:
         return effects + self._handle_events(())
 
     def poll(self) -> Poll:
-        """What the next poll says."""
+        """The next poll."""
         return Poll(
             client_id=self._client_id,
             generation=self._generation,
@@ -178,7 +179,7 @@ class ClientBrain:
             case Accepted():
                 return [_submit(submission)] if is_past else self._accept(submission, answer)
             case Refused():
-                if submission.job_id and answer.refusal.code in _AWAY:  # it was taken once: it is not given up
+                if submission.job_id and answer.refusal.code in _AWAY:  # a job that was taken once is not given up
                     return [SubmitLater(submission.number, SUBMIT_AGAIN_AFTER_MS)]
                 return self._refuse(submission, answer.refusal)
             case _:
@@ -192,7 +193,7 @@ class ClientBrain:
         return [NotifyRefused(number, refusal) for number in self._finish(submission)]
 
     def _finish(self, submission: Submission) -> tuple[int, ...]:
-        """A job is over for the user: nobody needs its audio any more. The numbers of all its submissions."""
+        """A job is over for the user: its audio is released. Returns the numbers of all its submissions."""
         numbers = self._submissions.finish(submission)
         for number in numbers:
             self.audio.release(number)
@@ -225,14 +226,14 @@ class ClientBrain:
         return self._handle_events(self.inbox.take(mail) if is_current else ())
 
     def _handle_events(self, events: Sequence[ClientEvent]) -> list[ClientEffect]:
-        """These have come; those that had to wait for an answer are looked at again."""
+        """Handle these events, and those held before that need not wait any more, in the order in which they came."""
         if self.ended:
             return []
         ready = self._held.add(events, self._submissions.n_asked, self._may_handle)
         return [effect for event in ready for effect in self._handle_event(event)]
 
     def _may_handle(self, event: ClientEvent, last_asked: int) -> bool:
-        """Whether it is known whose this is, or that it is nobody's."""
+        """Whether it is known which submission an event is for, or that it is for none of this client."""
         if isinstance(event, MissingResult) or self._submissions.of_job(event.job_id):
             return True
         return self._submissions.is_answered(last_asked)
@@ -242,7 +243,7 @@ class ClientBrain:
             return [NotifyGap(event)]
         submission = self._submissions.of_job(event.job_id)
         if submission is None:
-            return _handle_nobodys(event)
+            return _handle_unclaimed(event)
         match event:
             case Assigned():
                 return self.transfers.push(submission, event)
@@ -260,7 +261,7 @@ def _submit(submission: Submission) -> SendMessage:
     return SendMessage(Submit(spec=submission.spec), submission.number)
 
 
-def _handle_nobodys(event: Assigned | PartialText | SpeechReady | Delivered) -> list[ClientEffect]:
+def _handle_unclaimed(event: Assigned | PartialText | SpeechReady | Delivered) -> list[ClientEffect]:
     """An event of a job that no submission waits for: one that was refused in the end, or given up."""
     if isinstance(event, Assigned):
         return [SendMessage(Cancel(job_id=event.job_id))]

@@ -1,4 +1,4 @@
-"""What the client's brain has its shell do. ``number`` is the shell's own name of a submission, given with it."""
+"""Effects of the client's brain. ``number`` names a submission: the shell has given it with ``open``."""
 
 from msgspec import Struct
 
@@ -40,14 +40,14 @@ class PushAudio(Struct, frozen=True, gc=False):
 
 
 class FetchSpeech(Struct, frozen=True, gc=False):
-    """Fetch the speech of this submission from the agent that has it, and tell the brain whether it is here."""
+    """Fetch the speech of this submission from its agent, then call ``speech_fetched`` or ``speech_lost``."""
 
     number: int
     ready: SpeechReady
 
 
 class NotifyAccepted(Struct, frozen=True, gc=False):
-    """Tell the user that the Dispatcher has taken the job. Comes again, with another id, if it had to take it anew."""
+    """Notify the user that the Dispatcher has taken the job. Comes again, with another id, if it was taken anew."""
 
     number: int
     job_id: str
@@ -71,30 +71,30 @@ class NotifyResult(Struct, frozen=True, gc=False):
 
 
 class DiscardResult(Struct, frozen=True, gc=False):
-    """A result that no submission of this client waits for: that of a job it was told it could not have."""
+    """Drop a result that no submission waits for: that of a job whose submission was refused before."""
 
     delivered: Delivered
 
 
 class NotifyRefused(Struct, frozen=True, gc=False):
-    """Tell the user that there will be no result of this submission, and why."""
+    """Notify the user that this submission ends without a result, and why."""
 
     number: int
     refusal: Refusal
 
 
 class NotifyGap(Struct, frozen=True, gc=False):
-    """Tell the user that a session goes on without these results."""
+    """Notify the user that a session goes on without these results."""
 
     missing: MissingResult
 
 
 class EndSessions(Struct, frozen=True, gc=False):
-    """Nothing more will come of any session."""
+    """End the streams of all sessions: no further result or gap will come."""
 
 
 Call = SendMessage | SubmitLater | PushAudio | FetchSpeech
-"""What takes time: the brain is told how it went."""
+"""What takes time: the shell hands the brain what came of it, as a fact."""
 
 Notice = NotifyAccepted | NotifyPartial | NotifyResult | NotifyRefused | NotifyGap | DiscardResult | EndSessions
 """What the user gets."""

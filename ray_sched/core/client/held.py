@@ -1,8 +1,9 @@
-"""Events that came before the answer that tells whose they are.
+"""Events that came before the answer that names their job.
 
-A poll may bring what a job's answer, on its way or lost, has not announced yet. Such an event waits until everything
-that had been asked when it came is answered; if no job is meant then, it is nobody's. What its session delivers after
-it waits, too, so that results stay in their order; everything else goes on.
+A poll may bring events of a job whose Accepted is still on its way, or was lost. Such an event is held until the
+Dispatcher has answered every question that was open when the event came; if no submission has that job then, the event
+is for none of this client. What the same session delivers meanwhile is held behind it, so that results stay in order;
+all other events pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from ray_sched.core.messages.client_dispatcher import ClientEvent, Delivered, Mi
 
 
 class HeldEvents:
-    """In the order in which they came."""
+    """The events that are held, in the order in which they came."""
 
     def __init__(self) -> None:
         self._held: list[tuple[ClientEvent, int]] = []
@@ -22,10 +23,10 @@ class HeldEvents:
     def add(
         self, events: Sequence[ClientEvent], last_asked: int, may_handle: Callable[[ClientEvent, int], bool]
     ) -> list[ClientEvent]:
-        """These have come: of them and of those held, the ones that may be handled now, in order.
+        """Add events that have come. Returns those that may be handled now, earlier held ones first.
 
-        ``last_asked``: the newest question to the Dispatcher. ``may_handle(event, last_asked)``: whether it is known
-        whose the event is, or that it is nobody's, given the newest question at the time when it came.
+        ``last_asked``: number of the newest question to the Dispatcher, see ``Submission.asked``.
+        ``may_handle(event, last_asked)``: whether an event that came after that question need not be held.
         """
         came = [*self._held, *((event, last_asked) for event in events)]
         self._held = []

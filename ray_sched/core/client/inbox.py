@@ -27,7 +27,7 @@ class Inbox:
         return epoch in self._past_epochs
 
     def begin(self, epoch: str) -> bool:
-        """Go on with mail of this epoch. True if it is another one than before: what was said is not known there."""
+        """Go on with mail of this epoch. True if another one came before: what was asked in that may not be known."""
         if epoch == self.epoch:
             return False
         is_first = not self.epoch

@@ -18,39 +18,39 @@ class Submission:
         self.number = number
         self.spec = spec
         self.job_id = ""
-        """As the Dispatcher has said last; empty if it never has."""
+        """By the newest Accepted; empty before the first."""
         self.utterance_index = spec.utterance_index
         self.asked = 0
-        """Its place among all questions to the Dispatcher while it is not answered, else 0."""
+        """Number of its Submit among all that were sent, counted from 1, while that is not answered; else 0."""
         self.followers: tuple[int, ...] = ()
-        """Numbers of those submitted with the same request id while this was under way: they get the same result."""
+        """Numbers of later submissions that turned out to be the same job: they get the same result."""
         self.pushing: tuple[AttemptKey, ...] = ()
         """Attempts of which a push is under way."""
 
 
 class Submissions:
-    """All that have no result yet."""
+    """All submissions of this client that have no result yet."""
 
     def __init__(self) -> None:
         self._open: dict[int, Submission] = {}
         self._jobs: dict[str, Submission] = {}
-        """Those that the Dispatcher of the current epoch has taken, by job id."""
+        """Submissions that the Dispatcher of the current epoch has taken, by job id."""
         self._unanswered: dict[int, Submission] = {}
-        """By their place among all questions, oldest first."""
+        """By ``Submission.asked``, oldest first."""
         self.n_asked = 0
-        """Questions to the Dispatcher so far."""
+        """Submits that were sent so far."""
 
     def open(self, number: int, spec: JobSpec) -> Submission:
-        """One more, of which the Dispatcher was not asked yet."""
+        """Add a submission, of which the Dispatcher was not asked yet."""
         submission = self._open[number] = Submission(number, spec)
         return submission
 
     def get(self, number: int) -> Submission | None:
-        """The one of this number, if it has no result yet."""
+        """The submission of this number, if it has no result yet."""
         return self._open.get(number)
 
     def of_job(self, job_id: str) -> Submission | None:
-        """The first one of a job that was taken and has no result yet."""
+        """The first submission of a job that was taken and has no result yet."""
         return self._jobs.get(job_id)
 
     def job_ids(self) -> Iterator[str]:
@@ -58,18 +58,18 @@ class Submissions:
         return iter(self._jobs)
 
     def ask(self, submission: Submission) -> SendMessage:
-        """The Dispatcher is asked to take it."""
+        """The Submit that asks the Dispatcher to take this submission."""
         self.n_asked += 1
         submission.asked = self.n_asked
         self._unanswered[submission.asked] = submission
         return SendMessage(Submit(spec=submission.spec), submission.number)
 
     def is_answered(self, asked: int) -> bool:
-        """Whether the Dispatcher has answered this question and all before it."""
+        """Whether the Dispatcher has answered the Submit of this number and all before it."""
         return next(iter(self._unanswered), asked + 1) > asked
 
     def accept(self, submission: Submission, answer: Accepted) -> None:
-        """The Dispatcher has taken it, or has said that it is a job it knows."""
+        """The Dispatcher has taken the submission as a job, new or known."""
         self._answered(submission)
         submission.job_id, submission.utterance_index = answer.job_id, answer.utterance_index
         first = self._jobs.setdefault(answer.job_id, submission)
@@ -77,7 +77,7 @@ class Submissions:
             first.followers += (submission.number,)
 
     def finish(self, submission: Submission) -> tuple[int, ...]:
-        """It has its result or refusal, and so have all that are the same job. Their numbers, its own first."""
+        """A submission has its result or refusal, as have all of the same job. Returns their numbers, its own first."""
         self._answered(submission)
         if self._jobs.get(submission.job_id) is submission:
             del self._jobs[submission.job_id]
@@ -87,7 +87,7 @@ class Submissions:
         return numbers
 
     def ask_again(self) -> list[SendMessage]:
-        """The Dispatcher may know no job any more: it is asked anew for those it had taken, at their old places."""
+        """Submits for all jobs that were taken, at their indexes: the Dispatcher may not know them any more."""
         known, self._jobs = self._jobs, {}
         for submission in known.values():
             place = submission.utterance_index
@@ -95,7 +95,7 @@ class Submissions:
         return [self.ask(submission) for submission in known.values()]
 
     def clear(self) -> list[int]:
-        """All of them end. Their numbers."""
+        """Forget all of them. Returns their numbers."""
         numbers = list(self._open)
         for known in (self._open, self._jobs, self._unanswered):
             known.clear()

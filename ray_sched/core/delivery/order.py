@@ -133,7 +133,7 @@ class Delivery(Generic[ItemT]):
         return released
 
     def _gap_of(self, index: int) -> int | None:
-        """Which gap an index is in; they stand in their order."""
+        """The position in ``_gaps`` of the gap that an index is in; gaps are in their order."""
         where = bisect.bisect_right(self._gaps, index, key=lambda gap: gap.first) - 1
         return where if where >= 0 and index <= self._gaps[where].last else None
 

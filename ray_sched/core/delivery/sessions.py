@@ -43,7 +43,7 @@ class Session:
         self._open[index] = job_id
 
     def withdraw(self, index: int) -> None:
-        """The job that had claimed this index is as if it had never been: another may claim it."""
+        """Undo the claim of this index: the job is withdrawn, and another one may claim the index."""
         self._open.pop(index, None)
         if index == self._next_claim - 1:
             self._next_claim = index
@@ -63,7 +63,7 @@ class Session:
         self._next_claim = index
 
     def resume(self, jobs: Iterable[Job]) -> None:
-        """Go on where the saved jobs of this session say that it was."""
+        """Go on where this session was, by the records of its jobs."""
         jobs = [job for job in jobs if job.utterance_index is not None]
         delivered = [job.utterance_index + 1 for job in jobs if job.utterance_index is not None and job.is_delivered]
         next_index = max([job.session_next_index for job in jobs] + delivered, default=0)
@@ -95,7 +95,7 @@ class Session:
 
     @property
     def is_idle(self) -> bool:
-        """No job of it waits or runs, and no result is held back."""
+        """Whether no job of this session waits or runs, and no result is held back."""
         return not self._open and not self._delivery.n_held
 
     def why_missing(self, gap: Gap) -> str:
@@ -123,13 +123,13 @@ class Sessions:
         return self.by_key.get(key)
 
     def open(self, key: SessionKey, now_ms: int) -> Session:
-        """A new session."""
+        """Add a session under this key, which has none."""
         session = self.by_key[key] = Session(key, self._gap_wait_ms, now_ms)
         self._of_client.setdefault(key[0], OrderedDict())[key] = None
         return session
 
     def touch(self, session: Session) -> None:
-        """The session of its client that was used last."""
+        """Note that this is the session that its client has used last."""
         self._of_client[session.key[0]].move_to_end(session.key)
 
     def of_client(self, client_id: str) -> list[SessionKey]:

@@ -14,7 +14,7 @@ from ray_sched.core.placement.node_table import RemovedNode
 
 
 def handle(state: DispatchState, step: Step, offer: PoolOffer) -> None:
-    """Take over what a pool says of its nodes, and answer how many slots are acquired on each."""
+    """Handle an offer: nodes come, go and change. Answers how many slots are acquired on each of the pool."""
     change = state.node_table.handle_offer(offer, step.now_ms)
     lose_nodes(state, step, change.removed)
     for node_state in change.added:

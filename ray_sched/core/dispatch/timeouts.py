@@ -11,26 +11,26 @@ from ray_sched.core.dispatch.step import Step
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Job, JobEvent, JobStatus
 
-WhysNot = dict[tuple[Demand, str, bool], WhyNot]
-"""What was found out in this sweep, by what it depends on: many jobs may run out of time at once."""
+FoundOut = dict[tuple[Demand, str, bool], WhyNot]
+"""Why there is no node, found out once in a sweep for all jobs with this demand, excluded node and exclusiveness."""
 
 
 def sweep(state: DispatchState, step: Step) -> None:
     """Do what is due now, end the leases whose term is over, and measure how fast jobs end."""
-    whys_not: WhysNot = {}
+    found_out: FoundOut = {}
     for due in state.pop_due(step):
-        _handle(state, step, due, whys_not)
+        _handle(state, step, due, found_out)
     for node_state in state.node_table.by_node.values():
         node_state.expire(step.now_ms)
     state.rate.measure(sum(state.counters.ended.values()), step.now_ms)
 
 
-def _handle(state: DispatchState, step: Step, due: Due, whys_not: WhysNot) -> None:
+def _handle(state: DispatchState, step: Step, due: Due, found_out: FoundOut) -> None:
     match due:
         case JobDue():
             job = state.jobs[due.job_id]
             if not job.is_terminal:  # it may have ended in this very sweep, with its client
-                _job_due(state, step, job, whys_not)
+                _job_due(state, step, job, found_out)
         case GapDue():
             delivering.gap_due(state, step, due.session)
         case SessionDue():
@@ -45,13 +45,13 @@ def _handle(state: DispatchState, step: Step, due: Due, whys_not: WhysNot) -> No
             assert_never(due)
 
 
-def _job_due(state: DispatchState, step: Step, job: Job, whys_not: WhysNot) -> None:
+def _job_due(state: DispatchState, step: Step, job: Job, found_out: FoundOut) -> None:
     if state.is_store_away and job.status is JobStatus.ASSIGNED:
         state.await_push(step, job)  # its submitter may not have been notified
     elif state.is_store_away and job.status is JobStatus.PENDING and not job.spec.deadline_ms:
         state.postpone(JobDue(job.job_id), step.now_ms + state.rules.pending_timeout_ms)
     elif job.status is JobStatus.PENDING:
-        attempts.end(state, step, job, JobEvent.FAIL, _no_node(state, step, job, whys_not))
+        attempts.end(state, step, job, JobEvent.FAIL, _no_node(state, step, job, found_out))
     elif job.status is JobStatus.ASSIGNED:
         waited_ms = step.now_ms - job.assigned_at_ms
         attempts.requeue(state, step, job, Code.PUSH_TIMEOUT, f"the audio was not accepted in {waited_ms} ms")
@@ -61,12 +61,12 @@ def _job_due(state: DispatchState, step: Step, job: Job, whys_not: WhysNot) -> N
         attempts.requeue(state, step, job, Code.JOB_TIMEOUT, f"not finished {ran_ms} ms after acceptance")
 
 
-def _no_node(state: DispatchState, step: Step, job: Job, whys_not: WhysNot) -> Refusal:
+def _no_node(state: DispatchState, step: Step, job: Job, found_out: FoundOut) -> Refusal:
     """The answer to a job that found no node in time, with the reason of each node."""
     key = (job.demand, job.excluded_node, job.is_exclusive)
-    if key not in whys_not:
-        whys_not[key] = assigning.why_no_node(state, step, job)
-    why_not = whys_not[key]
+    if key not in found_out:
+        found_out[key] = assigning.why_no_node(state, step, job)
+    why_not = found_out[key]
     state.counters.no_node.update(why_not.counts)
     is_served = state.node_table.groups.is_served(job.demand)
     code = Code.DEADLINE_EXCEEDED if is_served and job.spec.deadline_ms else Code.NO_AVAILABLE_NODE

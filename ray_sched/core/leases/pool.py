@@ -1,7 +1,7 @@
 """The Pool's brain: which slots of its nodes may be used, until when, and if none, why.
 
 It is the only authority on these slots. The Registry notifies it of its members and how they are; it answers with an
-offer to the Dispatcher: all leases, with their term. What an offer leaves out is revoked. It never sees a job; the
+offer to the Dispatcher: all leases, with their term. What an offer leaves out is revoked. It knows no job; the
 Dispatcher's receipt for an offer says how many slots are acquired.
 """
 
@@ -40,7 +40,7 @@ class PoolBrain:
         """Number of an offer to the version of the members that it was made from, until its receipt comes."""
 
     def handle_members(self, members: PoolMembers) -> PoolOffer | None:
-        """Take over what the Registry says of the nodes. Returns the offer that follows, None if it said it before."""
+        """Replace the nodes by those of this message. Returns the offer that follows; None for an old message."""
         if members.version <= self._members_version:
             return None
         self._members_version = members.version

@@ -16,7 +16,7 @@ class Drain:
     """One node's drain: its deadline, and whether a job may still run there or be on its way there."""
 
     def __init__(self, ends_at_ms: int, version: MembersVersion) -> None:
-        """``version``: of the first members message that tells the node's pool of the drain."""
+        """``version``: of the first members message that notifies the node's pool of the drain."""
         self._ends_at_ms = ends_at_ms
         self._version = version
         self._may_have_jobs = True
@@ -27,9 +27,9 @@ class Drain:
         self._n_beats += 1
 
     def handle_acquired(self, version: MembersVersion, n_acquired: int) -> None:
-        """The Dispatcher has jobs on so many of the node's slots, as it said when it knew this members version.
+        """The Dispatcher has acquired so many of the node's slots, by a receipt that answers this members version.
 
-        A count from before it knew of the drain changes nothing: it may have pushed a job there since.
+        A receipt for members without the drain changes nothing: a job may have been assigned there since.
         """
         if version >= self._version:
             self._may_have_jobs = n_acquired > 0
@@ -55,10 +55,10 @@ class DrainedMachines:
     def __init__(self) -> None:
         self._machines: set[tuple[str, str]] = set()
         self._away_since_ms: dict[tuple[str, str], int] = {}
-        """Those that Ray lists no more."""
+        """Machines that Ray does not list any more."""
 
     def add(self, name: str, ray_node_id: str) -> None:
-        """Its drain has begun: never again an agent on this machine under this name."""
+        """A drain has begun: no agent is started on this machine under this name again."""
         self._machines.add((name, ray_node_id))
 
     def __contains__(self, machine: tuple[str, str]) -> bool:

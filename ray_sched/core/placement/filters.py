@@ -65,4 +65,4 @@ FILTERS: tuple[Filter, ...] = (
     is_not_reserved,
     has_room,
 )
-"""In the order in which their reasons count: a node is told by the first one."""
+"""In the order in which their reasons count: the first one is the reason against a node."""

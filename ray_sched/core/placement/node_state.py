@@ -1,4 +1,4 @@
-"""A node in the Dispatcher's eyes: its leases, what is in flight there, and how it did lately."""
+"""A node as the Dispatcher sees it: its leases, what is in flight there, and how its last attempts ended."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ _MAX_DOUBLINGS = 5
 
 
 class NodeState:
-    """One incarnation of a node: its leases, the attempts on its slots, and how it did lately.
+    """One incarnation of a node: its leases, the attempts on its slots, and how the last ones ended.
 
     Never oversold: a slot is in ``_free`` or on exactly one attempt, and every change goes through the lease table.
     """
@@ -60,7 +60,7 @@ class NodeState:
             self._on_leases(self)
 
     def lease(self, slots: int, term_ends_at_ms: int) -> None:
-        """Take a pool's offer: slots 0 to ``slots`` - 1 until the term ends; the others are revoked."""
+        """Handle a pool's offer: slots 0 to ``slots`` - 1 until the term ends; the others are revoked."""
         self.term_ends_at_ms = term_ends_at_ms
         for slot in range(slots):
             state = self._leases.get(slot)

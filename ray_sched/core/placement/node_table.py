@@ -1,6 +1,6 @@
-"""The nodes in the Dispatcher's eyes, as the pools' offers describe them.
+"""The nodes as the Dispatcher sees them: as the pools' offers describe them.
 
-An offer says everything about its pool, so it may be lost, repeated or late: one that is not newer than the last one of
+An offer is complete for its pool, so it may be lost, repeated or late: one that is not newer than the last one of
 its pool changes nothing, and a node that it leaves out is removed.
 """
 

@@ -131,9 +131,9 @@ class Waiting:
             return
         if self._jobs.pop(job.job_id, None) is None:
             return
-        mine = self._of_client[job.client_id]
-        del mine[job.job_id]
-        if not mine:
+        of_client = self._of_client[job.client_id]
+        del of_client[job.job_id]
+        if not of_client:
             del self._of_client[job.client_id]
         self.skip(job)
         flow = job.session_key
