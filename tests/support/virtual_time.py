@@ -10,7 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ray_sched.core.dispatch.brain import DispatchBrain
-from ray_sched.core.effects import AgentSpoke, ClientSpoke, DispatchEffect, DispatchEvent, NotifyClient, PoolOffered
+from ray_sched.core.effects import (
+    AgentSpoke,
+    CleanupDue,
+    ClientSpoke,
+    DispatchEffect,
+    DispatchEvent,
+    NotifyClient,
+    PoolOffered,
+)
 from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, Submit
 from ray_sched.core.placement.policy import DEFAULT_POLICY, PlacementPolicy
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
@@ -82,6 +90,10 @@ class VirtualCluster:
             self._now_ms, _, event = heapq.heappop(self._queue)
             self._handle(event)
         return [self.took_ms[job] for job in list(self._audio_ms)[before:]]
+
+    def clean_up(self) -> None:
+        """The clean-up tick, as it comes once a minute."""
+        self._handle(CleanupDue(300_000))
 
     def _at(self, at_ms: float, event: DispatchEvent) -> None:
         self._n_events += 1

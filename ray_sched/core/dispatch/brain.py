@@ -165,6 +165,7 @@ class DispatchBrain:
         Speeds are learned with every job and saved here: to lose a minute of them costs nothing.
         """
         self.speeds.forget_all_but(self.node_states)
+        self.speeds.forget_overlooked()
         step.save_speeds(self.speeds.take_unsaved())
         old = self.ended.pop_older(max_age_ms, step.now_ms)
         n_bytes = sum(self._state.forget(step, self.jobs[job_id]) for job_id in old)

@@ -3,6 +3,7 @@
 A speed is that of one slot: what one run took, beside whatever ran on the node's other slots meanwhile.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from math import frexp, sqrt
 
@@ -14,6 +15,8 @@ UNKNOWN = 1_000
 _SLOWEST, _FASTEST = 0.001, 10_000.0
 """Audio-seconds per second that are believed; a node that claims more would have all jobs, one with less none."""
 _MAX_PAIRS = 4_096
+_OVERLOOKED = 100
+"""Runs for each node that knows a pair, none of them on one of these nodes: it is slow, or was unlucky once."""
 _HALF_A_CLASS = sqrt(2)
 """So that nodes of the same speed are in the middle of a class, and not on both sides of a border."""
 
@@ -30,6 +33,8 @@ class SpeedBook:
         self._default = rules.default_speed
         self._speed: dict[tuple[str, str], float] = {}
         self._of_pair: dict[str, float] = {}
+        self._n_seen_then: dict[tuple[str, str], int] = {}
+        """Node and pair to the observations of the pair, of all nodes, up to the node's own last one."""
         self._unsaved: set[str] = set()
         self._relative: dict[str, float] = {}
         self._class: dict[str, int] = {}
@@ -49,6 +54,7 @@ class SpeedBook:
                 if (node, pair) not in self._speed:
                     self._speed[node, pair] = believed
                     self._compare(node, pair, believed)
+                    self._n_seen_then[node, pair] = self._unit[pair][1]
                 self._of_pair.setdefault(pair, believed)
 
     def take_unsaved(self) -> dict[str, dict[str, float]]:
@@ -74,6 +80,7 @@ class SpeedBook:
         self._unsaved.add(node)
         self._of_pair[pair] = self._average(self._of_pair.get(pair), seen)
         self._compare(node, pair, seen)
+        self._n_seen_then[node, pair] = self._unit[pair][1]
 
     def speed(self, node: str, pair: str) -> float:
         """The node's speed for the pair; for a node not seen yet the average of the others, else the default."""
@@ -90,9 +97,29 @@ class SpeedBook:
     def forget_all_but(self, nodes: Collection[str]) -> None:
         """Nodes that are not there any more are forgotten; what they taught of a pair stays in its average."""
         for key in [key for key in self._speed if key[0] not in nodes]:
-            del self._speed[key]
+            del self._speed[key], self._n_seen_then[key]
         for node in [node for node in self._relative if node not in nodes]:
             del self._relative[node], self._class[node]
+
+    def forget_overlooked(self) -> None:
+        """Forget the speed of the node that was overlooked longest for a pair, so that it is tried again.
+
+        A node that looks slow gets no job while others are free, so nobody would ever find out that it was slow only
+        once. To be asked for once in a while: one at a time, since whoever is as slow as it looked delays jobs again.
+        """
+        n_nodes = Counter(pair for _, pair in self._speed)
+        overlooked = {
+            (node, pair): (self._unit[pair][1] - n_then) / n_nodes[pair]
+            for (node, pair), n_then in self._n_seen_then.items()
+        }
+        longest = max(overlooked, key=lambda key: overlooked[key], default=None)
+        if longest is None or overlooked[longest] < _OVERLOOKED:
+            return
+        node = longest[0]
+        del self._speed[longest], self._n_seen_then[longest]
+        if not self.of_node(node):
+            del self._relative[node], self._class[node]
+            self._on_class(node, UNKNOWN)
 
     def _average(self, before: float | None, seen: float) -> float:
         return seen if before is None else before + self._weight * (seen - before)

@@ -117,6 +117,54 @@ def test_whoever_watches_is_told_of_a_node_s_class_when_it_changes() -> None:
     assert told == [("a", 0), ("b", 1), ("b", 0)]
 
 
+def test_the_node_that_was_overlooked_for_a_hundred_runs_of_each_node_is_a_stranger_again() -> None:
+    told: list[tuple[str, int]] = []
+    book = SpeedBook(RULES)
+    book.learn("slow", "en:en", 100, 1_000)
+    book.watch(lambda node, speed_class: told.append((node, speed_class)))
+    for _ in range(199):
+        book.learn("fast", "en:en", 1_000, 1_000)
+    book.forget_overlooked()
+    assert book.speed("slow", "en:en") == 0.1
+    book.learn("fast", "en:en", 1_000, 1_000)
+    book.forget_overlooked()
+    assert book.speed("slow", "en:en") == pytest.approx(1.0)
+    assert (book.class_of("slow"), told[-1]) == (UNKNOWN, ("slow", UNKNOWN))
+    assert book.all() == {"fast": {"en:en": 1.0}}
+
+
+def test_only_the_pair_that_a_node_was_overlooked_for_is_forgotten() -> None:
+    book = SpeedBook(RULES)
+    book.learn("a", "en:en", 100, 1_000)
+    book.learn("a", "en:es", 1_000, 1_000)
+    for _ in range(200):
+        book.learn("b", "en:en", 1_000, 1_000)
+    book.forget_overlooked()
+    book.forget_overlooked()
+    assert book.of_node("a") == {"en:es": 1.0}
+    assert book.class_of("a") != UNKNOWN
+
+
+def test_of_several_that_were_overlooked_the_one_that_was_so_longest_is_forgotten_first() -> None:
+    book = SpeedBook(RULES)
+    book.load({"stored": {"en:en": 0.1}})
+    book.learn("later", "en:en", 100, 1_000)
+    for _ in range(400):
+        book.learn("fast", "en:en", 1_000, 1_000)
+    book.forget_overlooked()
+    assert set(book.all()) == {"later", "fast"}
+    book.forget_overlooked()
+    assert set(book.all()) == {"fast"}
+    book.forget_overlooked()
+    assert set(book.all()) == {"fast"}
+
+
+def test_a_book_in_which_nothing_stands_has_nothing_to_forget() -> None:
+    book = SpeedBook(RULES)
+    book.forget_overlooked()
+    assert book.all() == {}
+
+
 def test_of_a_node_that_is_forgotten_nothing_is_known_and_of_the_others_everything() -> None:
     book = SpeedBook(RULES)
     book.learn("a", "en:en", 4_000, 1_000)

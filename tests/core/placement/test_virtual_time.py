@@ -62,3 +62,29 @@ def test_a_cluster_that_knows_no_speed_yet_finds_its_fast_nodes_by_itself() -> N
     later = cluster.run(poisson(jobs_per_s, 1_500, seed=3))
     fastest = VirtualCluster(SPEEDS, SLOTS, policy=FastestFreeNode()).run(poisson(jobs_per_s, 1_500, seed=3))
     assert median(later) <= 1.03 * median(fastest) < median(first)
+
+
+@pytest.mark.parametrize("n_nodes", [2, 18])
+def test_a_node_whose_first_run_was_slow_by_bad_luck_has_its_share_again_after_a_while(n_nodes: int) -> None:
+    """A cold disk, say. As long as others are free, nobody would ever find out how fast it is."""
+    cluster = VirtualCluster(dict.fromkeys((f"node-{n}" for n in range(n_nodes)), 1.0), SLOTS)
+    cluster.brain.speeds.load({f"node-{n}": {"en:en": 1.0 if n else 0.1} for n in range(n_nodes)})
+    half_of_a_slot_of_each_node = [Arrival(n * 100.0, 50 * n_nodes) for n in range(100 * n_nodes)]
+    cluster.run(half_of_a_slot_of_each_node)
+    assert "node-0" not in cluster.went_to.values(), "the others are free, and known as faster"
+    cluster.clean_up()
+    cluster.went_to.clear()
+    cluster.run(half_of_a_slot_of_each_node)
+    assert list(cluster.went_to.values()).count("node-0") > 50
+
+
+def test_of_nodes_that_are_slow_one_in_a_minute_is_tried_again() -> None:
+    speeds = {f"node-{n}": 1.0 if n < 2 else 0.25 for n in range(8)}
+    cluster = VirtualCluster(speeds, SLOTS)
+    cluster.brain.speeds.load({node: {"en:en": speed} for node, speed in speeds.items()})
+    for _ in range(5):
+        cluster.run([Arrival(n * 100.0, 400) for n in range(900)])
+        cluster.clean_up()
+    slow = [node for node in cluster.went_to.values() if speeds[node] < 1.0]
+    assert len(set(slow)) == 4, "none before the first clean-up, and one after each of the others"
+    assert len(slow) <= 4 * SLOTS
