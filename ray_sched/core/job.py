@@ -150,6 +150,18 @@ class Job(Struct, kw_only=True, gc=False):
         except KeyError:
             raise JobTableError(f"job {self.job_id} is {self.status} and cannot {event}") from None
 
+    def correct_times(self, now_ms: int, longest_wait_ms: int) -> None:
+        """No time of this record is later than now, nor does the job wait longer than it ever may.
+
+        It was written by the clock of an earlier life, perhaps on another machine, which may have been ahead.
+        """
+        self.created_at_ms = min(self.created_at_ms, now_ms)
+        self.assigned_at_ms = min(self.assigned_at_ms, now_ms)
+        self.accepted_at_ms = min(self.accepted_at_ms, now_ms)
+        self.ended_at_ms = min(self.ended_at_ms, now_ms)
+        self.excluded_until_ms = min(self.excluded_until_ms, now_ms)
+        self.deadline_at_ms = min(self.deadline_at_ms, now_ms + longest_wait_ms)
+
     def record(self, now_ms: int, what: str) -> None:
         """Add a line to the story."""
         if len(self.story) >= MAX_STORY_LINES:

@@ -186,6 +186,7 @@ class DispatchState:
         """
         self._n_admitted += 1
         job.number = self._n_admitted
+        job.correct_times(step.now_ms, max(job.spec.deadline_ms or 0, self.rules.pending_timeout_ms))
         self.index.add(job)
         self._record_bytes[job.job_id] = len(to_record(job).record)
         if job.is_terminal:

@@ -144,6 +144,45 @@ def test_finished_jobs_are_forgotten_at_their_time() -> None:
     assert [job.spec.request_id for job in harness.brain.jobs.values()] == ["r2"]
 
 
+def test_a_clock_that_was_set_back_an_hour_keeps_no_job_waiting_for_that_hour() -> None:
+    harness = SavingHarness()
+    harness.now_ms += 3_600_000
+    own_deadline, none = harness.submit("r1", deadline_ms=60_000), harness.submit("r2")
+    harness.now_ms -= 3_600_000
+    harness.crash()
+    harness.wait(10_000)
+    assert (harness.status(own_deadline), harness.status(none)) == ("pending", "failed")
+    harness.wait(50_000)
+    assert harness.status(own_deadline) == "failed"
+
+
+def test_a_clock_that_was_set_back_an_hour_keeps_no_finished_job_for_that_hour() -> None:
+    harness = SavingHarness()
+    harness.now_ms += 3_600_000
+    harness.offer(a_node("node-a"))
+    harness.run(harness.submit("r1"))
+    harness.now_ms -= 3_600_000
+    harness.crash()
+    harness.offer(a_node("node-a"))
+    harness.run(harness.submit("r2"))
+    harness.wait(300_000)
+    assert harness.clean_up(300_000).jobs == 2
+
+
+def test_nothing_took_less_than_no_time_because_a_clock_was_set_back() -> None:
+    harness = SavingHarness()
+    harness.now_ms += 3_600_000
+    waiting = harness.submit("r1", deadline_ms=60_000)
+    harness.now_ms -= 3_600_000
+    harness.crash()
+    harness.wait(500)
+    harness.offer(a_node("node-a"))
+    harness.run(waiting)
+    outcome = harness.job(waiting).outcome
+    assert outcome is not None
+    assert outcome.wait_ms == 500
+
+
 def test_all_that_an_emptied_store_held_is_written_again_and_a_restart_goes_on_with_it() -> None:
     harness = SavingHarness()
     harness.offer(a_node("node-a", slots=1))
