@@ -9,6 +9,7 @@ from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Job, JobEvent, JobStatus
 from ray_sched.core.messages.agent_dispatcher import DropSpeech
 from ray_sched.core.messages.client_dispatcher import AttemptNote, Outcome
+from ray_sched.core.placement.node_state import NodeState
 
 _MAX_WHY = 500
 """Characters of a reason that others give: it is kept with the job and is part of every failure's message."""
@@ -109,8 +110,20 @@ def outcome_of(step: Step, job: Job, status: JobStatus, **result: Any) -> Outcom
     )
 
 
-def note_run(state: DispatchState, step: Step, node: str, *, is_success: bool) -> None:
-    """Note how a run ended on a node; one that fails too often is not used for a while."""
-    node_state, rules = state.node_table.by_node.get(node), state.selection
-    if node_state and node_state.record_outcome(is_success=is_success, now_ms=step.now_ms, rules=rules):
-        step.log(f"{node} failed too often and rests for {rules.quarantine_ms} ms")
+def note_run(state: DispatchState, step: Step, job: Job, *, is_success: bool) -> None:
+    """Note how a run ended on the job's node; one that fails too often is not used for a while.
+
+    A failure does not count while all other nodes that could do the job are in quarantine: then it is more likely the
+    jobs that are bad, and a few of them would keep everybody else waiting.
+    """
+    node_state, rules = state.node_table.by_node.get(job.node), state.selection
+    if node_state is None or not (is_success or _is_node_to_blame(state, step, job, node_state)):
+        return
+    if node_state.record_outcome(is_success=is_success, now_ms=step.now_ms, rules=rules):
+        step.log(f"{job.node} failed too often and rests for {rules.quarantine_ms} ms")
+
+
+def _is_node_to_blame(state: DispatchState, step: Step, job: Job, node_state: NodeState) -> bool:
+    candidates = state.node_table.groups.candidates(job.demand)
+    others = (other for other in candidates.nodes() if other is not node_state)
+    return not candidates.has_others(job.node) or any(other.quarantined_until_ms <= step.now_ms for other in others)

@@ -96,7 +96,7 @@ def _run_finished(state: DispatchState, step: Step, job: Job, message: RunFinish
         return
     if job.status is JobStatus.ASSIGNED:  # its acceptance never arrived: its audio is as long as declared
         state.accept(step, job, step.now_ms, job.audio_ms, job.audio_bytes)
-    attempts.note_run(state, step, job.node, is_success=True)
+    attempts.note_run(state, step, job, is_success=True)
     state.speeds.learn(job.node, job.demand.pair, job.audio_ms, message.run_ms)
     outcome = attempts.outcome_of(
         step,
@@ -125,5 +125,5 @@ def _run_failed(state: DispatchState, step: Step, job: Job, message: RunFailed) 
             node_state.unavailable_until_ms[message.service] = step.now_ms + state.selection.unavailable_ms
         step.log(f"{job.node}: no model for {message.service}: {message.why[:200]}")
     else:
-        attempts.note_run(state, step, job.node, is_success=False)
+        attempts.note_run(state, step, job, is_success=False)
     attempts.requeue(state, step, job, code, message.why)

@@ -57,7 +57,7 @@ def _job_due(state: DispatchState, step: Step, job: Job, found_out: FoundOut) ->
         attempts.requeue(state, step, job, Code.PUSH_TIMEOUT, f"the audio was not accepted in {waited_ms} ms")
     else:
         ran_ms = step.now_ms - job.accepted_at_ms
-        attempts.note_run(state, step, job.node, is_success=False)
+        attempts.note_run(state, step, job, is_success=False)
         attempts.requeue(state, step, job, Code.JOB_TIMEOUT, f"not finished {ran_ms} ms after acceptance")
 
 

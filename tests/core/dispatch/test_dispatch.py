@@ -429,6 +429,22 @@ def test_two_failures_and_a_success_do_not_put_a_node_to_rest() -> None:
     assert harness.status(harness.submit("last")) == "assigned"
 
 
+def test_bad_jobs_do_not_put_the_last_of_several_nodes_to_rest() -> None:
+    """Where every node fails it is the jobs, and others have theirs run."""
+    harness = DispatchHarness()
+    harness.offer(*(a_node(name) for name in ("node-a", "node-b", "node-c")))
+    for n in range(20):
+        bad = harness.submit(f"bad-{n}", client="c2")
+        while harness.status(bad) == "assigned":
+            harness.report(accepted(bad, harness.job(bad).attempt), node=harness.job(bad).node)
+            harness.report(failed(bad, harness.job(bad).attempt), node=harness.job(bad).node)
+        harness.cancel(bad, client="c2")
+    good = harness.submit("good")
+    assert harness.status(good) == "assigned"
+    rest = [name for name, node_state in harness.brain.node_states.items() if node_state.quarantined_until_ms]
+    assert len(rest) == 2
+
+
 def test_a_draining_node_gets_nothing_new_and_finishes_what_it_has() -> None:
     harness = DispatchHarness()
     harness.offer(a_node("node-a"))
