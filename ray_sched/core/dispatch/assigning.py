@@ -95,11 +95,16 @@ def _question(state: DispatchState, step: Step, job: Job) -> Question:
         job_id=job.job_id,
         is_exclusive=job.is_exclusive,
         tie_key=f"{job.job_id}/{job.attempt}",
-        excluded_node=job.excluded_node,
+        excluded_node=job.excluded_node if step.now_ms < _exclusion_ends_at_ms(state, job) else "",
         excluded_until_ms=job.excluded_until_ms,
         colocated_node=step.colocated.get(job.client_id, ""),
         affine_node=session.affine_node(step.now_ms, rules.affinity_ttl_ms) if session else "",
     )
+
+
+def _exclusion_ends_at_ms(state: DispatchState, job: Job) -> int:
+    """From then on the job takes the node of its failed attempt rather than none: its time is half up."""
+    return job.deadline_at_ms - state.rules.pending_timeout_ms // 2
 
 
 def why_no_node(state: DispatchState, step: Step, job: Job) -> WhyNot:

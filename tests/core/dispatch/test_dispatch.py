@@ -518,6 +518,16 @@ def test_the_node_of_the_failed_attempt_is_tried_again_when_it_is_the_only_one()
     assert where(harness.report(failed(job))) == [(job, 2, "node-a")]
 
 
+def test_before_its_time_is_up_a_job_takes_the_node_of_its_failed_attempt_rather_than_none() -> None:
+    harness = DispatchHarness()
+    harness.offer(a_node("node-a"), a_draining_node("node-b"))
+    job = harness.submit()
+    harness.report(refused(job))
+    harness.wait(4_999)
+    assert harness.status(job) == "pending", "another node could do it at all, and may be free soon"
+    assert where(harness.wait(1)) == [(job, 2, "node-a")]
+
+
 def test_a_job_that_avoids_the_only_free_node_does_not_keep_those_behind_it_waiting() -> None:
     harness = DispatchHarness()
     harness.offer(a_node("node-a", slots=1), a_node("node-b", slots=1))
