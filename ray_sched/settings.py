@@ -10,7 +10,7 @@ import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import yaml
 from annotated_types import Ge, Gt, Le
@@ -28,6 +28,9 @@ from ray_sched.core.rules import (
     PoolRules,
     SelectionRules,
 )
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 PREFIX = "RAY_SCHED_"
 CONFIG_VARIABLE = "RAY_SCHED_CONFIG"
@@ -145,9 +148,7 @@ def checked_settings(told: dict[str, Any], where: str) -> Settings:
     try:
         return Settings(**told)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise _invalid(f"{where}: {key}: {first['msg']}, not {reprlib.repr(first['input'])}") from None
+        raise _invalid(_value_sentence(error.errors()[0], where)) from None
     except SettingsError as error:  # a section in one variable that is no JSON
         raise _invalid(f"the environment: {error}; name one key, such as {PREFIX}CLEANUP{_DELIMITER}KEEP_MS") from None
     except RecursionError:
@@ -202,6 +203,17 @@ def parse_yaml(raw: bytes, path: str) -> dict[str, Any]:
     return told
 
 
+def _value_sentence(error: "ErrorDetails", where: str) -> str:
+    """What is wrong with a value; a variable goes before the file, so it is to blame where it is set."""
+    key = ".".join(str(part) for part in error["loc"])
+    variable = PREFIX + key.upper().replace(".", _DELIMITER)
+    what = error["msg"]
+    default = Settings.model_fields[key].default if key in Settings.model_fields else None
+    if is_dataclass(default):
+        what = f"it has settings of its own, such as {fields(default)[0].name}"
+    return f"{variable if variable in os.environ else where}: {key}: {what}, not {reprlib.repr(error['input'])}"
+
+
 def _known_keys() -> Iterator[str]:
     for name, field in Settings.model_fields.items():
         yield name
@@ -217,15 +229,23 @@ def _keys_of(told: dict[str, Any]) -> Iterator[str]:
 
 
 def _check_known(key: str, known: list[str], where: str) -> None:
-    if key in known:
-        return
-    last = {name.rsplit(".", 1)[-1]: name for name in known}
-    key = key[:200]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
-        last[name] for name in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(last), n=1, cutoff=0.5)
-    ]
-    hint = f"did you mean {near[0]!r}?" if near else f"known sections are {', '.join(n for n in known if '.' not in n)}"
-    raise _invalid(f"{where}: there is no setting {reprlib.repr(key)}; {hint}")
+    if key not in known:
+        raise _invalid(f"{where}: there is no setting {reprlib.repr(key)}; {_hint(key[:200], known)}")
+
+
+def _hint(key: str, known: list[str]) -> str:
+    """The setting that may have been meant; without one that is near, what there is."""
+    section, _, name = key.partition(".")
+    siblings = {one.partition(".")[2]: one for one in known if one.startswith(f"{section}.")}
+    whole = {one: one for one in known}
+    last = {one.rpartition(".")[2]: one for one in known}
+    looks = [(name, last, 0.9), (name, siblings, 0.5)] if siblings else [(key, whole, 0.6), (name or key, last, 0.6)]
+    for word, names, cutoff in looks:
+        for near in difflib.get_close_matches(word, names, n=1, cutoff=cutoff):
+            return f"did you mean {names[near]!r}?"
+    if siblings:
+        return f"{section} has {', '.join(siblings)}"
+    return f"there are {', '.join(one for one in known if '.' not in one)}"
 
 
 def _invalid(sentence: str) -> SchedError:
