@@ -1,7 +1,7 @@
 """Settings: one frozen tree, from a YAML file and ``RAY_SCHED_*`` variables. The only reader of the environment.
 
 Nested keys are joined by two underscores in variables: ``RAY_SCHED_CLEANUP__KEEP_MS=120000``. Variables go before the
-file. An unknown key is an error that names the nearest known one.
+file. An unknown key is an error that names a near one, or all of its section.
 """
 
 import difflib

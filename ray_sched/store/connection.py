@@ -167,7 +167,7 @@ def _connection(url: str, timeout_s: float) -> tuple[str, AbstractConnection]:
     except (ValueError, TypeError):  # its text may hold the password
         raise SchedError(
             Code.INVALID_CONFIGURATION,
-            "redis_url cannot be read; write redis://[[user]:password@]host[:port][/db], rediss://... or "
+            "store.redis_url cannot be read; write redis://[[user]:password@]host[:port][/db], rediss://... or "
             "unix:///path/to/socket, with special characters of the password percent-encoded",
         ) from None
     return _place(options), connection

@@ -209,13 +209,13 @@ async def open_store(
     except PasswordRefusedError:
         await store.close()
         raise SchedError(
-            Code.SCHEDULER_DEPENDENCY_DOWN, f"{store.place} refused to log in; check the password in redis_url"
+            Code.SCHEDULER_DEPENDENCY_DOWN, f"{store.place} refused to log in; check the password in store.redis_url"
         ) from None
     except StoreDownError as error:
         await store.close()
         raise SchedError(
             Code.SCHEDULER_DEPENDENCY_DOWN,
-            f"{store.place} does not answer; start it or correct redis_url ({error})",
+            f"{store.place} does not answer; start it or correct store.redis_url ({error})",
         ) from error
     except SchedError:
         await store.close()

