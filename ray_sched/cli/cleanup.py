@@ -10,7 +10,8 @@ from ray_sched.cli.call import Call
 async def cleanup(
     call: Call,
     max_age_s: Annotated[
-        float | None, typer.Option("--max-age-s", min=0, help="Age from which on they are forgotten. [cleanup.keep_ms]")
+        float | None,
+        typer.Option("--max-age-s", min=0, help="Age from which on they are forgotten; else that of cleanup.keep_ms."),
     ] = None,
 ) -> None:
     """Forget finished jobs of at least an age; the scheduler does it by itself once a minute."""

@@ -49,7 +49,9 @@ async def demo(
     src: Annotated[str, typer.Option("--from", help="Language that is spoken.")] = "en",
     to: Annotated[str | None, typer.Option("--to", help="Language to translate into and to speak, such as es.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the spoken translations.")] = Path("ray-sched-demo"),
-    nodes: Annotated[int | None, typer.Option(min=1, max=64, help="Nodes to start. [local.nodes]")] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Nodes to start; else as many as local.nodes.")
+    ] = None,
 ) -> int:
     """Recognise speech on a private cluster on this machine: real Ray, real Redis, nothing left behind.
 

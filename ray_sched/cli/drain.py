@@ -21,7 +21,8 @@ async def drain(
     call: Call,
     node: Annotated[str, typer.Argument(help="A node's name, as nodes lists it.")],
     deadline_s: Annotated[
-        float | None, typer.Option("--deadline-s", min=0, help="Its jobs may take this long. [nodes.drain_deadline_ms]")
+        float | None,
+        typer.Option("--deadline-s", min=0, help="Its jobs may take this long; else nodes.drain_deadline_ms."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the node has left.")] = False,
 ) -> None:

@@ -69,7 +69,8 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     done = [row or _row(file, results[_name(file)].popleft(), folder) for file, row in zip(files, rows, strict=True)]
     for row in done:
         if row.error:
-            call.out.note(f"ray-sched: {Path(row.file).name}: {row.error.message}")
+            name = f"{Path(row.file).name}: "
+            call.out.note(f"ray-sched: {'' if row.file in row.error.message else name}{row.error.message}")
     call.out.show(done, *rows_page(done))
     return next((exit_status(row.error.code) for row in done if row.error), 0)
 
@@ -123,10 +124,11 @@ def _unreadable(call: Call, files: list[Path], demanded: Demand) -> list[Row | N
     """A row for each file that cannot be read, None for the others."""
     from ray_sched.client.audio import describe
 
+    longest_s = call.settings.client.max_audio_s
     rows: list[Row | None] = []
     for file in files:
         try:
-            describe(file, max_duration_s=call.settings.client.max_audio_s)
+            describe(file, max_duration_s=longest_s)
         except SchedError as error:
             rows.append(Row.refused(file, demanded.pair, error))
         else:

@@ -26,7 +26,8 @@ _NODES_S = 30.0
 async def up(
     call: Call,
     nodes: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Nodes of the Ray that is started here. [local.nodes]")
+        int | None,
+        typer.Option(min=1, max=64, help="Nodes of the Ray that is started here; else as many as local.nodes."),
     ] = None,
     drain_s: Annotated[
         float, typer.Option("--drain-s", min=0, help="Running jobs may take this long at the end.")
@@ -105,13 +106,23 @@ async def _greet(call: Call, settings: "Settings", scheduler: "Scheduler", addre
     log.info("the scheduler is up; Ray at %s (%s), Redis %s", where, whose, redis)
     if dashboard:
         log.info("Ray's dashboard is at %s", dashboard)
-    log.info("from another shell: ray-sched submit FILE --from en, ray-sched status, ray-sched down")
+    log.info(
+        "from another shell: ray-sched submit FILE --from en, ray-sched status, ray-sched down%s", _reached(settings)
+    )
     await _report(scheduler)
     if call.out.is_json:
         call.out.show({
             "address": where, "namespace": settings.namespace, "data_dir": str(settings.data_dir),
             "redis": redis, "dashboard": dashboard,
         })  # fmt: skip
+
+
+def _reached(settings: "Settings") -> str:
+    """What the other commands need to find this one."""
+    from ray_sched.settings import default_data_dir
+
+    is_default = settings.data_dir == default_data_dir()
+    return "" if is_default else f"; each with --data-dir {settings.data_dir.absolute()}"
 
 
 async def _serve(scheduler: "Scheduler", signals: "asyncio.Queue[int]") -> None:

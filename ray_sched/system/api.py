@@ -33,7 +33,8 @@ def find_address(settings: Settings) -> str:
     if note is None:
         raise SchedError(
             Code.SCHEDULER_NOT_RUNNING,
-            "no scheduler runs on this machine; start one with ray-sched up, or name Ray's address with --address",
+            f"no scheduler runs with data in {settings.data_dir}; start one with ray-sched up, or name its --data-dir"
+            " or Ray's --address",
         )
     if note.token:
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", note.token

@@ -30,13 +30,28 @@ def test_help_lists_every_exit_status_and_does_not_import_ray(tmp_path: Path) ->
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("verb", "setting"),
+    [
+        ("demo", "local.nodes"),
+        ("up", "local.nodes"),
+        ("cleanup", "cleanup.keep_ms"),
+        ("drain", "nodes.drain_deadline_ms"),
+    ],
+)
+def test_help_names_the_setting_that_counts_without_an_option(tmp_path: Path, verb: str, setting: str) -> None:
+    assert setting in ray_sched(tmp_path, verb, "--help", COLUMNS="200").out
+
+
 @pytest.mark.parametrize("verb", [("demo",), ("submit", "--from", "en")])
 def test_a_text_file_is_not_audio(tmp_path: Path, verb: tuple[str, ...]) -> None:
     text = tmp_path / "letter.wav"
     text.write_text("Dear Sir\n")
     ended = ray_sched(tmp_path, *verb, text, "--json")
     assert ended.status == 3
-    assert "is a text, not audio" in one_sentence(ended)
+    sentence = one_sentence(ended)
+    assert "is a text, not audio" in sentence
+    assert sentence.count("letter.wav") == 1
     assert "INVALID_AUDIO" in ended.out
     json.loads(ended.out)
 
@@ -65,6 +80,13 @@ def test_a_key_with_a_typing_error_is_named(tmp_path: Path) -> None:
         assert "did you mean 'cleanup.keep_ms'?" in one_sentence(ended)
 
 
+def test_a_wrong_setting_is_not_laid_to_the_files(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "submit", "--from", "en", SPEECH / "austen-0880.wav", "--json", RAY_SCHED_NOTHING="1")
+    assert ended.status == 14
+    assert one_sentence(ended).startswith("ray-sched: RAY_SCHED_NOTHING: ")
+    assert ended.json["error"]["code"] == "INVALID_CONFIGURATION"
+
+
 def test_an_address_where_nobody_is_is_answered_at_once(tmp_path: Path) -> None:
     ended = ray_sched(tmp_path, "status", "--address", "127.0.0.1:1")
     assert ended.status == 10
@@ -76,6 +98,13 @@ def test_without_a_scheduler_the_verbs_say_how_to_start_one(tmp_path: Path) -> N
         ended = ray_sched(tmp_path, *args.split())
         assert ended.status == 11
         assert "start one with ray-sched up" in one_sentence(ended)
+
+
+def test_who_gave_up_another_data_dir_is_told_where_was_looked(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "status", "--data-dir", tmp_path / "other")
+    assert ended.status == 11
+    assert f"no scheduler runs with data in {tmp_path / 'other'}" in one_sentence(ended)
+    assert "--data-dir" in ended.err
 
 
 def test_what_is_not_a_language_tag_is_refused_before_anything_else(tmp_path: Path) -> None:
