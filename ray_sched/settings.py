@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import yaml
 from annotated_types import Ge, Gt, Le
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ray_sched.core.errors import Code, SchedError
@@ -42,6 +42,16 @@ _MAX_FILE_BYTES = 2**20
 def default_data_dir() -> Path:
     """Where the embedded Redis and the note about the running scheduler live: ``$XDG_DATA_HOME/ray_sched``."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ray_sched"
+
+
+def with_home(path: Path) -> Path:
+    """The path with a leading ``~`` replaced. Raises SchedError where that user has no home here."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise _invalid(
+            f"data_dir {str(path)!r} begins with a user who has no home here; write the whole path"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +112,7 @@ class Settings(BaseSettings):
     """Ray's address, ``host:6379``; empty: ``RAY_ADDRESS``, else the scheduler that runs on this machine."""
     namespace: str = "ray_sched"
     """Ray namespace of the actors; two schedulers on one cluster need two."""
-    data_dir: Path = default_data_dir()
+    data_dir: Annotated[Path, AfterValidator(with_home)] = default_data_dir()
     store: StoreRules = StoreRules()
     dispatch: DispatchRules = DispatchRules()
     delivery: DeliveryRules = DeliveryRules()

@@ -1,5 +1,7 @@
 """What is wrong in a file or a variable: one sentence that names the place, the key, and what it should be."""
 
+from pathlib import Path
+
 import pytest
 
 from ray_sched.core.errors import SchedError
@@ -45,3 +47,8 @@ def test_a_section_that_is_no_section_is_shown_how_to_be_one() -> None:
 def test_a_wrong_value_of_a_variable_is_not_laid_to_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_SCHED_CLEANUP__KEEP_MS", "abc")
     assert refusal({"namespace": "n"}).startswith("RAY_SCHED_CLEANUP__KEEP_MS: cleanup.keep_ms: Input should be")
+
+
+def test_the_home_of_a_data_dir_is_found_and_that_of_nobody_is_refused() -> None:
+    assert checked_settings({"data_dir": "~/data"}, "f.yaml").data_dir == Path.home() / "data"
+    assert refusal({"data_dir": "~nobody-here/data"}).endswith("write the whole path")

@@ -59,9 +59,10 @@ class Call:
     @cached_property
     def settings(self) -> "Settings":
         """The settings: options go before variables, variables before the file. Raises INVALID_CONFIGURATION."""
-        from ray_sched.settings import load_settings
+        from ray_sched.settings import load_settings, with_home
 
-        given = {"address": self._options.address, "data_dir": self._options.data_dir}
+        data_dir = self._options.data_dir
+        given = {"address": self._options.address, "data_dir": with_home(data_dir) if data_dir else None}
         return load_settings(self._options.config).model_copy(update={k: v for k, v in given.items() if v})
 
     @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Final
@@ -28,10 +29,23 @@ def private_home(data_dir: Path) -> Path:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         home.chmod(0o700)
     except OSError as error:
-        raise SchedError(
-            Code.INVALID_CONFIGURATION, f"data_dir {data_dir} cannot be used ({error.strerror}); set another data_dir"
-        ) from error
+        raise _unusable(data_dir, error) from error
     return home
+
+
+def refuse_unusable(data_dir: Path) -> None:
+    """Make the data directory if need be. Raises SchedError INVALID_CONFIGURATION where no file can be made in it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data_dir):
+            pass
+    except OSError as error:
+        raise _unusable(data_dir, error) from error
+
+
+def _unusable(data_dir: Path, error: OSError) -> SchedError:
+    sentence = f"data_dir {data_dir} cannot be used ({error.strerror}); set another data_dir"
+    return SchedError(Code.INVALID_CONFIGURATION, sentence)
 
 
 def refuse_older_server(home: Path, server: Server) -> None:

