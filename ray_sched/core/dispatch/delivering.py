@@ -82,8 +82,9 @@ def _release(state: DispatchState, step: Step, session: Session, released: Itera
 
 def gap_due(state: DispatchState, step: Step, key: SessionKey) -> None:
     """Announce what a session misses, and deliver what it has held back because of that."""
-    session = state.sessions.by_key[key]
-    _release(state, step, session, session.announce(step.now_ms))
+    session = state.sessions.get(key)
+    if session:  # else it was forgotten in this very sweep, with its client: what it had held was released then
+        _release(state, step, session, session.announce(step.now_ms))
 
 
 def enter_session(state: DispatchState, step: Step, client_id: str, spec: JobSpec) -> Session | None:

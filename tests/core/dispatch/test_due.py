@@ -286,6 +286,24 @@ def test_a_client_is_gone_so_long_after_it_was_last_heard_of() -> None:
     assert harness.brain.sizes()["clients"] == 0
 
 
+def test_a_sweep_that_comes_late_finds_the_client_gone_its_session_over_and_the_gap_filled() -> None:
+    harness = DispatchHarness(DispatchRules(client_ttl_ms=1_000, session_ttl_ms=2_000))
+    harness.offer(a_node("node-a", slots=1))
+    second = harness.submit("r2", session="s", utterance_index=1)
+    first = harness.submit("r1", session="s", utterance_index=0)
+    harness.report(accepted(second))
+    harness.offer(a_draining_node("node-a", slots=1))
+    harness.report(finished(second))
+    harness.now_ms += 6_000
+    harness.handle(Swept())
+    assert (harness.status(first), harness.status(second)) == ("cancelled", "completed")
+    assert (harness.brain.sizes()["sessions"], harness.brain.sizes()["clients"], harness.brain.sizes()["due"]) == (
+        0,
+        0,
+        0,
+    )
+
+
 # --- offers -------------------------------------------------------------------------------------------------------
 
 
