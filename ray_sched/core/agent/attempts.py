@@ -43,8 +43,8 @@ class Attempts:
             self._fenced.popitem(last=False)
 
     def is_fenced(self, key: AttemptKey) -> bool:
-        """Whether it was started, refused or ordered to stop before."""
-        return key in self._fenced
+        """Whether it was started, refused or ordered to stop before. Never forgotten while its speech waits."""
+        return key in self._fenced or key in self._speech_until_ms
 
     def start(self, key: AttemptKey, n_bytes: int, now_ms: int) -> None:
         """The attempt has a slot, and a copy of its audio is in the agent's memory."""

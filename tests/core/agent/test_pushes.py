@@ -3,7 +3,7 @@
 import pytest
 
 from ray_sched.core.agent.attempts import MAX_FENCED
-from ray_sched.core.agent.effects import CancelRun, RunCancelled, RunDeclined, StartRun
+from ray_sched.core.agent.effects import CancelRun, RunCancelled, RunDeclined, RunReturned, StartRun
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.messages.agent_dispatcher import RunAccepted, RunFinished, RunRefused, RunStopped, StopRun
 from ray_sched.core.messages.agent_registry import BeatReply, Load
@@ -186,3 +186,14 @@ def test_the_end_of_what_does_not_run_is_a_surprise() -> None:
     with pytest.raises(KeyError):
         agent.end()
     assert [type(message) for message in agent.sent()] == [RunAccepted, RunFinished]
+
+
+def test_an_attempt_whose_speech_still_waits_is_refused_however_many_came_after_it() -> None:
+    agent = AgentHarness()
+    agent.push("j1")
+    agent.end("j1", RunReturned(text="hello", speech_bytes=640, speech_rate_hz=22_050))
+    for n in range(MAX_FENCED):
+        agent.order(StopRun(job_id=f"other-{n}", attempt=1))
+    agent.sent()
+    assert agent.push("j2", "j1") == [StartRun(0, an_item("j2"))]
+    assert refused("this attempt was pushed or stopped here before") in agent.sent()
