@@ -199,5 +199,9 @@ class _Checks:
         return is_same(item.token, attempt_token(self._key, item.job_id, item.attempt))
 
     def admit(self, item: PushItem) -> str | None:
-        why = self._host.admit(work_of(item))
+        try:
+            why = self._host.admit(work_of(item))
+        except Exception as error:  # an engine's own code; the others of this push are decided nevertheless
+            log.exception("the engine cannot say whether it takes job %s", item.job_id)
+            why = f"the engine cannot say whether it takes this job: {type(error).__name__}: {error}"
         return plain(why) if why else None

@@ -17,6 +17,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     AgentOrders,
     RunAccepted,
     RunFinished,
+    RunRefused,
     RunStopped,
     StopRun,
 )
@@ -194,3 +195,20 @@ async def test_orders_of_a_stranger_are_refused(world: World) -> None:
     with pytest.raises(SchedError, match="from the dispatcher only"):
         await world.agent.order(encode(orders))
     assert world.agent.brain.running == [("j1", 1)]
+
+
+async def test_an_engine_that_cannot_say_whether_it_takes_a_job_refuses_that_job_only(world: World) -> None:
+    def admit(work: Work) -> str | None:
+        if work.job_id == "j2":
+            raise KeyError(work.tgt)
+        return None
+
+    world.host.admit = admit  # type: ignore[method-assign]  # an engine's own code, which may raise anything
+    await world.push("j1", "j2", "j3")
+    world.host.may_end.set()
+    await world.until_reported(RunFinished, 2)
+    await world.until_reported(RunRefused)
+    assert [job_id for job_id, _ in world.host.begun] == ["j1", "j3"]
+    assert world.agent.brain.running == []
+    (refused,) = [report for report in world.dispatcher.reports if isinstance(report, RunRefused)]
+    assert (refused.job_id, refused.why) == ("j2", "the engine cannot say whether it takes this job: KeyError: 'en'")
