@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from ray_sched.core.records import read_back
 from ray_sched.store.commands import Command
 from ray_sched.store.keys import SCHEMA_VERSION, Keys
 
@@ -41,15 +42,20 @@ class _Job(msgspec.Struct):
     spec: _Spec
 
 
+_decode_job = msgspec.json.Decoder(_Job).decode
+
+
 async def _drop_request_keys(ask: Ask, keys: Keys) -> None:
     """1 to 2: ``request:{client}:{request}`` named the job that a request made, as the job's record does."""
     cursor = b"0"
     while True:
         ((cursor, job_ids),) = await ask(("SSCAN", keys.jobs, cursor, "COUNT", PAGE))
         if job_ids:
-            (records,) = await ask(("MGET", *[keys.job(job_id.decode()) for job_id in job_ids]))
-            jobs = [msgspec.json.decode(record, type=_Job) for record in records if record is not None]
-            names = [f"{_encoded(job.client_id)}:{_encoded(job.spec.request_id)}" for job in jobs]
+            (records,) = await ask(("MGET", *[keys.job(job_id.decode(errors="replace")) for job_id in job_ids]))
+            read = read_back([record for record in records if record is not None], _decode_job)
+            if read.n_left_out:
+                log.warning(read.sentence("jobs"))
+            names = [f"{_encoded(job.client_id)}:{_encoded(job.spec.request_id)}" for job in read.readable]
             if names:
                 await ask(("DEL", *[f"{keys.prefix}:request:{name}" for name in names]))
         if cursor == b"0":

@@ -26,6 +26,8 @@ Speed = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 
 PAGE: Final = 500
 """About how many jobs one round trip of a load fetches."""
+_MAX_DIGITS: Final = 9
+"""Of a schema version that is read as a number."""
 
 
 class RedisStore:
@@ -100,7 +102,7 @@ class RedisStore:
     async def load_nodes(self) -> dict[str, bytes]:
         """Every node record by node id."""
         (members,) = await self._ask(("SMEMBERS", self._keys.nodes))
-        node_ids = [member.decode() for member in members]
+        node_ids = [_id(member) for member in members]
         if not node_ids:
             return {}
         (records,) = await self._ask(("MGET", *map(self._keys.node, node_ids)))
@@ -113,7 +115,7 @@ class RedisStore:
         """Learned speeds: node id to pair to audio-seconds per second."""
         (flat,) = await self._ask(("HGETALL", self._keys.speed))
         speeds = dict(zip(flat[::2], flat[1::2], strict=True))
-        return {node.decode(errors="replace"): _speeds(text) for node, text in speeds.items()}
+        return {_id(node): _speeds(text) for node, text in speeds.items()}
 
     async def ping(self) -> float:
         """Milliseconds of one round trip."""
@@ -146,10 +148,10 @@ class RedisStore:
             if kind.decode() not in (expected, "none"):
                 raise self._refused(f"holds a {kind.decode()} under {key}, where ray-sched keeps a {expected}")
         _, stored = await self._ask(("SETNX", self._keys.schema, str(SCHEMA_VERSION)), ("GET", self._keys.schema))
-        version = int(stored) if stored.isdigit() else 0
+        version = int(stored) if stored.isdigit() and len(stored) <= _MAX_DIGITS else 0
         if version != SCHEMA_VERSION and version not in STEPS:
             known = f"{', '.join(map(str, STEPS))} and {SCHEMA_VERSION}"
-            raise self._refused(f"holds data of schema {stored.decode()!r} where this ray-sched reads {known}")
+            raise self._refused(f"holds data of schema {_id(stored)[:80]!r} where this ray-sched reads {known}")
         return version
 
     def _refused(self, finding: str) -> SchedError:
@@ -162,12 +164,12 @@ class RedisStore:
     async def _job_records(self, job_ids: Sequence[bytes]) -> list[bytes | None]:
         if not job_ids:
             return []
-        (records,) = await self._ask(("MGET", *[self._keys.job(job_id.decode()) for job_id in job_ids]))
+        (records,) = await self._ask(("MGET", *[self._keys.job(_id(job_id)) for job_id in job_ids]))
         return list(records)  # MGET answers nil for a key of another type, too
 
     async def _drop_from_index(self, job_ids: Sequence[bytes]) -> None:
         """Job ids are never used again, so one without a record is on its way out or lost: no save can be undone."""
-        (kind,) = await self._ask(("TYPE", key := self._keys.job(job_ids[0].decode())))
+        (kind,) = await self._ask(("TYPE", key := self._keys.job(_id(job_ids[0]))))
         what = "no record" if kind == b"none" else f"a {kind.decode()} instead of a record"
         log.warning("%s under %s; %d jobs like it are skipped", what, key, len(job_ids))
         await self._ask(("SREM", self._keys.jobs, *job_ids))
@@ -180,6 +182,11 @@ class RedisStore:
             if isinstance(reply, ResponseError):
                 raise StoreDownError(f"{self.place}: {reply}") from reply
         return replies
+
+
+def _id(name: bytes) -> str:
+    """An id as it was written; one that is no text was written by somebody else, and nothing is found under it."""
+    return name.decode(errors="replace")
 
 
 def _speeds(text: bytes) -> dict[str, float]:

