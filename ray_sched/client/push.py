@@ -16,7 +16,7 @@ from ray_sched.client.options import ClientOptions
 from ray_sched.client.sources import Source
 from ray_sched.core.client.effects import ClientEffect, PushAudio
 from ray_sched.core.client.transfers import Transfers
-from ray_sched.core.errors import Code, Refusal, SchedError
+from ray_sched.core.errors import Refusal, SchedError
 from ray_sched.core.messages.client_agent import Push, PushItem
 from ray_sched.wire.audio_batch import pack
 from ray_sched.wire.codec import encode
@@ -129,10 +129,6 @@ class Pusher:
             samples = await pending.source.samples()
         except SchedError as error:
             refusal = Refusal(code=error.code, message=error.message)
-        except Exception as error:  # noqa: BLE001  # a user's callable may raise anything; it fails this job only
-            refusal = Refusal(
-                code=Code.INVALID_AUDIO, message=f"the audio source raised {type(error).__name__}: {error}"
-            )
         else:
             if self._transfers.is_wanted(pending.push.number):  # still
                 self._transfers.audio.read(pending.push.number, samples.nbytes)

@@ -6,6 +6,7 @@ import hashlib
 import numpy as np
 
 from ray_sched.client.audio import AudioSource, describe, read
+from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
 from ray_sched.wire.samples import Samples
 
@@ -35,8 +36,20 @@ class Source:
         return self._samples.nbytes if self._samples is not None else 0
 
     async def samples(self) -> Samples:
-        """16 kHz mono samples. Files and callables are read in a thread, every time anew, and not kept."""
-        return self._samples if self._samples is not None else await asyncio.to_thread(self._read)
+        """16 kHz mono samples. Files and callables are read in a thread, every time anew, and not kept.
+
+        Raises SchedError INVALID_AUDIO, also for whatever a user's callable raises.
+        """
+        return self._samples if self._samples is not None else await asyncio.to_thread(self._read_in_thread)
+
+    def _read_in_thread(self) -> Samples:
+        try:
+            return self._read()
+        except SchedError:
+            raise
+        except Exception as error:  # noqa: BLE001  # it may be anything; a StopIteration would not even leave the thread
+            why = f"the audio source raised {type(error).__name__}: {error}"
+            raise SchedError(Code.INVALID_AUDIO, why) from None
 
     def _read(self) -> Samples:
         return read(self._audio, sample_rate_hz=self._rate_hz, max_duration_s=self._max_duration_s)

@@ -15,6 +15,7 @@ from ray_sched.core.ledger import AudioState
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.rules import DeliveryRules, DispatchRules
 from ray_sched.wire.peers import Payload
+from ray_sched.wire.samples import Samples
 from tests.support.in_process import InProcess, MemoryObjectStore
 
 SECOND = np.zeros(16_000, np.int16)
@@ -307,3 +308,22 @@ async def test_a_job_that_has_to_wait_holds_nothing_but_its_audio() -> None:
             await waiting.accepted()
             assert (object_store.n_puts, client.ledger.bytes_in(AudioState.STORED)) == (0, 0)
             assert client.ledger.bytes_in(AudioState.HELD) == SECOND.nbytes
+
+
+@pytest.mark.parametrize("request_id", ["", "mine"])
+@pytest.mark.parametrize(("items", "error"), [([], "StopIteration: "), ([()], "TypeError: tuple is not ready")])
+async def test_a_callable_that_raises_fails_its_job_at_once_whoever_chose_the_request_id(
+    request_id: str, items: list[tuple[()]], error: str
+) -> None:
+    left = iter(items)
+
+    def read() -> Samples:
+        raise TypeError(f"{type(next(left)).__name__} is not ready")
+
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client, asyncio.timeout(5):
+            with pytest.raises(SchedError, match=f"the audio source raised {error}") as failure:
+                await client.submit(read, src="en", request_id=request_id)
+            assert failure.value.code is Code.INVALID_AUDIO
+            assert len(client.ledger) == 0
