@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ray_sched.core.capability import Demand
 from ray_sched.core.messages.client_dispatcher import AttemptNote, JobSpec, Outcome
-from ray_sched.core.messages.fields import Attempt, Count, Index, Number
+from ray_sched.core.messages.fields import Attempt, Index, NextIndex, Number
 from ray_sched.core.ports import SaveJob
 
 SessionKey = tuple[str, str]
@@ -138,7 +138,7 @@ class Job(Struct, kw_only=True, gc=False):
     fenced: tuple[Fenced, ...] = ()
     """Earlier attempts of which the node has not reported the end yet."""
     story: list[StoryLine] = []
-    session_next_index: Count = 0
+    session_next_index: NextIndex = 0
     """The index its session waited for when this record was saved."""
     is_delivered: bool = False
     """The submitter was notified of the outcome (in session order)."""

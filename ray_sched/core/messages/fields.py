@@ -25,6 +25,8 @@ Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 """A time or a difference of times: a clock may have been set back."""
 MAX_INDEX = 2**53
 Index = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
+NextIndex = Annotated[int, Meta(ge=0, le=MAX_INDEX + 1)]
+"""The one after an index, or 0."""
 MAX_AUDIO_MS = 24 * 3600 * 1000
 AudioMs = Annotated[int, Meta(ge=0, le=MAX_AUDIO_MS)]
 """Time-outs grow with it, so nobody may claim more than a day."""

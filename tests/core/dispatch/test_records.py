@@ -7,7 +7,8 @@ import pytest
 from ray_sched.core.dispatch.records import read_jobs
 from ray_sched.core.job import Job, JobStatus, to_record
 from ray_sched.core.messages.client_dispatcher import Outcome
-from tests.support.builders import a_spec
+from tests.support.builders import a_node, a_spec
+from tests.support.saving_harness import SavingHarness
 
 COMPLETED = Outcome(status="completed", text="hello")
 
@@ -117,3 +118,14 @@ def test_a_sentence_of_a_record_is_short_however_long_its_id_is() -> None:
     read = read_jobs([record_of(a_job("j" * 250, is_delivered=True))])
     assert len(read.why) <= 200
     assert read.why.startswith("'" + "j" * 80 + "': a job")
+
+
+def test_a_session_that_has_come_to_the_last_index_there_is_is_taken_up() -> None:
+    harness = SavingHarness()
+    harness.offer(a_node("node-a"))
+    job = harness.submit(session="s", utterance_index=2**53)
+    harness.run(job)
+    harness.wait(5_000)
+    assert harness.brain.sessions["c1", "s"].next_index == 2**53 + 1
+    read = read_jobs(harness.disk.records.values())
+    assert (read.n_left_out, [one.job_id for one in read.readable]) == (0, [job])
