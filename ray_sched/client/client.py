@@ -45,6 +45,7 @@ from ray_sched.core.ledger import Ledger
 from ray_sched.core.messages.client_agent import Fetch
 from ray_sched.core.messages.client_dispatcher import JobSpec, MissingResult, Refused
 from ray_sched.wire.codec import encode
+from ray_sched.wire.outbox import OutboxClosedError
 from ray_sched.wire.peers import Directory, ObjectStore, PeerGoneError, PeerUnavailableError
 
 log = logging.getLogger(__name__)
@@ -186,7 +187,10 @@ class Client:
 
     async def _cancel(self, handle: JobHandle) -> None:
         job_id = await handle.accepted()
-        answer = await self._connection.cancel(job_id) or Refused(refusal=NO_ANSWER)
+        try:
+            answer = await self._connection.cancel(job_id) or Refused(refusal=NO_ANSWER)
+        except OutboxClosedError:  # this client is closed: what had no result was cancelled
+            return
         if isinstance(answer, Refused) and not handle.is_done:
             raise SchedError.of(answer.refusal)
 

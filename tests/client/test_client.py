@@ -327,3 +327,15 @@ async def test_a_callable_that_raises_fails_its_job_at_once_whoever_chose_the_re
                 await client.submit(read, src="en", request_id=request_id)
             assert failure.value.code is Code.INVALID_AUDIO
             assert len(client.ledger) == 0
+
+
+async def test_a_job_of_a_closed_client_is_over_and_cancelling_it_changes_nothing() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client:
+            done, left = client.submit(SECOND, src="en"), client.submit(SECOND, src="fr")
+            await done
+            await left.accepted()
+        await done.cancel()
+        await left.cancel()
+        assert [(await job.result()).status for job in (done, left)] == ["completed", "refused"]
