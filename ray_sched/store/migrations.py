@@ -23,7 +23,7 @@ Ask = Callable[..., Awaitable[list[Any]]]
 """Sends commands, gives their replies. Raises StoreDownError."""
 
 
-class Step(Protocol):
+class Migration(Protocol):
     """From one version to the next."""
 
     async def __call__(self, ask: Ask, keys: Keys) -> None:
@@ -71,7 +71,7 @@ async def _drop_open_set(ask: Ask, keys: Keys) -> None:
     await ask(("UNLINK", f"{keys.prefix}:open"))
 
 
-STEPS: Final[dict[int, Step]] = {1: _drop_request_keys, 2: _drop_open_set}
+STEPS: Final[dict[int, Migration]] = {1: _drop_request_keys, 2: _drop_open_set}
 """By the version that a step starts from."""
 
 

@@ -33,7 +33,7 @@ from ray_sched.settings import Settings
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.system.allocator import keep_memory
 from ray_sched.system.ray_peers import RayDirectory
-from ray_sched.system.table import AGENT, DISPATCHER, POOL, REGISTRY, Placement, make_actor
+from ray_sched.system.table import AGENT, DISPATCHER, POOL, REGISTRY, ControlNode, make_actor
 from ray_sched.wire.auth import agent_key
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.peers import PeerUnavailableError
@@ -87,14 +87,14 @@ class RegistryProcess(NodeRegistry):
 
     # As the Dispatcher's: what is stored is known before the first call.
     async def __init__(  # type: ignore[misc]  # as there
-        self, settings: Settings, redis_url: str, placement: Placement, secret: bytes
+        self, settings: Settings, redis_url: str, control_node: ControlNode, secret: bytes
     ) -> None:
         _begin()
         super().__init__(
             brain=RegistryBrain(Clock().now_ms(), settings.nodes, settings.pools),
             store=_store(settings, redis_url, REGISTRY),
             directory=RayDirectory(settings.namespace),
-            cluster=RayCluster(settings, placement, secret),
+            cluster=RayCluster(settings, control_node, secret),
             secret=secret,
         )
         await self.restore()
@@ -155,10 +155,10 @@ def _end_process() -> None:
 class RayCluster:
     """What the Registry needs of Ray."""
 
-    def __init__(self, settings: Settings, placement: Placement, secret: bytes) -> None:
+    def __init__(self, settings: Settings, control_node: ControlNode, secret: bytes) -> None:
         self._secret = secret
         self._settings = settings
-        self._placement = placement
+        self._control_node = control_node
 
     async def nodes(self) -> list[RayNode]:
         """Every node Ray knows. Raises PeerUnavailableError while the GCS is away."""
@@ -175,7 +175,7 @@ class RayCluster:
 
     async def open_pool(self, pool: str) -> None:
         """Start a pool's actor, if there is none."""
-        strategy = self._placement.strategy()
+        strategy = self._control_node.strategy()
         await asyncio.to_thread(self._make, POOL, PoolProcess, pool, strategy, self._settings, pool)
 
     async def end_actor(self, name: str) -> None:

@@ -99,18 +99,18 @@ class Scheduler:
         import ray  # noqa: PLC0415
 
         from ray_sched.system import processes  # noqa: PLC0415
-        from ray_sched.system.table import DISPATCHER, REGISTRY, TIMER, Placement, make_actor  # noqa: PLC0415
+        from ray_sched.system.table import DISPATCHER, REGISTRY, TIMER, ControlNode, make_actor  # noqa: PLC0415
 
         await self._clear_the_dead()
         store = await open_store(redis_url, self._settings.store.prefix, self._settings.store.timeout_ms / 1000)
         await store.close()
-        placement = Placement(ray.get_runtime_context().get_node_id(), is_embedded)
-        settings, namespace, strategy = self._settings, self._settings.namespace, placement.strategy()
+        control_node = ControlNode(ray.get_runtime_context().get_node_id(), is_embedded)
+        settings, namespace, strategy = self._settings, self._settings.namespace, control_node.strategy()
         secret = secrets.token_bytes(32)  # lives with the actors: Ray gives it to a restarted one again
         args = (settings, redis_url, secret)
         make_actor(DISPATCHER, processes.DispatcherProcess, DISPATCHER, namespace, strategy, *args)
         try:
-            more = (settings, redis_url, placement, secret)
+            more = (settings, redis_url, control_node, secret)
             make_actor(REGISTRY, processes.RegistryProcess, REGISTRY, namespace, strategy, *more)
             for name in (DISPATCHER, REGISTRY):
                 await self._ask(name, "ping", within_s=_START_TIMEOUT_S)

@@ -43,8 +43,8 @@ No row uses concurrency groups: each would be a thread with a loop of its own, a
 retries calls: a call repeated in silence would be a message repeated without its attempt."""
 
 
-class Placement(Struct, frozen=True):
-    """Where control actors run: on this Ray node. Strictly so if they need its embedded Redis."""
+class ControlNode(Struct, frozen=True):
+    """The Ray node on which control actors run. Strictly so if they need its embedded Redis."""
 
     ray_node_id: str
     is_strict: bool

@@ -9,13 +9,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
+from ray_sched.core.messages.fields import MAX_BATCH
+
 ItemT = TypeVar("ItemT")
 ReplyT = TypeVar("ReplyT")
-
-
-MAX_BATCH = 256
-"""Messages to a call: a few hundred bytes each, so a call stays under the 100 KB that Ray sends inline; a larger one
-would take the way through the object store."""
 
 
 class OutboxClosedError(Exception):

@@ -24,7 +24,7 @@ from ray_sched.core.client.effects import (
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.ledger import Ledger
 from ray_sched.core.messages.client_dispatcher import Answer, Cancel, ClientReply, Delivered, JobSpec, Mail
-from ray_sched.wire.outbox import MAX_BATCH
+from ray_sched.core.messages.fields import MAX_BATCH
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -21,10 +21,8 @@ from ray_sched.core.messages.agent_dispatcher import (
     RunRefused,
     RunStopped,
 )
-from ray_sched.core.messages.fields import AttemptKey
+from ray_sched.core.messages.fields import MAX_BATCH, AttemptKey
 
-MAX_BATCH = 256
-"""Reports to a call: a few hundred bytes each, so it stays under the 100 KB that Ray sends inline."""
 REPEAT_AFTER_MS = 200
 """How long a batch that was not acknowledged waits before it is sent again."""
 

@@ -8,9 +8,7 @@ import itertools
 from collections import deque
 
 from ray_sched.core.messages.client_dispatcher import ClientEvent, PartialText
-
-MAX_EVENTS = 256
-"""Events to a mail: it stays under the 100 KB that Ray sends inline."""
+from ray_sched.core.messages.fields import MAX_BATCH
 
 
 class Mailbox:
@@ -47,9 +45,9 @@ class Mailbox:
         self._last_handed_out = self.last_put - len(self._events)
 
     def take(self) -> tuple[int, tuple[ClientEvent, ...]]:
-        """The next events not handed out yet, up to MAX_EVENTS, and the number of the last one."""
+        """The next events not handed out yet, up to MAX_BATCH, and the number of the last one."""
         begin = self._last_handed_out - (self.last_put - len(self._events))
-        events = tuple(itertools.islice(self._events, begin, begin + MAX_EVENTS))
+        events = tuple(itertools.islice(self._events, begin, begin + MAX_BATCH))
         self._last_handed_out += len(events)
         return self._last_handed_out, events
 

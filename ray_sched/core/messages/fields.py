@@ -38,6 +38,11 @@ Services = Annotated[tuple[Text, ...], Meta(max_length=8)]
 Attempt = Annotated[int, Meta(ge=1, le=100_000)]
 
 
+MAX_BATCH = 256
+"""Messages to a call: a few hundred bytes each, so a call stays under the 100 KB that Ray sends inline; a larger one
+would take the way through the object store."""
+
+
 class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
     """Base of everything on the wire: immutable, unknown fields refused, the class name is its tag."""
 

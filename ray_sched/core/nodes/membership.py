@@ -16,7 +16,7 @@ from ray_sched.core.rules import PoolRules
 _NOTIFY_LOST_MS = 5_000
 
 
-class Pool:
+class RegisteredPool:
     """A pool as the Registry sees it: name, capability, members, and the nodes it lost a moment ago."""
 
     def __init__(self, name: str, capability: Capability) -> None:
@@ -70,11 +70,11 @@ class Membership:
         """``epoch``: start time of this Registry; messages of a later one are newer."""
         self._epoch = epoch
         self._rules = rules
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, RegisteredPool] = {}
         self._number = 0
 
     @property
-    def pools(self) -> Mapping[str, Pool]:
+    def pools(self) -> Mapping[str, RegisteredPool]:
         """Every pool by name."""
         return self._pools
 
@@ -90,7 +90,7 @@ class Membership:
 
     def restore(self, node: Node, pool: str, capability: Capability) -> None:
         """Put a node back into the pool where an earlier life of the Registry had it. Followed by ``restored``."""
-        self._pools.setdefault(pool, Pool(pool, capability)).add(node)
+        self._pools.setdefault(pool, RegisteredPool(pool, capability)).add(node)
 
     def restored(self) -> list[RegistryEffect]:
         """Every node is in its pool again: open the pools and notify each of its members.
@@ -116,13 +116,13 @@ class Membership:
         pool.remove(node, now_ms)
         return self._notify(pool)
 
-    def _pool_with_room(self, capability: Capability) -> tuple[Pool, list[RegistryEffect]]:
+    def _pool_with_room(self, capability: Capability) -> tuple[RegisteredPool, list[RegistryEffect]]:
         number = 0
         while True:
             name = capability.text() + (f"#{number}" if number else "")
             pool = self._pools.get(name)
             if pool is None:
-                pool = self._pools[name] = Pool(name, capability)
+                pool = self._pools[name] = RegisteredPool(name, capability)
                 return pool, [OpenPool(name), Log(f"pool {name} opens")]
             if len(pool.members) < self._rules.max_nodes_per_pool:
                 return pool, []
@@ -161,7 +161,7 @@ class Membership:
             effects += self._notify(pool)
         return effects
 
-    def _notify(self, pool: Pool) -> list[RegistryEffect]:
+    def _notify(self, pool: RegisteredPool) -> list[RegistryEffect]:
         version = self.next_version
         self._number = version.number
         members = PoolMembers(

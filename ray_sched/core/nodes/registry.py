@@ -15,7 +15,7 @@ from ray_sched.core.nodes.declarations import Declarations, Declared, RayNode
 from ray_sched.core.nodes.drains import DrainedMachines
 from ray_sched.core.nodes.effects import RegistryEffect, SpawnAgent, StopAgent, WatchAgent
 from ray_sched.core.nodes.health import Respawns, judge_silence
-from ray_sched.core.nodes.membership import Membership, Pool
+from ray_sched.core.nodes.membership import Membership, RegisteredPool
 from ray_sched.core.nodes.node import Node
 from ray_sched.core.nodes.records import NodeRecord, SavedNodes
 from ray_sched.core.rules import NodeRules, PoolRules
@@ -38,7 +38,7 @@ class RegistryBrain:
         self._saved = SavedNodes()
 
     @property
-    def pools(self) -> Mapping[str, Pool]:
+    def pools(self) -> Mapping[str, RegisteredPool]:
         """Every pool by name."""
         return self._membership.pools
 

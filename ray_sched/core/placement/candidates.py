@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ray_sched.core.capability import Capability, Demand
 from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.question import Question, tie_number
-from ray_sched.core.placement.speeds import UNKNOWN
+from ray_sched.core.placement.speeds import UNKNOWN_CLASS
 from ray_sched.core.queue.priority_queue import PriorityQueue
 from ray_sched.core.queue.waiting import QueueKey
 
@@ -104,7 +104,7 @@ class Candidates:
         begin, left = tie_number(q), SAMPLE
         for speed_class in sorted(self._free, reverse=True):
             nodes = self._free[speed_class]
-            is_half = speed_class == UNKNOWN and len(self._free) > 1
+            is_half = speed_class == UNKNOWN_CLASS and len(self._free) > 1
             n_seen = min(left // 2 if is_half else left, len(nodes))
             stride = len(nodes) // n_seen
             for n in range(n_seen):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from ray_sched.core.capability import Capability
 from ray_sched.core.leases.lease import LeaseEvent, LeaseState, next_lease_state
 from ray_sched.core.messages.fields import AttemptKey
-from ray_sched.core.placement.speeds import UNKNOWN
+from ray_sched.core.placement.speeds import UNKNOWN_CLASS
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import SelectionRules
 
@@ -34,7 +34,7 @@ class NodeState:
         """Audio of the attempts on its slots."""
         self.busy_part = 0.0
         """Of its slots, those without a lease aside; kept because it is looked at much more often than it changes."""
-        self.speed_class = UNKNOWN
+        self.speed_class = UNKNOWN_CLASS
         self.quarantined_until_ms = 0
         self.resting_until_ms = 0
         self.reserved_for = ""

@@ -9,7 +9,7 @@ from math import frexp, sqrt
 
 from ray_sched.core.rules import SelectionRules
 
-UNKNOWN = 1_000
+UNKNOWN_CLASS = 1_000
 """Speed class of a node that has not run anything yet: before all others, as it may be the fastest."""
 
 _SLOWEST, _FASTEST = 0.001, 10_000.0
@@ -87,8 +87,8 @@ class SpeedBook:
         return self._speed.get((node, pair)) or self._of_pair.get(pair) or self._default
 
     def class_of(self, node: str) -> int:
-        """The larger the faster: one class more is twice as fast. ``UNKNOWN`` for a node that has run nothing yet."""
-        return self._class.get(node, UNKNOWN)
+        """The larger the faster: one class more is twice as fast. ``UNKNOWN_CLASS`` for a node that has run nothing."""
+        return self._class.get(node, UNKNOWN_CLASS)
 
     def of_node(self, node: str) -> dict[str, float]:
         """What is known of one node, by pair."""

@@ -4,7 +4,7 @@ from msgspec import Struct, field
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import Load
-from ray_sched.core.nodes.membership import Pool
+from ray_sched.core.nodes.membership import RegisteredPool
 from ray_sched.core.nodes.node import Node
 
 
@@ -64,7 +64,7 @@ class PoolRow(Struct, frozen=True, kw_only=True):
     running: int
 
     @classmethod
-    def of(cls, pool: Pool) -> "PoolRow":
+    def of(cls, pool: RegisteredPool) -> "PoolRow":
         """The row of a pool."""
         members = pool.members.values()
         return cls(

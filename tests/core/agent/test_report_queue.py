@@ -1,7 +1,8 @@
 """Reports leave in order and in batches, and each is repeated until it was acknowledged."""
 
-from ray_sched.core.agent.reports import MAX_BATCH, REPEAT_AFTER_MS, ReportQueue
+from ray_sched.core.agent.reports import REPEAT_AFTER_MS, ReportQueue
 from ray_sched.core.messages.agent_dispatcher import RunAccepted, RunPartial, RunStopped
+from ray_sched.core.messages.fields import MAX_BATCH
 
 
 def stopped(number: int) -> RunStopped:

@@ -6,7 +6,7 @@ from ray_sched.core.capability import Capability
 from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.placement.node_table import NodeTable
-from ray_sched.core.placement.speeds import UNKNOWN, SpeedBook
+from ray_sched.core.placement.speeds import UNKNOWN_CLASS, SpeedBook
 from ray_sched.core.reasons import Reason
 from tests.support.builders import ENGLISH, a_node, an_offer, only
 from tests.support.placement import DEMAND, RULES
@@ -140,7 +140,7 @@ def test_a_closed_pool_takes_its_nodes_with_it_and_a_late_offer_brings_none_back
 def test_a_node_is_in_the_speed_class_of_what_is_known_of_it() -> None:
     pools = Pools()
     pools.offer(a_node("a"), a_node("b"), number=1)
-    assert {node_state.speed_class for node_state in pools.table.by_node.values()} == {UNKNOWN}
+    assert {node_state.speed_class for node_state in pools.table.by_node.values()} == {UNKNOWN_CLASS}
     pools.speeds.learn("a", "en:en", 1_000, 1_000)
     pools.speeds.learn("b", "en:en", 4_000, 1_000)
     pools.speeds.learn("c", "en:en", 250, 1_000)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ray_sched.core.placement.speeds import UNKNOWN, SpeedBook
+from ray_sched.core.placement.speeds import UNKNOWN_CLASS, SpeedBook
 from tests.support.placement import RULES
 
 
@@ -75,7 +75,7 @@ def test_a_stranger_is_as_fast_as_the_latest_runs_were_on_average() -> None:
 
 def test_a_node_is_as_many_classes_up_as_it_is_times_twice_as_fast() -> None:
     book = SpeedBook(RULES)
-    assert book.class_of("one") == UNKNOWN
+    assert book.class_of("one") == UNKNOWN_CLASS
     for node, audio_ms in (("one", 1_000), ("two", 2_000), ("six", 6_000), ("half", 500), ("nearly", 1_400)):
         book.learn(node, "en:en", audio_ms, 1_000)
     classes = {node: book.class_of(node) for node in ("one", "two", "six", "half", "nearly")}
@@ -170,6 +170,6 @@ def test_of_a_node_that_is_forgotten_nothing_is_known_and_of_the_others_everythi
     book.learn("a", "en:en", 4_000, 1_000)
     book.learn("b", "en:en", 8_000, 1_000)
     book.forget_all_but({"b"})
-    assert (book.class_of("a"), book.class_of("b")) == (UNKNOWN, 1)
+    assert (book.class_of("a"), book.class_of("b")) == (UNKNOWN_CLASS, 1)
     assert book.all() == {"b": {"en:en": 8.0}}
     assert book.take_unsaved() == {"b": {"en:en": 8.0}}
