@@ -130,7 +130,7 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     world = World()
-    while not world.agent.brain.is_loaded:  # noqa: ASYNC110  # a turn or two of the loop
+    while not world.agent.brain.is_loaded:  # noqa: ASYNC110  # an iteration or two of the loop
         await asyncio.sleep(0)
     yield world
     await world.agent.stop()

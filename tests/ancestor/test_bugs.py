@@ -165,9 +165,9 @@ def test_bug_04_a_slot_comes_back_whatever_way_an_attempt_ends_and_failover_find
         job = harness.submit(f"r{number}", deadline_ms=120_000)
         assert harness.status(job) == "assigned"
         harness.report(accepted(job))
-        assert (harness.spent(), harness.free()) == (1, 0)
+        assert (harness.acquired(), harness.free()) == (1, 0)
         harness.report(end(job))  # type: ignore[operator]  # each takes a job's id
-        assert (harness.spent(), harness.free()) == (0, 1)
+        assert (harness.acquired(), harness.free()) == (0, 1)
 
 
 def test_bug_04_failover_goes_to_the_node_that_has_room() -> None:
@@ -280,7 +280,7 @@ async def test_bug_09_a_result_is_delivered_by_its_arrival_and_by_no_timer() -> 
         assert "tick" not in system.network.calls
 
 
-def test_bug_09_a_turn_with_ten_thousand_jobs_elsewhere_touches_none_of_them() -> None:
+def test_bug_09_a_step_with_ten_thousand_jobs_elsewhere_touches_none_of_them() -> None:
     harness = DispatchHarness()
     for number in range(2_000):
         harness.submit(f"w{number}", src="de", tgt="de", deadline_ms=600_000)

@@ -74,14 +74,14 @@ async def test_a_finished_job_is_no_larger_than_its_budget_and_forgotten_ones_le
 
 
 class ObjectStore(MemoryObjectStore):
-    """Counts parcels that somebody still holds."""
+    """Counts audio batches that somebody still holds."""
 
     def __init__(self) -> None:
-        self.parcels: list[Any] = []
+        self.batches: list[Any] = []
 
     def put(self, payloads: Any) -> Any:
         audio_batch = np.concatenate(list(payloads))
-        self.parcels.append(audio_batch)
+        self.batches.append(audio_batch)
         return audio_batch
 
 

@@ -43,7 +43,7 @@ class Submitters(Protocol):
         ...
 
 
-class Arena:
+class Environment:
     """What faults are done to."""
 
     def __init__(
@@ -69,18 +69,18 @@ class Arena:
 
 
 class Fault:
-    """One harm to one target. Made when it is its turn; ``harm``, then ``heal`` after ``lasts_s``."""
+    """One harm to one target. Made when it is due; ``harm``, then ``heal`` after ``lasts_s``."""
 
     shortest_s: ClassVar[float] = 0.0
     longest_s: ClassVar[float] = 0.0
     counts_from: ClassVar[Literal["before", "after"]] = "before"
     """Times count from before the harm, or from after one that itself takes long."""
 
-    def __init__(self, arena: Arena, target: str) -> None:
-        self.arena = arena
-        self.watch = arena.watch
+    def __init__(self, environment: Environment, target: str) -> None:
+        self.environment = environment
+        self.watch = environment.watch
         self.target = target
-        self.lasts_s = arena.rng.uniform(self.shortest_s, self.longest_s)
+        self.lasts_s = environment.rng.uniform(self.shortest_s, self.longest_s)
 
     async def harm(self) -> None:
         """Do it."""
@@ -101,9 +101,9 @@ class Fault:
 class NodeFault(Fault):
     """Harm to a machine. It is noticed when the node is no longer ready, and whole when it is ready again."""
 
-    def __init__(self, arena: Arena, target: str) -> None:
-        super().__init__(arena, target)
-        self.machine = arena.site.machines[target]
+    def __init__(self, environment: Environment, target: str) -> None:
+        super().__init__(environment, target)
+        self.machine = environment.site.machines[target]
         self.before = self.watch.incarnation_of(target)
 
     def is_noticed(self) -> bool:
@@ -122,8 +122,8 @@ class NodeFault(Fault):
 
     async def restart_raylet(self, *, is_graceful: bool = False) -> None:
         """What a supervisor does: a new raylet on the same machine."""
-        await self.arena.site.power_off(self.target, is_graceful=is_graceful)
-        await self.arena.site.power_on(self.target)
+        await self.environment.site.power_off(self.target, is_graceful=is_graceful)
+        await self.environment.site.power_on(self.target)
 
     async def restart_if_dead(self) -> None:
         """A raylet that hears that it was given up ends itself; one that was not away for long goes on."""
@@ -139,7 +139,7 @@ class KillAgent(NodeFault):
 
     async def harm(self) -> None:
         """See the class."""
-        os.kill(self.arena.actor(f"agent:{self.target}").pid, signal.SIGKILL)
+        os.kill(self.environment.actor(f"agent:{self.target}").pid, signal.SIGKILL)
 
     def is_whole(self) -> bool:
         """Only a new incarnation is."""
@@ -173,7 +173,7 @@ class FreezeAgent(NodeFault):
 
     async def harm(self) -> None:
         """See the class."""
-        self.process = psutil.Process(self.arena.actor(f"agent:{self.target}").pid)
+        self.process = psutil.Process(self.environment.actor(f"agent:{self.target}").pid)
         freeze([self.process])
 
     async def heal(self) -> None:
@@ -204,11 +204,11 @@ class Cut(NodeFault):
 
     async def harm(self) -> None:
         """See the class."""
-        self.arena.site.network.cut(self.target)
+        self.environment.site.network.cut(self.target)
 
     async def heal(self) -> None:
         """See the class."""
-        self.arena.site.network.heal(self.target)
+        self.environment.site.network.heal(self.target)
         await self.restart_if_dead()
 
 
@@ -217,7 +217,7 @@ class Drain(NodeFault):
 
     async def harm(self) -> None:
         """See the class."""
-        await self.arena.scheduler.drain_node(self.target, _DRAIN_S)
+        await self.environment.scheduler.drain_node(self.target, _DRAIN_S)
 
     async def heal(self) -> None:
         """See the class."""
@@ -236,7 +236,7 @@ class Add(NodeFault):
 
     async def harm(self) -> None:
         """See the class."""
-        await self.arena.site.power_on(self.target)
+        await self.environment.site.power_on(self.target)
 
     def is_noticed(self) -> bool:
         """It is in the Registry's list, in a new life."""
@@ -248,27 +248,27 @@ class Add(NodeFault):
 
     async def leave(self) -> None:
         """Work for a while, then be drained and go."""
-        await asyncio.sleep(self.arena.rng.uniform(3, 8))
+        await asyncio.sleep(self.environment.rng.uniform(3, 8))
         try:
-            await self.arena.scheduler.drain_node(self.target, _DRAIN_S)
+            await self.environment.scheduler.drain_node(self.target, _DRAIN_S)
         except SchedError:
             return
         await self.watch.until(lambda: self.watch.status_of(self.target) in ("gone", "lost", ""), _GONE_S)
-        await self.arena.site.power_off(self.target, is_graceful=True)
+        await self.environment.site.power_off(self.target, is_graceful=True)
 
 
 class KillEngine(Fault):
     """SIGKILL to the process of one slot's engine. Noticed when another has taken its place."""
 
-    def __init__(self, arena: Arena, target: str) -> None:
-        super().__init__(arena, target)
-        self.agent_pid = arena.actor(f"agent:{target}").pid
+    def __init__(self, environment: Environment, target: str) -> None:
+        super().__init__(environment, target)
+        self.agent_pid = environment.actor(f"agent:{target}").pid
         self.victim = 0
 
     async def harm(self) -> None:
         """See the class."""
         engines = engines_of(self.agent_pid)
-        victim = self.arena.rng.choice(engines) if engines else None
+        victim = self.environment.rng.choice(engines) if engines else None
         if victim:
             self.victim = victim.pid
             victim.kill()
@@ -276,7 +276,7 @@ class KillEngine(Fault):
     def is_noticed(self) -> bool:
         """All slots have an engine, and it is not the victim."""
         pids = {engine.pid for engine in engines_of(self.agent_pid)}
-        return self.victim not in pids and len(pids) >= self.arena.site.machines[self.target].slots
+        return self.victim not in pids and len(pids) >= self.environment.site.machines[self.target].slots
 
     def is_whole(self) -> bool:
         """The node is ready; the probe does the rest."""
@@ -286,27 +286,27 @@ class KillEngine(Fault):
 class KillActor(Fault):
     """SIGKILL to a control actor, which Ray starts again."""
 
-    def __init__(self, arena: Arena, target: str) -> None:
-        super().__init__(arena, target)
+    def __init__(self, environment: Environment, target: str) -> None:
+        super().__init__(environment, target)
         self.name = target
         if target == "pool":
-            pools = sorted({row.pool for row in arena.watch.rows.values() if row.pool})
-            self.name = f"pool:{arena.rng.choice(pools)}"
+            pools = sorted({row.pool for row in environment.watch.rows.values() if row.pool})
+            self.name = f"pool:{environment.rng.choice(pools)}"
         self.pid = 0
 
     async def harm(self) -> None:
         """See the class."""
-        self.pid = self.arena.actor(self.name).pid
+        self.pid = self.environment.actor(self.name).pid
         os.kill(self.pid, signal.SIGKILL)
 
     def is_noticed(self) -> bool:
         """Ray has begun to start it again."""
-        actor = self.arena.actor(self.name)
+        actor = self.environment.actor(self.name)
         return not actor.is_alive or actor.pid != self.pid
 
     def is_whole(self) -> bool:
         """It serves again, in a new process."""
-        actor = self.arena.actor(self.name)
+        actor = self.environment.actor(self.name)
         return actor.is_alive and actor.pid != self.pid
 
 
@@ -317,7 +317,7 @@ class StopRedis(Fault):
 
     async def harm(self) -> None:
         """See the class."""
-        self.server = redis_server(self.arena.data_dir)
+        self.server = redis_server(self.environment.data_dir)
         freeze([self.server])
 
     async def heal(self) -> None:
@@ -338,7 +338,7 @@ class KillRedis(Fault):
 
     async def harm(self) -> None:
         """See the class."""
-        self.server = redis_server(self.arena.data_dir)
+        self.server = redis_server(self.environment.data_dir)
         self.server.kill()
 
     def is_noticed(self) -> bool:
@@ -347,7 +347,7 @@ class KillRedis(Fault):
 
     def _is_replaced(self) -> bool:
         try:
-            return redis_server(self.arena.data_dir).pid != self.server.pid
+            return redis_server(self.environment.data_dir).pid != self.server.pid
         except AssertionError:
             return False
 
@@ -361,21 +361,21 @@ class KillSubmitter(Fault):
 
     async def harm(self) -> None:
         """See the class."""
-        self.name = self.arena.submitters.current()
-        self.jobs = self.arena.submitters.jobs_in_vain(self.name)
+        self.name = self.environment.submitters.current()
+        self.jobs = self.environment.submitters.jobs_in_vain(self.name)
         self.cancelled = False
-        await self.arena.submitters.kill()
+        await self.environment.submitters.kill()
         self.asking = asyncio.create_task(self._ask())
 
     async def heal(self) -> None:
         """The next one."""
-        await self.arena.submitters.start()
+        await self.environment.submitters.start()
 
     async def _ask(self) -> None:
         while not self.cancelled:
             await asyncio.sleep(0.25)
             try:
-                told = [await self.arena.scheduler.explain(job) for job in self.jobs]
+                told = [await self.environment.scheduler.explain(job) for job in self.jobs]
             except SchedError:
                 continue
             self.cancelled = all(it.job.status == JobStatus.CANCELLED for it in told)

@@ -76,7 +76,7 @@ class Leftovers(Struct, frozen=True, kw_only=True):
 
     waiting: int = 0
     slots: int = 0
-    """Spent by the Dispatcher's count, running by the agents', or not offered although the node is ready."""
+    """Acquired by the Dispatcher's count, running by the agents', or not offered although the node is ready."""
     ledger_bytes: int = 0
     """In the ledgers of clients."""
     agent_bytes: int = 0
@@ -87,7 +87,7 @@ class Leftovers(Struct, frozen=True, kw_only=True):
 
 MARKER_BYTES = 8
 """At most in each object that Ray itself leaves where an object could not be fetched, because its owner had died: the
-number of the error as text, without data; measured 1 byte each. Nobody owns it, so it stays. The smallest parcel has
+number of the error as text, without data; measured 1 byte each. Nobody owns it, so it stays. The smallest batch has
 a header of some hundred bytes."""
 
 

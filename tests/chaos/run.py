@@ -29,7 +29,7 @@ from tests.chaos.faults import (
     NODE_FAULTS,
     OTHER_FAULTS,
     Add,
-    Arena,
+    Environment,
     Fault,
     KillActor,
     KillEngine,
@@ -207,7 +207,7 @@ class Run:
             per_speaker = asked.per_s / (_SPEAKERS + 1)
             submitters = SubmitterProcesses(address, self._rng, per_speaker, self._oracle)
             self._submitters = submitters
-            self._arena = Arena(self._site, scheduler, self._watch, submitters, settings, self._rng)
+            self._environment = Environment(self._site, scheduler, self._watch, submitters, settings, self._rng)
             stack.push_async_callback(self._end_tasks)
             self._begin(self._watch.run())
             self._begin(self._count_keys(settings))
@@ -276,19 +276,19 @@ class Run:
             targets = self._ready(lambda name: not name.startswith("extra"))
             if len(harmed) >= _MOST_HARMED or not targets:
                 return None
-            return NODE_FAULTS[kind](self._arena, self._rng.choice(targets))
+            return NODE_FAULTS[kind](self._environment, self._rng.choice(targets))
         if kind == "kill-engine":
             targets = self._ready(lambda name: name.startswith("process"))
-            return KillEngine(self._arena, self._rng.choice(targets)) if targets else None
+            return KillEngine(self._environment, self._rng.choice(targets)) if targets else None
         if kind == "add":
             idle = [name for name in self._site.machines if name.startswith("extra") and name not in self._busy]
-            return Add(self._arena, self._rng.choice(idle)) if idle else None
+            return Add(self._environment, self._rng.choice(idle)) if idle else None
         if kind in ACTOR_FAULTS:
             target = ACTOR_FAULTS[kind]
-            return None if target in self._busy else KillActor(self._arena, target)
+            return None if target in self._busy else KillActor(self._environment, target)
         cls, target = OTHER_FAULTS[kind]
         is_there = target != "submitter" or self._submitters.is_speaking
-        return cls(self._arena, target) if target not in self._busy and is_there else None
+        return cls(self._environment, target) if target not in self._busy and is_there else None
 
     def _ready(self, is_one: Callable[[str], bool]) -> list[str]:
         names = [name for name in self._site.machines if is_one(name) and name not in self._busy]

@@ -81,7 +81,7 @@ class Files:
 
 async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not is_so():  # noqa: ASYNC110  # looked at in each turn of the loop
+        while not is_so():  # noqa: ASYNC110  # looked at in each iteration of the loop
             await asyncio.sleep(0)
 
 

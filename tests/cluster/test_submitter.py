@@ -52,7 +52,7 @@ def test_a_killed_submitter_leaves_no_job_no_slot_and_no_byte(cluster: RunningCl
         view = cluster.run(cluster.scheduler.status())
         return view.waiting == view.spent_slots == 0
 
-    wait_until(is_over, 20, "no job waits and no slot is spent")
+    wait_until(is_over, 20, "no job waits and no slot is acquired")
     jobs = cluster.run(cluster.scheduler.jobs((), 1_000))
     assert Counter(str(job.status) for job in jobs) == {
         "cancelled": N_WAITING,

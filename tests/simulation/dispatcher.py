@@ -1,7 +1,7 @@
 """The Dispatcher's shell in virtual time, and the disk under it.
 
-It does what ``ray_sched/actors/dispatcher.py`` does: decide, save, tell; turns that meet are committed together; a
-client's mail is in a box with a name. It can crash between any two of these steps, and begins again with the disk.
+It does what ``ray_sched/actors/dispatcher.py`` does: decide, save, notify; steps that meet are committed together; a
+client's mail is in a mailbox with a name. It can crash between any two of these steps, and begins again with the disk.
 """
 
 import random
@@ -76,21 +76,21 @@ class Disk:
                     self.speeds[change.node_id] = change.speeds
 
 
-class Box:
-    """A client's mailbox and its name."""
+class ClientMailbox:
+    """A client's mailbox and its epoch."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.mailbox = Mailbox()
+        self.kept = Mailbox()
 
     def mail(self) -> Mail:
         """What was not handed out yet."""
-        last, events = self.mailbox.take()
+        last, events = self.kept.take()
         return Mail(epoch=self.name, last=last, events=events)
 
 
-class Turn:
-    """What one event led to, until it is told."""
+class Step:
+    """The effects of one event, until they are performed."""
 
     def __init__(self, effects: Effects, reply: Reply[Effects]) -> None:
         self.effects = effects
@@ -101,10 +101,10 @@ class Turn:
 class Dispatcher:
     """Actor ``dispatcher``: the real brain, a disk, and the ways to lose one without the other."""
 
-    tells_before_it_saves = False
+    notifies_before_it_saves = False
     """A planted bug."""
-    waits_its_turn = True
-    """What needs no save is told after what was decided before it and is still being saved."""
+    keeps_order = True
+    """What needs no save is performed after what was decided before it and is still being saved."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
@@ -112,11 +112,11 @@ class Dispatcher:
         self.disk = Disk()
         self.n_lives = 0
         self.is_up = False
-        self.boxes: dict[str, Box] = {}
-        self.told: dict[str, Delivered] = {}
-        """The first outcome told of each job."""
-        self._turns: list[Turn] = []
-        self._committing: list[Turn] = []
+        self.mailboxes: dict[str, ClientMailbox] = {}
+        self.delivered: dict[str, Delivered] = {}
+        """The first outcome delivered of each job."""
+        self._steps: list[Step] = []
+        self._committing: list[Step] = []
         self._crash_in = 0
         self._crash_after_save = False
         self.start()
@@ -129,34 +129,34 @@ class Dispatcher:
             self._world.net.after(self.disk.is_away_until_ms - self._world.net.now_ms, self.start)
             return
         self.n_lives += 1
-        self._boot = f"{self._world.net.now_ms:x}"
-        self.brain = DispatchBrain(self._boot, RULES, DeliveryRules(), SelectionRules())
-        self.boxes, self._n_boxes = {}, 0
-        self._turns, self._committing = [], []
+        self._epoch = f"{self._world.net.now_ms:x}"
+        self.brain = DispatchBrain(self._epoch, RULES, DeliveryRules(), SelectionRules())
+        self.mailboxes, self._n_mailboxes = {}, 0
+        self._steps, self._committing = [], []
         jobs = [from_record(record) for record in self.disk.jobs.values()]
         self._rng.shuffle(jobs)
         self.brain.speeds.load(self.disk.speeds)
         effects = self.brain.restore(jobs, self._world.net.now_ms)
-        turn = Turn(effects, lambda _effects: None)
-        self.disk.commit(turn.changes)
-        self._tell(turn.effects)
+        step = Step(effects, lambda _effects: None)
+        self.disk.commit(step.changes)
+        self._perform_all(step.effects)
         self.is_up = True
-        self._world.note("", f"dispatcher {self._boot} begins with {len(jobs)} jobs")
+        self._world.note("", f"dispatcher {self._epoch} begins with {len(jobs)} jobs")
 
     def crash(self) -> None:
-        """The process is gone. A commit on its way has reached the disk, or it has not; nothing is told of it."""
+        """The process is gone. A commit on its way has reached the disk, or it has not; nothing follows from it."""
         if not self.is_up or "dispatcher" in self.disk.is_emptied_for:  # both at once are not promised
             return
         if self._committing and self._world.net.now_ms >= self.disk.is_away_until_ms and self._rng.random() < 0.5:
-            self.disk.commit([change for turn in self._committing for change in turn.changes])
+            self.disk.commit([change for step in self._committing for change in step.changes])
         self.is_up = False
         self.n_lives += 1
         self._crash_in = 0
-        self._world.note("", f"dispatcher {self._boot} crashes")
+        self._world.note("", f"dispatcher {self._epoch} crashes")
         self._world.net.after(self._rng.randint(1_000, 2_000), self.start)
 
     def crash_soon(self) -> None:
-        """Crash in one of the next turns that save something, just before or just after the save."""
+        """Crash in one of the next steps that save something, just before or just after the save."""
         self._crash_in = self._rng.randint(1, 4)
         self._crash_after_save = self._rng.random() < 0.5
 
@@ -164,7 +164,7 @@ class Dispatcher:
         """What was to come does not."""
         self._crash_in = 0
 
-    # --- turns
+    # --- steps
 
     def tick(self) -> None:
         """Time has passed; a store that was emptied is noticed."""
@@ -176,30 +176,30 @@ class Dispatcher:
         """Decide, save, tell, reply. Nothing at all if it is down."""
         if not self.is_up:
             return
-        turn = Turn(self.brain.handle(event, self._world.net.now_ms), reply)
-        kinds = [isinstance(effect, Save) for effect in turn.effects]
+        step = Step(self.brain.handle(event, self._world.net.now_ms), reply)
+        kinds = [isinstance(effect, Save) for effect in step.effects]
         self._world.expect(kinds == sorted(kinds, reverse=True), "something is told before it is saved")
-        if self.tells_before_it_saves:
-            self._end(turn)
-            turn.effects, turn.reply = [], lambda _effects: None
-        elif not turn.changes and not (self._committing and self._waits(turn, event)):
-            self._end(turn)
+        if self.notifies_before_it_saves:
+            self._end(step)
+            step.effects, step.reply = [], lambda _effects: None
+        elif not step.changes and not (self._committing and self._waits(step, event)):
+            self._end(step)
             return
-        self._turns.append(turn)
+        self._steps.append(step)
         if not self._committing:
             self._commit()
 
-    def _waits(self, turn: Turn, event: DispatchEvent) -> bool:
-        return self.waits_its_turn and bool(turn.effects or isinstance(event, AgentSpoke))
+    def _waits(self, step: Step, event: DispatchEvent) -> bool:
+        return self.keeps_order and bool(step.effects or isinstance(event, AgentSpoke))
 
     def _commit(self) -> None:
         life = self.n_lives
-        self._committing, self._turns = self._turns, []
-        if self._crash_in and not self.disk.is_emptied_for and any(turn.changes for turn in self._committing):
+        self._committing, self._steps = self._steps, []
+        if self._crash_in and not self.disk.is_emptied_for and any(step.changes for step in self._committing):
             self._crash_in -= 1
             if not self._crash_in:
                 if self._crash_after_save:
-                    self.disk.commit([change for turn in self._committing for change in turn.changes])
+                    self.disk.commit([change for step in self._committing for change in step.changes])
                 self._committing = []
                 self.crash()
                 return
@@ -207,12 +207,12 @@ class Dispatcher:
         def saved() -> None:
             if life != self.n_lives:
                 return
-            turns = self._committing
-            self.disk.commit([change for turn in turns for change in turn.changes])
+            steps = self._committing
+            self.disk.commit([change for step in steps for change in step.changes])
             self._committing = []
-            for turn in turns:
-                self._end(turn)
-            if self._turns and not self._committing:
+            for step in steps:
+                self._end(step)
+            if self._steps and not self._committing:
                 self._commit()
 
         delay_ms = self._world.commit_ms()
@@ -221,17 +221,17 @@ class Dispatcher:
         else:
             saved()
 
-    def _end(self, turn: Turn) -> None:
-        self._tell(turn.effects)
-        turn.reply(turn.effects)
+    def _end(self, step: Step) -> None:
+        self._perform_all(step.effects)
+        step.reply(step.effects)
 
-    def _tell(self, effects: Effects) -> None:
+    def _perform_all(self, effects: Effects) -> None:
         for effect in effects:
             match effect:
                 case NotifyClient():
                     self._notify_client(effect)
                 case DropClient():
-                    self.boxes.pop(effect.client_id, None)
+                    self.mailboxes.pop(effect.client_id, None)
                 case OrderAgent():
                     self._world.note(effect.order.job_id, f"{effect.agent} is ordered {effect.order}")
                     self._world.order(effect)
@@ -246,18 +246,18 @@ class Dispatcher:
     def _notify_client(self, effect: NotifyClient) -> None:
         event = effect.event
         if isinstance(event, Delivered):
-            self._nothing_is_told_before_it_is_saved(event)
+            self._expect_saved(event)
         elif isinstance(event, Assigned):
             self._world.count_served(event.job_id)
         if self._world.is_traced:
             self._world.note(getattr(event, "job_id", ""), f"{effect.client_id} is told {event}")
-        self._box(effect.client_id).mailbox.put(event)
+        self._mailbox_of(effect.client_id).kept.put(event)
 
-    def _nothing_is_told_before_it_is_saved(self, event: Delivered) -> None:
+    def _expect_saved(self, event: Delivered) -> None:
         record = self.disk.jobs.get(event.job_id)
         saved = from_record(record).outcome if record else None
         self._world.expect(record is None or saved == event.outcome, "told before it is saved", event.job_id)
-        first = self.told.setdefault(event.job_id, event)
+        first = self.delivered.setdefault(event.job_id, event)
         self._world.expect(first.outcome == event.outcome, "one job, two outcomes", event.job_id)
 
     def cleanup(self) -> None:
@@ -267,7 +267,7 @@ class Dispatcher:
     @property
     def is_quiet(self) -> bool:
         """Whether everything that was decided is on the disk."""
-        return self.is_up and not self._turns and not self._committing and not self.disk.is_emptied_for
+        return self.is_up and not self._steps and not self._committing and not self.disk.is_emptied_for
 
     # --- clients
 
@@ -280,11 +280,11 @@ class Dispatcher:
         """A client's batch: the answers, and mail."""
         if not self.is_up:
             return
-        box = self._box(client_id)
+        mailbox = self._mailbox_of(client_id)
 
         def answer(effects: Effects) -> None:
             answers = next(effect.answers for effect in effects if isinstance(effect, AnswerClient))
-            reply((answers, box.mail()))
+            reply((answers, mailbox.mail()))
 
         self.handle(ClientSpoke(client_id, messages), answer)
 
@@ -292,15 +292,15 @@ class Dispatcher:
         """A client's poll: its mail. A number of another mailbox acknowledges nothing."""
         if not self.is_up:
             return
-        box = self._box(client_id)
-        if name == box.name:
-            box.mailbox.acknowledge(acked)
+        mailbox = self._mailbox_of(client_id)
+        if name == mailbox.name:
+            mailbox.kept.acknowledge(acked)
         if is_resync:
-            box.mailbox.resync()
-        self.handle(ClientPolled(client_id), lambda _effects: reply(box.mail()))
+            mailbox.kept.resync()
+        self.handle(ClientPolled(client_id), lambda _effects: reply(mailbox.mail()))
 
-    def _box(self, client_id: str) -> Box:
-        if client_id not in self.boxes:
-            self._n_boxes += 1
-            self.boxes[client_id] = Box(f"{self._boot}/{self._n_boxes}")
-        return self.boxes[client_id]
+    def _mailbox_of(self, client_id: str) -> ClientMailbox:
+        if client_id not in self.mailboxes:
+            self._n_mailboxes += 1
+            self.mailboxes[client_id] = ClientMailbox(f"{self._epoch}/{self._n_mailboxes}")
+        return self.mailboxes[client_id]

@@ -174,8 +174,8 @@ class Registry:
                     lambda: self._world.dispatcher.handle(PoolOffered(offer), lambda e: receipt(pool, offer, e))
                 )
             if pool:
-                spent = pool.acquired
-                self._world.net.post(lambda: self.brain.handle_acquired(spent) if self.is_up else None)
+                acquired = pool.acquired
+                self._world.net.post(lambda: self.brain.handle_acquired(acquired) if self.is_up else None)
 
         def receipt(pool: PoolBrain, offer: PoolOffer, effects: list[DispatchEffect]) -> None:
             told = next(effect.receipt for effect in effects if isinstance(effect, AnswerPool))

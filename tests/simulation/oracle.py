@@ -152,17 +152,17 @@ def every_job_has_one_outcome(world: "World") -> None:
 
 
 def every_slot_is_free(world: "World") -> None:
-    """No lease is spent, none is gone."""
+    """No lease is acquired, none is gone."""
     node_states = world.dispatcher.brain.node_states
     for node_state in node_states.values():
         slots = (node_state.n_acquired, node_state.n_free, node_state.in_flight_ms)
         is_free = slots == (0, node_state.total_slots, 0)
         world.expect(
             is_free,
-            f"{node_state.node}: (spent, free, ms in flight) {slots}",
+            f"{node_state.node}: (acquired, free, ms in flight) {slots}",
             next(iter(node_state.attempts()), ("",))[0],
         )
-    world.expect(are_ready_nodes_offered(world), f"seats {sorted(node_states)}, nodes that are ready {_ready(world)}")
+    world.expect(are_ready_nodes_offered(world), f"offered {sorted(node_states)}, nodes that are ready {_ready(world)}")
 
     nodes, ready = world.registry.brain.nodes, _ready(world)
     for agent in world.agents.values():
@@ -173,7 +173,7 @@ def every_slot_is_free(world: "World") -> None:
 
 
 def are_ready_nodes_offered(world: "World") -> bool:
-    """Whether the Dispatcher has a seat for each node that is ready, and for no other."""
+    """Whether the Dispatcher knows each node that is ready, and no other."""
     return sorted(world.dispatcher.brain.node_states) == _ready(world)
 
 
@@ -195,7 +195,7 @@ def no_byte_is_left(world: "World") -> None:
 
 
 def all_can_be_forgotten(world: "World") -> None:
-    """After clean-up neither brain, disk nor boxes keep anything of the jobs."""
+    """After clean-up neither brain, disk nor mailboxes keep anything of the jobs."""
     brain, disk = world.dispatcher.brain, world.dispatcher.disk
     world.dispatcher.cleanup()
     world.expect((brain.jobs, len(brain.ended)) == ({}, 0), "jobs are not forgotten")
@@ -204,6 +204,6 @@ def all_can_be_forgotten(world: "World") -> None:
     stuck = [session.key for session in brain.sessions.values() if not session.is_idle]
     world.expect(stuck == [], f"sessions are stuck: {stuck}")
     live = {client.client_id for client in world.clients if not client.is_dead}
-    world.expect(set(world.dispatcher.boxes) == live, f"boxes of {sorted(world.dispatcher.boxes)}")
-    for client_id, box in world.dispatcher.boxes.items():
-        world.expect(len(box.mailbox) <= 1, f"{client_id} does not take its mail")
+    world.expect(set(world.dispatcher.mailboxes) == live, f"mailboxes of {sorted(world.dispatcher.mailboxes)}")
+    for client_id, mailbox in world.dispatcher.mailboxes.items():
+        world.expect(len(mailbox.kept) <= 1, f"{client_id} does not take its mail")

@@ -41,17 +41,17 @@ def _lease(patch: Patch) -> None:
 
 
 def _ack(patch: Patch) -> None:
-    """What was decided is told and acknowledged before it is saved."""
-    patch(Dispatcher, "tells_before_it_saves", True)
+    """What was decided is performed and acknowledged before it is saved."""
+    patch(Dispatcher, "notifies_before_it_saves", True)
 
 
 def _overtake(patch: Patch) -> None:
-    """What needs no save is told at once, though what it follows from is still being saved."""
-    patch(Dispatcher, "waits_its_turn", False)
+    """What needs no save is performed at once, though what it follows from is still being saved."""
+    patch(Dispatcher, "keeps_order", False)
 
 
 def _unfair(patch: Patch) -> None:
-    """What tenants have had is not counted."""
+    """The virtual time of tenants is not counted."""
 
     def charge(shares: Shares[tuple[str, ...]], key: tuple[str, ...], audio_ms: int, *, is_served: bool) -> None:
         del shares, key, audio_ms, is_served

@@ -1,4 +1,4 @@
-"""The order decide, save, tell, where a turn that saves nothing meets one that is still being saved."""
+"""The order decide, save, notify, where a step that saves nothing meets one that is still being saved."""
 
 import asyncio
 from collections.abc import Sequence

@@ -269,7 +269,7 @@ class DispatchHarness:
         """Free leases of a node."""
         return self.brain.node_states[node].n_free
 
-    def spent(self, node: str = "node-a") -> int:
+    def acquired(self, node: str = "node-a") -> int:
         """Slots of a node with an attempt on them."""
         return self.brain.node_states[node].n_acquired
 

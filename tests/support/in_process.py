@@ -112,14 +112,14 @@ class _NetworkPeer:
 
 
 class MemoryObjectStore:
-    """Parcels are the payloads themselves."""
+    """An object is the list of payloads itself."""
 
     def put(self, payloads: Sequence[Payload]) -> Any:
         return list(payloads)
 
 
 class Registry:
-    """Says that every incarnation is current, and remembers the last heartbeat of each node."""
+    """Answers that every incarnation is current, and remembers the last heartbeat of each node."""
 
     def __init__(self) -> None:
         self.beats: dict[str, Heartbeat] = {}

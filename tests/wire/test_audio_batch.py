@@ -1,4 +1,4 @@
-"""Parcels: what is packed is unpacked, and what does not fit is refused."""
+"""Audio batches: what is packed is unpacked, and what does not fit is refused."""
 
 from typing import Any
 

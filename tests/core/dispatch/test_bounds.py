@@ -157,7 +157,7 @@ def test_a_job_whose_speech_waits_holds_no_slot_after_a_restart() -> None:
     harness.report(accepted(job), finished(job, speech_bytes=64))
     harness.crash()
     harness.offer(a_node("node-a"))
-    assert (harness.status(job), harness.spent()) == ("processing", 0)
+    assert (harness.status(job), harness.acquired()) == ("processing", 0)
 
 
 def test_a_submitter_is_told_the_agent_that_a_node_has_after_a_restart() -> None:
@@ -176,7 +176,7 @@ def test_an_attempt_that_a_record_names_twice_as_fenced_holds_one_slot() -> None
     fenced = Fenced(1, "node-a", 1)
     harness.brain.restore([Job(job_id="j1", number=1, fenced=(fenced, fenced), **facts)], harness.now_ms)
     harness.offer(a_node("node-a"))
-    assert (harness.spent(), harness.free()) == (1, 1)
+    assert (harness.acquired(), harness.free()) == (1, 1)
 
 
 def test_a_job_that_is_forgotten_after_a_restart_is_on_no_node_any_more() -> None:

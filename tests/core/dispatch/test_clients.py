@@ -279,9 +279,9 @@ def test_a_cancelled_job_that_runs_is_stopped_and_its_result_changes_nothing() -
     job = harness.submit()
     harness.report(accepted(job))
     assert orders(harness.cancel(job)) == [StopRun(job_id=job, attempt=1)]
-    assert (harness.free(), harness.spent()) == (0, 1)
+    assert (harness.free(), harness.acquired()) == (0, 1)
     assert events(harness.report(finished(job))) == []
-    assert (harness.status(job), harness.free(), harness.spent()) == ("cancelled", 1, 0)
+    assert (harness.status(job), harness.free(), harness.acquired()) == ("cancelled", 1, 0)
 
 
 def test_cancelling_twice_or_what_has_ended_changes_nothing() -> None:

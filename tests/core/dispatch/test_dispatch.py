@@ -50,7 +50,7 @@ def outcome_of(effects: list[object]) -> str:
 # --- a job's way --------------------------------------------------------------------------------------------------
 
 
-def test_a_job_submitted_to_an_idle_cluster_is_assigned_in_the_same_turn() -> None:
+def test_a_job_submitted_to_an_idle_cluster_is_assigned_in_the_same_step() -> None:
     harness = DispatchHarness()
     harness.offer(a_node("node-a"))
     effects = harness.send(Submit(spec=a_spec()))
@@ -59,7 +59,7 @@ def test_a_job_submitted_to_an_idle_cluster_is_assigned_in_the_same_turn() -> No
     assert only(told(effects, Assigned)) == Assigned(
         job_id=accepted_as.job_id, attempt=1, node="node-a", incarnation=1, agent="agent:node-a"
     )
-    assert (harness.free(), harness.spent()) == (1, 1)
+    assert (harness.free(), harness.acquired()) == (1, 1)
 
 
 def test_a_job_runs_and_its_outcome_is_delivered_with_its_times() -> None:
@@ -73,7 +73,7 @@ def test_a_job_runs_and_its_outcome_is_delivered_with_its_times() -> None:
     outcome = delivered.outcome
     assert (outcome.status, outcome.text, outcome.node, outcome.attempt) == ("completed", "hello", "node-a", 1)
     assert (outcome.audio_ms, outcome.wait_ms, outcome.run_ms) == (1_200, 30, 390)
-    assert (harness.free(), harness.spent()) == (2, 0)
+    assert (harness.free(), harness.acquired()) == (2, 0)
 
 
 def test_silence_completes_without_text() -> None:
@@ -115,7 +115,7 @@ def test_a_refused_push_goes_back_to_pending_and_to_another_node() -> None:
     first = harness.job(job).node
     other = {"node-a": "node-b", "node-b": "node-a"}[first]
     assert where(harness.report(refused(job), node=first)) == [(job, 2, other)]
-    assert (harness.spent(first), harness.spent(other)) == (0, 1)
+    assert (harness.acquired(first), harness.acquired(other)) == (0, 1)
 
 
 def test_a_refusal_costs_no_failover_but_there_is_an_end_to_them() -> None:
@@ -154,7 +154,7 @@ def test_a_node_that_refuses_what_it_had_accepted_gives_the_job_back() -> None:
     other = {"node-a": "node-b", "node-b": "node-a"}[first]
     harness.report(accepted(job), node=first)
     assert where(harness.report(refused(job, why="not this one"), node=first)) == [(job, 2, other)]
-    assert harness.spent(first) == 0
+    assert harness.acquired(first) == 0
 
 
 def test_a_late_ack_does_not_resurrect_the_attempt() -> None:
@@ -178,7 +178,7 @@ def test_a_message_of_an_attempt_from_the_wrong_node_or_incarnation_changes_noth
     job = harness.submit()
     for node, incarnation in (("node-a", 1), ("node-b", 2)):
         assert events(harness.report(finished(job), node=node, incarnation=incarnation)) == []
-    assert (harness.status(job), harness.spent()) == ("assigned", 1)
+    assert (harness.status(job), harness.acquired()) == ("assigned", 1)
 
 
 @pytest.mark.parametrize(("audio_ms", "limit_ms"), [(0, 2_000), (1_000, 2_020), (600_000, 14_000)])
@@ -191,9 +191,9 @@ def test_audio_not_accepted_within_two_seconds_and_its_share_goes_elsewhere(audi
     effects = harness.wait(1)
     assert [attempt for _, attempt, _ in where(effects)] == [2]
     assert orders(effects) == [StopRun(job_id=job, attempt=1)]
-    assert harness.spent(first) == 1, "until the node confirms, it may still be about to run it"
+    assert harness.acquired(first) == 1, "until the node confirms, it may still be about to run it"
     harness.report(stopped(job, 1), node=first)
-    assert harness.spent(first) == 0
+    assert harness.acquired(first) == 0
 
 
 def test_a_run_that_takes_too_long_is_stopped_and_its_slot_stays_taken_until_it_has_stopped() -> None:
@@ -204,9 +204,9 @@ def test_a_run_that_takes_too_long_is_stopped_and_its_slot_stays_taken_until_it_
     harness.report(accepted(job), node=first)
     effects = harness.wait(5_000)
     assert orders(effects) == [StopRun(job_id=job, attempt=1)]
-    assert (harness.job(job).attempt, harness.free(first), harness.spent(first)) == (2, 0, 1)
+    assert (harness.job(job).attempt, harness.free(first), harness.acquired(first)) == (2, 0, 1)
     harness.report(stopped(job, 1), node=first)
-    assert (harness.free(first), harness.spent(first)) == (1, 0)
+    assert (harness.free(first), harness.acquired(first)) == (1, 0)
 
 
 def test_a_long_audio_may_run_ten_times_its_own_length() -> None:
@@ -258,7 +258,7 @@ def test_a_new_incarnation_of_a_node_has_none_of_the_old_one_s_jobs_and_all_of_i
     effects = harness.offer(a_node("node-a", slots=1, incarnation=2))
     assert [(a.attempt, a.incarnation) for a in told(effects, Assigned)] == [(2, 2)]
     assert events(harness.report(finished(job, 1), incarnation=1)) == []
-    assert harness.spent() == 1
+    assert harness.acquired() == 1
 
 
 def test_an_offer_for_an_old_incarnation_changes_nothing() -> None:
@@ -350,7 +350,7 @@ def test_a_job_with_speech_completes_when_its_submitter_has_taken_it() -> None:
     effects = harness.report(accepted(job), finished(job, speech_bytes=640), node=node)
     ready = SpeechReady(job_id=job, attempt=1, agent=f"agent:{node}", n_bytes=640, rate_hz=22_050)
     assert events(effects) == [ready]
-    assert (harness.status(job), harness.spent(node)) == ("processing", 0)
+    assert (harness.status(job), harness.acquired(node)) == ("processing", 0)
     effects = harness.send(SpeechFetched(job_id=job, attempt=1))
     assert orders(effects) == [DropSpeech(job_id=job, attempt=1)]
     assert only(told(effects, Delivered)).outcome.speech_bytes == 640
@@ -454,7 +454,7 @@ def test_a_draining_node_gets_nothing_new_and_finishes_what_it_has() -> None:
     assert (receipt(effects), harness.free()) == ({"node-a": 1}, 0)
     assert harness.status(harness.submit("r2")) == "pending"
     assert outcome_of([*harness.report(finished(running))]) == "completed"
-    assert (harness.free(), harness.spent()) == (0, 0), "a revoked lease ends with its job"
+    assert (harness.free(), harness.acquired()) == (0, 0), "a revoked lease ends with its job"
 
 
 def test_a_lease_that_is_not_renewed_is_spent_no_more() -> None:
@@ -466,9 +466,9 @@ def test_a_lease_that_is_not_renewed_is_spent_no_more() -> None:
     too_late = harness.submit("r2")
     assert (harness.status(in_time), harness.status(too_late)) == ("assigned", "pending")
     harness.handle(Swept())
-    assert (harness.free(), harness.spent()) == (0, 1)
+    assert (harness.free(), harness.acquired()) == (0, 1)
     harness.run(in_time)
-    assert (harness.free(), harness.spent()) == (0, 0)
+    assert (harness.free(), harness.acquired()) == (0, 0)
 
 
 def test_a_renewed_lease_that_was_about_to_end_is_spent_again() -> None:
@@ -478,9 +478,9 @@ def test_a_renewed_lease_that_was_about_to_end_is_spent_again() -> None:
     harness.now_ms += 1_000
     harness.handle(Swept())
     harness.handle(PoolOffered(an_offer(a_node("node-a", slots=1), number=2, term_ms=1_000)))
-    assert (harness.free(), harness.spent()) == (0, 1)
+    assert (harness.free(), harness.acquired()) == (0, 1)
     harness.run(job)
-    assert (harness.free(), harness.spent()) == (1, 0)
+    assert (harness.free(), harness.acquired()) == (1, 0)
 
 
 def test_an_offer_older_than_the_last_one_changes_nothing() -> None:
@@ -605,7 +605,7 @@ def test_a_job_that_needs_a_gpu_waits_for_a_node_that_has_one() -> None:
 
 
 def learned_harness() -> DispatchHarness:
-    """A desk whose node-fast is four times as fast as node-slow."""
+    """A harness whose node-fast is four times as fast as node-slow."""
     harness = DispatchHarness()
     harness.offer(a_node("node-fast", slots=9))
     harness.run(harness.submit("fast"), node="node-fast", run_ms=250)
@@ -642,12 +642,12 @@ def test_a_session_that_was_silent_for_five_minutes_has_no_favourite() -> None:
     assert session.affine_node(harness.now_ms + 300_000, 300_000) == ""
 
 
-# --- what every turn keeps ----------------------------------------------------------------------------------------
+# --- what every step keeps ----------------------------------------------------------------------------------------
 
 
 def test_what_is_told_was_saved_before() -> None:
     harness = DispatchHarness()
-    turns = [
+    steps = [
         harness.offer(a_node("node-a", slots=1)),
         harness.send(*(Submit(spec=a_spec(f"r{n}", session="s1")) for n in range(4))),
         harness.report(accepted("boot-1")),
@@ -656,12 +656,12 @@ def test_what_is_told_was_saved_before() -> None:
         harness.cancel("boot-3"),
         harness.wait(30_000),
     ]
-    kinds = [[isinstance(effect, Save) for effect in turn] for turn in turns[:-1]]
+    kinds = [[isinstance(effect, Save) for effect in step] for step in steps[:-1]]
     assert all(kind == sorted(kind, reverse=True) for kind in kinds)
     assert any(kind.count(True) for kind in kinds)
 
 
-def test_every_job_that_a_client_or_an_agent_is_told_about_is_saved_in_that_turn() -> None:
+def test_every_job_that_a_client_or_an_agent_is_told_about_is_saved_in_that_step() -> None:
     harness = DispatchHarness()
     harness.offer(a_node("node-a", slots=1))
     effects = harness.send(*(Submit(spec=a_spec(f"r{n}")) for n in range(3)))

@@ -51,9 +51,14 @@ def two_nodes() -> tuple[DispatchHarness, str, str]:
 @pytest.mark.parametrize("node", ["other", "node-x"])
 def test_an_agent_that_answers_for_the_job_of_another_node_changes_nothing(lie: object, node: str) -> None:
     harness, job, other = two_nodes()
-    before = (harness.status(job), harness.job(job).attempt, harness.spent("node-a"), harness.spent("node-b"))
+    before = (harness.status(job), harness.job(job).attempt, harness.acquired("node-a"), harness.acquired("node-b"))
     harness.report(lie(job), node=other if node == "other" else node)  # type: ignore[operator]  # any of the builders
-    assert (harness.status(job), harness.job(job).attempt, harness.spent("node-a"), harness.spent("node-b")) == before
+    assert (
+        harness.status(job),
+        harness.job(job).attempt,
+        harness.acquired("node-a"),
+        harness.acquired("node-b"),
+    ) == before
 
 
 @pytest.mark.parametrize("lie", [accepted, refused, finished, failed, stopped])
@@ -63,7 +68,7 @@ def test_an_agent_that_answers_for_jobs_it_never_had_leaves_nothing_behind(lie: 
         harness.report(lie(f"boot-{n + 100}"), node=other)  # type: ignore[operator]  # any of the builders
     harness.wait(3_000)
     assert set(harness.brain.jobs) == {job}
-    assert (harness.free(other), harness.spent(other)) == (1, 0)
+    assert (harness.free(other), harness.acquired(other)) == (1, 0)
     assert harness.brain.sizes()["due"] <= 4
 
 
@@ -74,9 +79,9 @@ def test_a_lie_about_an_attempt_that_is_being_stopped_elsewhere_does_not_end_its
     harness.report(stopped(job), node=other)
     harness.report(accepted(job), node=other)
     assert StopRun(job_id=job, attempt=1) in orders(harness.wait(1_000))
-    assert harness.spent(node) == 1
+    assert harness.acquired(node) == 1
     harness.report(stopped(job), node=node)
-    assert (harness.spent(node), StopRun(job_id=job, attempt=1) in orders(harness.wait(5_000))) == (0, False)
+    assert (harness.acquired(node), StopRun(job_id=job, attempt=1) in orders(harness.wait(5_000))) == (0, False)
 
 
 def test_an_agent_that_refuses_everything_ends_every_job_and_is_left_alone_longer_and_longer() -> None:

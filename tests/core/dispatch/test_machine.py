@@ -52,7 +52,7 @@ class DispatchMachine(RuleBasedStateMachine):
         self.stops: list[tuple[OrderAgent, StopRun]] = []
         self.said: list[tuple[str, int, AgentMessage]] = []
         self.delivered: dict[str, Delivered] = {}
-        self.turn: dict[str, int] = {}
+        self.last_index: dict[str, int] = {}
         self.missing: dict[str, set[int]] = {}
         self.ledger: Ledger[str] = Ledger()
         self.n_submitted = 0
@@ -86,12 +86,12 @@ class DispatchMachine(RuleBasedStateMachine):
         if event.is_late:
             missing.discard(event.utterance_index)
             return
-        before = self.turn.get(event.session, -1)
+        before = self.last_index.get(event.session, -1)
         assert event.utterance_index > before
         assert set(range(before + 1, event.utterance_index)) <= missing | {
             job.utterance_index for job in self.late_ones(event.session)
         }
-        self.turn[event.session] = event.utterance_index
+        self.last_index[event.session] = event.utterance_index
 
     def late_ones(self, session: str) -> list[Delivered]:
         return [event for event in self.delivered.values() if event.session == session and event.is_late]

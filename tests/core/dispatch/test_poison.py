@@ -19,7 +19,7 @@ def a_dead_node(node: str, why: str = "its agent died: signal 11", *, has_died: 
 
 
 class Ward(SavingHarness):
-    """A desk with nodes that can be killed; each has a pool of its own, and comes back at once."""
+    """A harness with nodes that can be killed; each has a pool of its own, and comes back at once."""
 
     def __init__(self, n_nodes: int, slots: int = 2) -> None:
         super().__init__()

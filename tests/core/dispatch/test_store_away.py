@@ -58,5 +58,5 @@ def test_a_submit_that_is_withdrawn_after_it_was_assigned_gives_its_slot_back() 
     job = harness.submit("r1")
     assert orders(harness.handle(SubmitsWithdrawn("c1", ("r1",)))) == [StopRun(job_id=job, attempt=1)]
     harness.report(stopped(job))
-    assert (harness.free(), harness.spent()) == (1, 0)
+    assert (harness.free(), harness.acquired()) == (1, 0)
     assert harness.submit("r1") != job

@@ -87,7 +87,7 @@ def test_a_demand_that_waits_is_not_forgotten_however_many_others_were_seen() ->
     assert groups.next_demand() == DEMAND
 
 
-def test_a_slot_that_becomes_free_goes_to_whose_turn_it_is_among_all_demands_it_can_serve() -> None:
+def test_a_slot_that_becomes_free_goes_to_the_next_job_among_all_demands_it_can_serve() -> None:
     harness = DispatchHarness()
     harness.offer(a_node("node-a", slots=1), capability=Capability(engine="echo", asr=("de", "en")))
     harness.submit("r0")

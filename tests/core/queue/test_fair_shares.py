@@ -17,7 +17,7 @@ A, B = ("a",), ("b",)
 
 
 class Shop(DispatchHarness):
-    """A desk with one node whose slots are always busy; time does not pass."""
+    """A harness with one node whose slots are always busy; time does not pass."""
 
     def __init__(self, slots: int = 1, rules: DispatchRules | None = None) -> None:
         super().__init__(rules)

@@ -8,7 +8,7 @@ from ray_sched.core.queue.priority_queue import PriorityQueue
 
 
 @pytest.mark.parametrize("n_left_behind", range(150))
-def test_who_is_first_is_found_while_the_line_is_tidied_up(n_left_behind: int) -> None:
+def test_who_is_first_is_found_while_the_queue_is_compacted(n_left_behind: int) -> None:
     keys = {f"gone-{n}": (n,) for n in range(10)} | {"a": (20,), "b": (21,)}
     queue: PriorityQueue[tuple[int], str] = PriorityQueue(keys.get)
     for member in keys:
