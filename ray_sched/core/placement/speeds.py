@@ -119,7 +119,7 @@ class SpeedBook:
         del self._speed[longest], self._n_seen_then[longest]
         if not self.of_node(node):
             del self._relative[node], self._class[node]
-            self._on_class(node, UNKNOWN)
+            self._on_class(node, UNKNOWN_CLASS)
 
     def _average(self, before: float | None, seen: float) -> float:
         return seen if before is None else before + self._weight * (seen - before)

@@ -129,7 +129,7 @@ def test_the_node_that_was_overlooked_for_a_hundred_runs_of_each_node_is_a_stran
     book.learn("fast", "en:en", 1_000, 1_000)
     book.forget_overlooked()
     assert book.speed("slow", "en:en") == pytest.approx(1.0)
-    assert (book.class_of("slow"), told[-1]) == (UNKNOWN, ("slow", UNKNOWN))
+    assert (book.class_of("slow"), told[-1]) == (UNKNOWN_CLASS, ("slow", UNKNOWN_CLASS))
     assert book.all() == {"fast": {"en:en": 1.0}}
 
 
@@ -142,7 +142,7 @@ def test_only_the_pair_that_a_node_was_overlooked_for_is_forgotten() -> None:
     book.forget_overlooked()
     book.forget_overlooked()
     assert book.of_node("a") == {"en:es": 1.0}
-    assert book.class_of("a") != UNKNOWN
+    assert book.class_of("a") != UNKNOWN_CLASS
 
 
 def test_of_several_that_were_overlooked_the_one_that_was_so_longest_is_forgotten_first() -> None:
