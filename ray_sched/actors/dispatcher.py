@@ -268,7 +268,7 @@ class Dispatcher:
         self._decide(StoreCameBack())
 
     def handle_store_emptied(self) -> Awaitable[None] | None:
-        """All of it has to be written again; done when it is."""
+        """Have all that is known of jobs saved again; what is returned ends when that is done."""
         return self._decide(StoreWasEmptied())[1]
 
     # --- steps -----------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ class Result(Struct, frozen=True, kw_only=True):
     session: str = ""
     utterance_index: int | None = None
     is_late: bool = False
-    """Its gap had been announced before it came."""
+    """A gap with this utterance was announced before the result came."""
     node: str = ""
     attempt: int = 0
     audio_ms: int = 0

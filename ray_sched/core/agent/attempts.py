@@ -21,7 +21,7 @@ class Run:
     def __init__(self, started_at_ms: int) -> None:
         self.started_at_ms = started_at_ms
         self.is_stopping = False
-        """It was ordered to stop, and the engine has not stopped yet."""
+        """The agent was ordered to stop this attempt, and its engine has not stopped yet."""
 
 
 class Attempts:

@@ -16,7 +16,7 @@ from ray_sched.core.placement.question import Question
 from ray_sched.core.reasons import Reason, reasons_text
 
 _LOOK_BEHIND = 16
-"""How many jobs that avoid their failed node or have to run alone may be passed by one behind them."""
+"""How many jobs that avoid their failed node or are exclusive may be passed by one behind them."""
 
 
 class WhyNot(NamedTuple):
@@ -58,7 +58,7 @@ def _assign(state: DispatchState, step: Step, job: Job) -> bool:
 
 
 def _assign_next(state: DispatchState, step: Step, demand: Demand) -> bool:
-    """Assign the next job of a demand; where it avoids its failed node or has to run alone, one behind it."""
+    """Assign the next job of a demand; where that avoids its failed node or is exclusive, one behind it."""
     skipped: list[Job] = []
     is_assigned = False
     while (job := state.waiting.head(demand)) is not None:

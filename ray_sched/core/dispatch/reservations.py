@@ -1,10 +1,10 @@
-"""Reservations: a node is kept from all others until it is empty, for a job that has to run alone."""
+"""Reservations: until a node is empty nothing but one exclusive job may be assigned to it."""
 
 from ray_sched.core.placement.node_state import NodeState
 
 
 class Reservations:
-    """At most one node for each waiting job."""
+    """Which node is reserved for which waiting job: at most one for each."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, NodeState] = {}
@@ -13,7 +13,7 @@ class Reservations:
         return len(self._nodes)
 
     def reserve(self, job_id: str, node_state: NodeState | None) -> None:
-        """Keep this node for a job, and no other one any more; None: no node at all."""
+        """Reserve this node for a job instead of the one before; None: no node at all."""
         reserved = self._nodes.pop(job_id, None)
         if reserved and reserved is not node_state and reserved.reserved_for == job_id:
             reserved.reserve_for("")
@@ -22,5 +22,5 @@ class Reservations:
             self._nodes[job_id] = node_state
 
     def give_up(self, job_id: str) -> None:
-        """No node is kept for a job any more."""
+        """No node is reserved for a job any more."""
         self.reserve(job_id, None)

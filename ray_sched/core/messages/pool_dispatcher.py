@@ -23,7 +23,7 @@ class NodeOffer(Struct, frozen=True, kw_only=True):
     total_slots: Slots
     why: Reason | None = None
     has_died: bool = False
-    """It is lost because the process of its agent ended."""
+    """The node is lost because the process of its agent ended."""
     because: Why = ""
     """What the Registry reports of a node that is not well."""
 

@@ -21,7 +21,7 @@ class NodeView(Struct, frozen=True, kw_only=True):
     load: Load = Load()
     why: LongText = ""
     has_died: bool = False
-    """It is lost because the process of its agent ended."""
+    """The node is lost because the process of its agent ended."""
 
 
 class MembersVersion(NamedTuple):

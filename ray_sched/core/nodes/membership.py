@@ -29,7 +29,7 @@ class RegisteredPool:
 
     @property
     def members(self) -> Mapping[str, Node]:
-        """Its nodes by name, without those that are lost."""
+        """The pool's nodes by name, without those that are lost."""
         return self._members
 
     def add(self, node: Node) -> None:

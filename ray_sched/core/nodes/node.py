@@ -41,7 +41,7 @@ class Node:
         self.why = ""
         """What is wrong with it, if something is; for people."""
         self.has_died = False
-        """It is lost because the process of its agent ended."""
+        """The node is lost because the process of its agent ended."""
         self.ended_at_ms = 0
         """When it was lost or gone."""
         self._drain: Drain | None = None

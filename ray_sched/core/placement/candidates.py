@@ -26,7 +26,7 @@ class Group:
         self.capability = capability
         self.node_states: dict[str, NodeState] = {}
         self.candidates: list[Candidates] = []
-        """Those it is part of."""
+        """The candidates that this group is part of."""
 
 
 class Candidates:
@@ -75,7 +75,7 @@ class Candidates:
         return head[0] if head else None
 
     def nodes(self) -> Iterator[NodeState]:
-        """Those that can serve these demands, free or not."""
+        """The nodes that can serve these demands, free or not."""
         return (node_state for group in self.groups for node_state in group.node_states.values())
 
     def has_others(self, node: str) -> bool:
@@ -83,7 +83,7 @@ class Candidates:
         return any(len(group.node_states) > (node in group.node_states) for group in self.groups)
 
     def free(self) -> Iterator[NodeState]:
-        """Those with a free slot."""
+        """The nodes with a free slot."""
         return (node_state for nodes in self._free.values() for node_state in nodes)
 
     @property

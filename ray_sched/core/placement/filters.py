@@ -49,7 +49,7 @@ def is_not_reserved(node_state: NodeState, q: Question) -> Reason | None:
 
 
 def has_room(node_state: NodeState, q: Question) -> Reason | None:
-    """A slot is free; for a job that has to run alone, all of them are."""
+    """A slot is free; for an exclusive job, all of them are."""
     if not node_state.n_free:
         return Reason.CAPACITY_FULL
     return Reason.NOT_EMPTY if q.is_exclusive and node_state.n_acquired else None

@@ -38,7 +38,7 @@ class NodeState:
         self.quarantined_until_ms = 0
         self.resting_until_ms = 0
         self.reserved_for = ""
-        """The one job that may be assigned here: it has to run alone."""
+        """Id of the one job that may be assigned here, an exclusive one; empty: any job may."""
         self.unavailable_until_ms: dict[str, int] = {}
         self._recent: deque[bool] = deque(maxlen=_RECENT)
         self._failures_in_a_row = 0

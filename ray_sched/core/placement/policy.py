@@ -41,7 +41,7 @@ class Placement(NamedTuple):
     node_state: NodeState | None
     """The job goes there; None: it waits on."""
     to_reserve: NodeState | None = None
-    """A job that has to run alone and waits on: nothing new goes to this node, so that it becomes empty."""
+    """For an exclusive job that waits on: nothing new goes to this node, so that it becomes empty."""
     reasons: Mapping[str, Reason] = _NO_REASONS
     """Node to the reason against it."""
     scores: Mapping[str, NodeScore] = _NO_SCORES

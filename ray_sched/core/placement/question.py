@@ -15,7 +15,7 @@ class Question(Struct, frozen=True, kw_only=True):
     demand: Demand
     pair: str
     audio_ms: int
-    """Its audio, assumed if it is not known yet."""
+    """Duration of the job's audio, assumed if it is not known yet."""
     now_ms: int
     rules: SelectionRules
     speeds: SpeedBook
@@ -23,9 +23,9 @@ class Question(Struct, frozen=True, kw_only=True):
     """Names the attempt: decides between nodes that are equally good, the same way every time."""
     job_id: str = ""
     is_exclusive: bool = False
-    """It needs a node without any other attempt."""
+    """The job needs a node without any other attempt on it."""
     excluded_node: str = ""
-    """Where its last attempt failed; avoided as long as another node could do the job at all."""
+    """The node where its last attempt failed; avoided as long as another node could do the job at all."""
     excluded_until_ms: int = 0
     """Until then the excluded node is avoided even if there is no other."""
     affine_node: str = ""

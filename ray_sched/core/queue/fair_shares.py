@@ -41,7 +41,7 @@ class Shares(Generic[KeyT]):
         self._clock_ms = 0
         """The virtual time at which the last one served began."""
         self._idle: PriorityQueue[tuple[int, KeyT], KeyT] = PriorityQueue(lambda key: (self._virtual_ms[key], key))
-        """Those who do not wait and are remembered."""
+        """Competitors without waiting jobs whose virtual time is remembered."""
 
     def waiting(self, key: KeyT) -> int:
         """How many jobs of this competitor wait."""
