@@ -9,6 +9,7 @@ from ray_sched.core.job import (
     JobEvent,
     JobStatus,
     JobTableError,
+    StoryLine,
     from_record,
     is_current,
     to_record,
@@ -44,7 +45,7 @@ def moved(status: JobStatus, event: JobEvent) -> JobStatus | None:
 
 
 def test_what_is_refused_names_the_job() -> None:
-    with pytest.raises(JobTableError, match="j1"):
+    with pytest.raises(JobTableError, match="job j1 is failed and cannot accept"):
         a_job(JobStatus.FAILED).move(JobEvent.ACCEPT)
 
 
@@ -135,3 +136,14 @@ def test_a_story_keeps_its_first_and_its_newest_lines() -> None:
         job.record(number, f"line {number}")
     assert len(job.story) == MAX_STORY_LINES
     assert (job.story[0].what, job.story[-1].what) == ("line 0", "line 999")
+
+
+def test_a_story_line_says_when_and_in_which_attempt() -> None:
+    job = a_job(attempt=2)
+    job.record(1_500, "assigned to node-a")
+    assert job.story == [StoryLine(1_500, 2, "assigned to node-a")]
+
+
+def test_a_session_belongs_to_its_client() -> None:
+    assert a_job(spec=a_spec(session="s")).session_key == ("c1", "s")
+    assert a_job(client_id="c2").session_key == ("c2", "")

@@ -1,5 +1,7 @@
 """The audio ledger: its table, and sums that always add up."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,3 +85,36 @@ def test_the_sums_equal_the_entries_after_any_moves(moves: list[tuple[int, Audio
                 del model[key]
         for each in AudioState:
             assert ledger.bytes_in(each) == sum(had for where, had in model.values() if where is each)
+
+
+def test_a_ledger_says_what_is_wrong_and_with_which_entry() -> None:
+    ledger: Ledger[str] = Ledger()
+    ledger.open("j1", AudioState.HELD, 5)
+    changes: list[tuple[Callable[[], None], str]] = [
+        (lambda: ledger.open("j1", AudioState.HELD, 5), "'j1' is in the ledger already"),
+        (lambda: ledger.open("j2", AudioState.HELD, -1), "'j2' cannot have -1 bytes"),
+        (lambda: ledger.move("j2", AudioState.STORED), "'j2' is not in the ledger"),
+        (lambda: ledger.move("j1", AudioState.SPOKEN), "the audio of 'j1' is held and cannot become spoken"),
+        (lambda: ledger.resize("j2", 5), "'j2' is not in the ledger"),
+        (lambda: ledger.resize("j1", -1), "'j1' cannot have -1 bytes"),
+    ]
+    for change, says in changes:
+        with pytest.raises(LedgerError) as raised:
+            change()
+        assert str(raised.value) == says
+    assert (ledger.bytes_in(), len(ledger), ledger.released_bytes) == (5, 1, 0)
+
+
+def test_what_an_entry_loses_on_its_way_is_released_and_what_it_gains_is_not() -> None:
+    ledger: Ledger[str] = Ledger()
+    ledger.open("j1", AudioState.DECLARED, 0)
+    ledger.move("j1", AudioState.HELD, 320)
+    ledger.move("j1", AudioState.STORED, 640)
+    assert (ledger.released_bytes, ledger.bytes_in(AudioState.HELD, AudioState.STORED)) == (0, 640)
+    ledger.move("j1", AudioState.HELD, 300)
+    assert ledger.released_bytes == 340
+    ledger.move("j1", AudioState.DECLARED, 0)
+    assert (ledger.released_bytes, ledger.bytes_in(), ledger.state("j1")) == (640, 0, AudioState.DECLARED)
+    ledger.resize("j1", 0)
+    ledger.open("j2", AudioState.HELD, 0)
+    assert (ledger.released_bytes, len(ledger), ledger.state("j3")) == (640, 2, AudioState.RELEASED)

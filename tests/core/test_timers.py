@@ -1,5 +1,6 @@
 """Time as data: what is due, in order, once."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,3 +56,36 @@ def test_ticks_keep_their_own_rhythm() -> None:
     schedule = Schedule([quick, slow], now_ms=0)
     told = [tick.what for now_ms in range(0, 601, 50) for tick in schedule.due(now_ms)]
     assert (told.count("sweep"), told.count("cleanup")) == (6, 2)
+
+
+def test_a_key_that_is_set_again_and_again_is_due_at_its_last_time_and_the_others_at_theirs() -> None:
+    due: DueQueue[str] = DueQueue()
+    due.set("early", 10)
+    due.set("late", 900)
+    for at_ms in range(20, 520):
+        due.set("moves", at_ms)
+    assert len(due) == 3
+    assert [due.pop_due(now_ms) for now_ms in (10, 518, 519, 899, 900)] == [["early"], [], ["moves"], [], ["late"]]
+
+
+def test_what_is_due_at_one_time_comes_in_the_order_in_which_it_was_set() -> None:
+    due: DueQueue[str] = DueQueue()
+    for key in ("c", "a", "b"):
+        due.set(key, 10)
+    due.set("c", 10)
+    assert due.pop_due(10) == ["a", "b", "c"]
+
+
+def test_a_schedule_knows_when_its_next_tick_is_due() -> None:
+    quick, slow = Tick("dispatcher", "sweep", 100), Tick("dispatcher", "cleanup", 250)
+    schedule = Schedule([slow, quick], now_ms=1_000)
+    assert (schedule.next_due_ms(), schedule.due(1_100), schedule.next_due_ms()) == (1_100, [quick], 1_200)
+    assert (schedule.due(1_250), schedule.next_due_ms()) == ([quick, slow], 1_300)
+    assert (schedule.due(1_299), schedule.due(1_300)) == ([], [quick])
+
+
+@pytest.mark.parametrize(("told_at_ms", "next_ms"), [(199, 200), (200, 300), (1_000, 1_100)])
+def test_a_tick_that_is_told_late_keeps_its_rhythm_unless_it_was_missed(told_at_ms: int, next_ms: int) -> None:
+    schedule = Schedule([Tick("dispatcher", "sweep", 100)], now_ms=0)
+    schedule.due(told_at_ms)
+    assert schedule.next_due_ms() == next_ms

@@ -58,3 +58,44 @@ def test_a_newer_partial_text_replaces_one_that_nobody_has_seen() -> None:
     assert box.take() == (2, (a_partial("hello"), a_partial("other", job="j2")))
     box.put(a_partial("news", job="j2"))
     assert box.take() == (3, (a_partial("news", job="j2"),))
+
+
+def test_a_mail_has_256_events_at_most_and_the_next_one_goes_on_behind_it() -> None:
+    box = a_box(300)
+    assert (box.take(), box.has_mail) == ((256, tuple(an_event(number) for number in range(256))), True)
+    box.acknowledge(100)
+    assert (len(box), box.take()) == (200, (300, tuple(an_event(number) for number in range(256, 300))))
+    assert (box.has_mail, len(box)) == (False, 200)
+    box.resync()
+    assert box.take() == (300, tuple(an_event(number) for number in range(100, 300)))
+
+
+def test_a_number_beyond_what_was_handed_out_acknowledges_nothing_and_the_last_one_everything() -> None:
+    box = a_box(3)
+    box.take()
+    box.put(an_event(3))
+    box.acknowledge(4)
+    assert len(box) == 4
+    box.acknowledge(3)
+    assert (len(box), box.take()) == (1, (4, (an_event(3),)))
+
+
+def test_only_the_newest_partial_text_of_the_same_job_is_replaced() -> None:
+    box = Mailbox()
+    for event in (a_partial("he"), an_event(1), a_partial("hel"), a_partial("x", job="j2"), a_partial("hell")):
+        box.put(event)
+    assert box.last_put == 5
+    assert box.take() == (
+        5,
+        (a_partial("he"), an_event(1), a_partial("hel"), a_partial("x", job="j2"), a_partial("hell")),
+    )
+
+
+def test_a_partial_text_that_was_handed_out_is_not_replaced_even_when_it_is_handed_out_again() -> None:
+    box = Mailbox()
+    box.put(a_partial("he"))
+    box.take()
+    box.put(a_partial("hello"))
+    assert box.take() == (2, (a_partial("hello"),))
+    box.resync()
+    assert box.take() == (2, (a_partial("he"), a_partial("hello")))

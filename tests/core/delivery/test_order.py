@@ -104,3 +104,55 @@ def test_whatever_the_order_every_result_is_delivered_once_and_those_not_late_in
     assert sorted(what.item for what in released if isinstance(what, Deliver)) == list(range(6))
     assert in_turn == sorted(in_turn)
     assert delivery.n_held == 0
+
+
+def released(delivery: Delivery[str], *indexes: int) -> list[Deliver[str] | Gap]:
+    return [what for index in indexes for what in delivery.ready(index, f"of {index}", 9_000)]
+
+
+def late(index: int) -> Deliver[str]:
+    return Deliver(f"of {index}", is_late=True)
+
+
+def test_several_gaps_are_filled_in_any_order_each_index_once() -> None:
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    for index, now_ms in ((4, 0), (8, 5_000), (9, 5_000)):
+        delivery.ready(index, "x", now_ms)
+    assert [what for what in delivery.announce(5_000) if isinstance(what, Gap)] == [Gap(0, 3)]
+    assert [what for what in delivery.announce(10_000) if isinstance(what, Gap)] == [Gap(5, 7)]
+    missing = [index for index in range(11) if delivery.state(index) is IndexState.MISSING]
+    assert missing == [0, 1, 2, 3, 5, 6, 7]
+    assert released(delivery, 2, 7, 0, 6, 3, 5, 1) == [late(2), late(7), late(0), late(6), late(3), late(5), late(1)]
+    assert [delivery.state(index) for index in range(10)] == [IndexState.DELIVERED] * 10
+    for index in range(10):
+        with pytest.raises(DeliveryError, match=f"utterance {index} is delivered and cannot become ready again"):
+            delivery.ready(index, "x", 9_000)
+    assert (delivery.next_index, delivery.state(10)) == (10, IndexState.AWAITED)
+
+
+def test_a_delivery_that_is_resumed_goes_on_at_its_index_and_knows_what_was_missing() -> None:
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    delivery.resume(5, [3, 1])
+    assert [delivery.state(index) for index in range(6)] == [
+        IndexState.DELIVERED,
+        IndexState.MISSING,
+        IndexState.DELIVERED,
+        IndexState.MISSING,
+        IndexState.DELIVERED,
+        IndexState.AWAITED,
+    ]
+    assert released(delivery, 3, 5, 1) == [late(3), Deliver("of 5", is_late=False), late(1)]
+    assert (delivery.next_index, delivery.due_at_ms) == (6, None)
+
+
+def test_a_gap_is_due_so_long_after_the_first_result_behind_it_and_anew_after_each_release() -> None:
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    delivery.ready(1, "b", 1_000)
+    delivery.ready(3, "d", 2_000)
+    first_due_at_ms = delivery.due_at_ms
+    delivery.ready(0, "a", 3_000)
+    second_due_at_ms = delivery.due_at_ms
+    assert (first_due_at_ms, second_due_at_ms, delivery.next_index, delivery.n_held) == (6_000, 8_000, 2, 1)
+    delivery.ready(2, "c", 4_000)
+    assert (delivery.next_index, delivery.n_held, delivery.due_at_ms) == (4, 0, None)
+    assert delivery.announce(99_000) == []

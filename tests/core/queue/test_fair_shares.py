@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ray_sched.core.errors import Code
 from ray_sched.core.messages.client_dispatcher import Assigned, Refused, Submit
-from ray_sched.core.queue.fair_shares import MAX_LAG_MS, MAX_REMEMBERED, QUANTUM_MS, Shares
+from ray_sched.core.queue.fair_shares import MAX_LAG_MS, MAX_REMEMBERED, QUANTUM_MS, FairShares, Shares
 from ray_sched.core.rules import DispatchRules
 from ray_sched.core.views.jobs import explain
 from tests.support.builders import DispatchHarness, a_node, a_spec, accepted, answers, finished, told
@@ -138,6 +138,72 @@ def test_only_those_that_had_most_are_remembered_and_nobody_once_nobody_waits() 
     assert (shares.virtual_ms(("0",)), shares.virtual_ms(("600",))) == (0, 601)
     shares.end(A)
     assert len(shares) == 0
+
+
+def test_who_begins_to_wait_starts_where_the_last_one_served_began() -> None:
+    shares: Shares[tuple[str]] = Shares()
+    shares.begin(A)
+    shares.charge(A, 10_000, is_served=True)
+    assert (shares.virtual_ms(A), shares.virtual_ms(B)) == (10_000, 0)
+    shares.charge(A, 5_000, is_served=True)
+    shares.begin(B)
+    assert (shares.virtual_ms(A), shares.virtual_ms(B), shares.virtual_ms(("new",))) == (15_000, 10_000, 10_000)
+    shares.begin(B)
+    assert (shares.waiting(A), shares.waiting(B), shares.waiting(("new",))) == (1, 2, 0)
+
+
+def test_what_is_charged_after_the_measuring_does_not_move_the_clock() -> None:
+    shares: Shares[tuple[str]] = Shares()
+    shares.begin(A)
+    shares.charge(A, 10_000, is_served=True)
+    shares.charge(A, 3_000, is_served=False)
+    shares.charge(B, 4_000, is_served=False)
+    assert (shares.virtual_ms(A), shares.virtual_ms(B), shares.virtual_ms(("new",))) == (13_000, 4_000, 0)
+
+
+def test_who_waits_no_more_is_remembered_while_it_is_ahead_of_the_clock() -> None:
+    shares: Shares[tuple[str]] = Shares()
+    shares.begin(A)
+    shares.charge(B, 4_000, is_served=False)
+    shares.charge(("c",), 9_000, is_served=False)
+    assert len(shares) == 3
+    shares.charge(A, 4_000, is_served=True)
+    shares.charge(A, 4_000, is_served=True)
+    shares.charge(("d",), 2_000, is_served=False)
+    assert (len(shares), shares.virtual_ms(B), shares.virtual_ms(("c",)), shares.virtual_ms(("d",))) == (
+        3,
+        4_000,
+        9_000,
+        6_000,
+    )
+
+
+def test_when_nobody_waits_nothing_is_charged_and_all_is_forgotten() -> None:
+    shares: Shares[tuple[str]] = Shares()
+    shares.charge(A, 4_000, is_served=True)
+    assert (len(shares), shares.virtual_ms(A)) == (0, 0)
+    shares.begin(A)
+    shares.charge(A, 4_000, is_served=True)
+    shares.charge(A, 4_000, is_served=True)
+    shares.charge(B, 4_000, is_served=False)
+    shares.end(A)
+    assert (len(shares), shares.waiting(A), shares.virtual_ms(A), shares.virtual_ms(B)) == (0, 0, 0, 0)
+
+
+def test_the_virtual_times_of_a_tenant_and_of_its_flows_are_counted_in_whole_quanta() -> None:
+    shares, flow, other = FairShares(), ("c1", "s"), ("c1", "other")
+    assert (shares.tenant_quanta("t"), shares.flow_quanta("t", flow), shares.waiting("t", flow)) == (0, 0, (0, 0))
+    shares.begin("t", flow)
+    shares.begin("t", other)
+    shares.charge("t", flow, 19_999, is_served=True)
+    assert (shares.tenant_quanta("t"), shares.flow_quanta("t", flow), shares.flow_quanta("t", other)) == (1, 1, 0)
+    shares.charge("t", other, 1, is_served=True)
+    assert (shares.tenant_quanta("t"), shares.flow_quanta("t", flow), shares.virtual_ms("t", other)) == (2, 1, 1)
+    assert (shares.waiting("t", flow), shares.waiting("u", flow)) == ((2, 1), (0, 0))
+    shares.end("t", flow)
+    assert (shares.waiting("t", flow), shares.waiting("t", other)) == ((1, 0), (1, 1))
+    shares.end("t", other)
+    assert (shares.waiting("t", other), shares.virtual_ms("t", flow)) == ((0, 0), 0)
 
 
 @given(
