@@ -57,6 +57,27 @@ class Equivalent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Change(self.where, self.before, self.after)
 
 
+class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Changes that mean the same, whatever they make of a line that is written like this."""
+
+    before: str
+    """A regular expression for the whole line, as it was."""
+    why: str
+
+
+class SetAside(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that ``equivalent.toml`` says."""
+
+    change: list[Equivalent]
+    kind: list[Kind]
+
+    def has(self, change: Change) -> bool:
+        """Whether this change means the same."""
+        return any(change == one.change for one in self.change) or any(
+            re.fullmatch(one.before, change.before) for one in self.kind
+        )
+
+
 class Score(msgspec.Struct, frozen=True):
     """What came of a sample."""
 
@@ -72,11 +93,10 @@ class Score(msgspec.Struct, frozen=True):
         return 100 * self.noticed / max(self.noticed + len(self.unnoticed), 1)
 
 
-def equivalents() -> frozenset[Change]:
+def set_aside() -> SetAside:
     """What is set aside. Raises msgspec.ValidationError for an entry without a reason."""
     text = (Path(__file__).parent / "equivalent.toml").read_text(encoding="utf-8")
-    found = msgspec.convert(tomllib.loads(text)["change"], list[Equivalent])
-    return frozenset(one.change for one in found)
+    return msgspec.convert(tomllib.loads(text), SetAside)
 
 
 def workplace(package: str, home: Path) -> None:
@@ -137,8 +157,8 @@ def try_sample(package: str, count: int, seed: int, children: int, home: Path) -
         print(f"{min(at + _CHUNK, len(sample))} of {len(sample)} changes tried", file=sys.stderr, flush=True)  # noqa: T201
     codes = exit_codes(home)
     unnoticed = [change_of(home, name) for name in sample if codes[name] in UNNOTICED]
-    aside = equivalents()
-    left = sorted((one for one in unnoticed if one not in aside), key=lambda one: one.where)
+    aside = set_aside()
+    left = sorted((one for one in unnoticed if not aside.has(one)), key=lambda one: one.where)
     noticed = sum(codes[name] is not None and codes[name] not in UNNOTICED for name in sample)
     return Score(package, seed, noticed, left, len(unnoticed) - len(left))
 

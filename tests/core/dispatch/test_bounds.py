@@ -43,6 +43,14 @@ def test_the_session_that_was_used_longest_ago_makes_room_for_one_too_many() -> 
     assert set(harness.brain.sessions) == {("c1", "first"), ("c1", "third")}
 
 
+def test_a_session_that_made_room_for_another_one_leaves_no_time_set_for_it() -> None:
+    harness = DispatchHarness(DispatchRules(max_sessions_per_client=1))
+    harness.offer(a_node("node-a"))
+    for n in range(3):
+        harness.run(harness.submit(f"r{n}", session=f"s{n}"))
+    assert (set(harness.brain.sessions), harness.brain.sizes()["due"]) == ({("c1", "s2")}, 2)
+
+
 @pytest.mark.parametrize(("n_busy", "is_taken"), [(15, True), (16, False)])
 def test_sixteen_sessions_are_asked_whether_they_are_idle_and_no_more(n_busy: int, *, is_taken: bool) -> None:
     harness = DispatchHarness(DispatchRules(max_sessions_per_client=n_busy + 1))
