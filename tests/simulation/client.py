@@ -225,6 +225,8 @@ class Client:
             self._send()
 
         def failed() -> None:
+            if self.is_dead:
+                return
             again_after_ms = self.brain.call_failed(self.world.net.now_ms - self._sending_since_ms)
             if again_after_ms is None:
                 self._sending = []

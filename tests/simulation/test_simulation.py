@@ -11,6 +11,7 @@ FOUND = {
     13765: "the world ended in the moment in which a node became ready",
     22541: "as 5601, while another answer was awaited",
     43451: "a client took late mail of a box that it had left, and began both anew",
+    881051: "a client dies while its call fails: nobody tells its brain of that any more",
 }
 
 
