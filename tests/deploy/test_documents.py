@@ -59,6 +59,7 @@ RUN_BY_A_PERSON = {
     "python -m tests.benchmarks.restart": "five times a minute of waiting, for one number",
     "python -m tests.benchmarks.commit": "a table of times, which a busy machine would spoil",
     "python -m pytest": "it is what runs the tests",
+    "python -m tests.mutation": "a quarter of an hour of both cores, before a release",
 }
 """Commands of the documents that no test runs, each with its reason."""
 

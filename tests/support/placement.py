@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ray_sched.core.capability import Capability, Demand
 from ray_sched.core.placement.groups import Groups
 from ray_sched.core.placement.node_state import NodeState
-from ray_sched.core.placement.policy import Placement, RankingPolicy
+from ray_sched.core.placement.policy import DEFAULT_POLICY, Placement, PlacementPolicy
 from ray_sched.core.placement.question import Question
 from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.rules import SelectionRules
@@ -42,9 +42,9 @@ def groups_of(node_states: Iterable[NodeState]) -> Groups:
     return groups
 
 
-def place(node_states: Iterable[NodeState], q: Question) -> Placement:
-    """What the default policy says of these nodes, with all reasons and scores."""
-    return RankingPolicy().place(q, groups_of(node_states).candidates(q.demand), is_explained=True)
+def place(node_states: Iterable[NodeState], q: Question, policy: PlacementPolicy = DEFAULT_POLICY) -> Placement:
+    """What a policy says of these nodes, with all reasons and scores."""
+    return policy.place(q, groups_of(node_states).candidates(q.demand), is_explained=True)
 
 
 def picked(node_states: Iterable[NodeState], q: Question) -> NodeState | None:

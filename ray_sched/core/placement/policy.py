@@ -105,7 +105,7 @@ class RankingPolicy:
     def _find_to_reserve(self, q: Question, candidates: Candidates) -> NodeState | None:
         """The node that is reserved for the job already, else the one that will be empty first."""
         passing = [node_state for node_state in candidates.nodes() if self._passes(node_state, q)]
-        reserved = [node_state for node_state in passing if node_state.reserved_for]
+        reserved = [node_state for node_state in passing if node_state.reserved_for == q.job_id]
         unreserved = (node_state for node_state in passing if not node_state.reserved_for)
         return reserved[0] if reserved else min(unreserved, key=lambda each: expected_empty_s(each, q), default=None)
 

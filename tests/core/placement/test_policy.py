@@ -187,6 +187,13 @@ def test_a_job_that_has_to_run_alone_waits_for_the_node_that_is_empty_first() ->
     assert place([long, short], a_question(is_exclusive=True, job_id="j1", speeds=speeds)).to_reserve is long
 
 
+def test_a_policy_that_does_not_look_at_reservations_takes_no_other_jobs_reservation() -> None:
+    policy = RankingPolicy(filters=tuple(one for one in FILTERS if one.__name__ != "is_not_reserved"))
+    anothers, free = a_node_state("anothers", busy=1), a_node_state("free", busy=2)
+    anothers.reserve_for("another job")
+    assert place([anothers, free], a_question(is_exclusive=True, job_id="j1"), policy).to_reserve is free
+
+
 def test_a_job_that_has_to_run_alone_takes_an_empty_node_and_reserves_none() -> None:
     busy, empty = a_node_state("busy", busy=1), a_node_state("empty")
     question = a_question(is_exclusive=True, job_id="j1", speeds=a_book(busy=100.0, empty=1.0))
