@@ -16,7 +16,7 @@ from ray_sched.core.placement.node_table import RemovedNode
 def handle(state: DispatchState, step: Step, offer: PoolOffer) -> None:
     """Handle an offer: nodes come, go and change. Answers how many slots are acquired on each of the pool."""
     change = state.node_table.handle_offer(offer, step.now_ms)
-    lose_nodes(state, step, change.removed)
+    lose_nodes(state, step, [*change.removed, *change.unknown_ended])
     for node_state in change.added:
         _adopt_running(state, step, node_state)
         _adopt_fenced(state, step, node_state)

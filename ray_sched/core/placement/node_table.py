@@ -31,6 +31,8 @@ class TableChange:
     """What an offer has changed: the incarnations that are gone, and those that are new."""
 
     removed: list[RemovedNode] = field(default_factory=list)
+    unknown_ended: list[RemovedNode] = field(default_factory=list)
+    """Ended, and not in the table: an earlier life of the Dispatcher may have put jobs there. Named by each offer."""
     added: list[NodeState] = field(default_factory=list)
 
 
@@ -86,10 +88,13 @@ class NodeTable:
             change.removed.append(self._remove(node_state, "the node came back as a new incarnation"))
             node_state = None
         if node_offer.status in ENDED:
+            because = f": {node_offer.because}" if node_offer.because else ""
+            why = f"the node is {node_offer.status}{because}"
             if node_state:
-                because = f": {node_offer.because}" if node_offer.because else ""
-                why = f"the node is {node_offer.status}{because}"
                 change.removed.append(self._remove(node_state, why, has_died=node_offer.has_died))
+            else:
+                ended = NodeState(node_offer.node, node_offer.incarnation, offer.capability)
+                change.unknown_ended.append(RemovedNode(ended, why, node_offer.has_died))
             return
         if node_state is None:
             node_state = self._add(offer, node_offer)

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 
+import pytest
+
 from ray_sched.core.effects import CleanupDue, DispatchEffect, Save, StoreWasEmptied, SubmitsWithdrawn
 from ray_sched.core.job import JobStatus
 from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, MissingResult, SpeechReady, Submit
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import SaveSpeeds
 from tests.support.builders import DispatchHarness, a_node, a_spec, accepted, finished, only, stopped, told
 from tests.support.saving_harness import SavingHarness
@@ -49,6 +52,27 @@ def test_a_result_that_comes_before_the_nodes_offer_counts() -> None:
     harness.crash()
     effects = harness.report(finished(job, 1))
     assert only(results(effects)).job_id == job
+
+
+@pytest.mark.parametrize("status", [NodeStatus.LOST, NodeStatus.GONE])
+def test_jobs_of_a_node_that_ended_while_the_dispatcher_was_away_are_run_elsewhere(status: NodeStatus) -> None:
+    harness = SavingHarness()
+    harness.offer(a_node("node-a"))
+    job = harness.submit("r1")
+    harness.crash()
+    harness.report(accepted(job), node="node-a")
+    harness.offer(a_node("node-a", slots=0, status=status, has_died=True), a_node("node-b"))
+    assert (harness.job(job).attempt, harness.job(job).node) == (2, "node-b")
+    assert (harness.job(job).suspicions, harness.job(job).kills) == (1, 0)  # what else ran there nobody knows
+
+
+def test_the_end_of_an_incarnation_takes_no_job_from_the_one_after_it() -> None:
+    harness = SavingHarness()
+    harness.offer(a_node("node-a", incarnation=2))
+    job = harness.submit("r1")
+    harness.crash()
+    harness.offer(a_node("node-a", slots=0, status=NodeStatus.LOST))
+    assert (harness.job(job).attempt, harness.job(job).incarnation) == (1, 2)
 
 
 def test_jobs_of_a_node_that_came_back_as_a_new_incarnation_are_run_again() -> None:
