@@ -31,6 +31,8 @@ class AgentHarness:
     def __init__(self, slots: int = 2, *, is_loaded: bool = True) -> None:
         self.now_ms = 1_000
         self.refuses_because: str | None = None
+        self.asked_about: list[PushItem] = []
+        """What the engine was asked whether it takes it."""
         self.brain = AgentBrain(AgentOptions(node="a", incarnation=3, slots=slots, key=b"key"), self)
         if is_loaded:
             self.brain.engine_loaded(ENGLISH)
@@ -41,7 +43,7 @@ class AgentHarness:
         return item.token == TOKEN
 
     def admit(self, item: PushItem) -> str | None:
-        del item
+        self.asked_about.append(item)
         return self.refuses_because
 
     # --- facts

@@ -20,6 +20,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     RunAccepted,
     RunFailed,
     RunFinished,
+    RunPartial,
     RunRefused,
     RunStopped,
     StopRun,
@@ -184,3 +185,14 @@ def test_whatever_is_due_first_wakes_the_agent() -> None:
     assert agent.brain.next_due_ms() == agent.now_ms + 20
     agent.wait(SPEECH_TTL_MS - 10)
     assert agent.brain.next_due_ms() == agent.now_ms - SPEECH_TTL_MS + 10 + 20
+
+
+def test_a_partial_text_is_reported_while_its_attempt_runs_and_never_after_its_end() -> None:
+    agent = AgentHarness()
+    agent.push("j1")
+    agent.partial("hel")
+    assert agent.sent()[1:] == [RunPartial(job_id="j1", attempt=1, text="hel")]
+    agent.end()
+    agent.sent()
+    agent.partial("hello")
+    assert agent.sent() == []

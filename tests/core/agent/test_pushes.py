@@ -77,6 +77,12 @@ def test_the_engine_may_refuse_what_nothing_else_speaks_against() -> None:
     assert agent.brain.heartbeat(Load(), "").accepted == 0
 
 
+def test_the_engine_is_asked_about_each_item_that_nothing_else_speaks_against() -> None:
+    agent = AgentHarness()
+    agent.push("j1", an_item("j2", n_bytes=3), an_item("j3", attempt=2))
+    assert agent.asked_about == [an_item("j1"), an_item("j3", attempt=2)]
+
+
 def test_a_push_without_a_token_or_for_another_incarnation_changes_nothing_and_fences_nothing() -> None:
     agent = AgentHarness()
     assert agent.push(an_item("j1", token=STOLEN)) == []

@@ -221,6 +221,13 @@ def test_a_call_that_failed_while_a_resync_was_under_way_is_not_forgotten() -> N
     assert harness.brain.poll().is_resync
 
 
+def test_each_call_says_whose_it_is() -> None:
+    brain = ClientBrain("c1", 7, retry_for_ms=10_000)
+    batch, poll = brain.batch([]), brain.poll()
+    assert (batch.client_id, batch.generation, batch.messages) == ("c1", 7, ())
+    assert (poll.client_id, poll.generation, poll.epoch, poll.acked, poll.is_resync) == ("c1", 7, "", 0, False)
+
+
 def test_a_poll_tells_how_much_audio_is_held_and_stored() -> None:
     harness = ClientHarness()
     harness.accepted("j1")
@@ -313,6 +320,7 @@ def test_an_attempt_is_pushed_once_at_a_time() -> None:
     push = a_push(harness)
     assert harness.poll(assigned("j1")) == []
     assert harness.poll(assigned("j1", attempt=2)) == [PushAudio(push.number, push.spec, assigned("j1", attempt=2))]
+    assert harness.poll(assigned("j1")) == [], "the push of its first attempt is under way as before"
     assert harness.brain.transfers.begin(push)
     harness.brain.transfers.returned(push)
     assert harness.poll(assigned("j1")) == [push]
@@ -377,10 +385,8 @@ def test_a_closed_client_cancels_what_was_taken_and_what_is_taken_later() -> Non
     effects = harness.brain.close()
     assert effects[0] == SendMessage(Cancel(job_id="j1"))
     refused = [effect for effect in effects if isinstance(effect, NotifyRefused)]
-    assert [(effect.number, effect.refusal.code) for effect in refused] == [
-        (number, Code.CANCELLED),
-        (sent.number, Code.CANCELLED),
-    ]
+    closed = Refusal(code=Code.CANCELLED, message="the client was closed before the result came")
+    assert refused == [NotifyRefused(number, closed), NotifyRefused(sent.number, closed)]
     taken = harness.reply([sent], [Accepted(job_id="j2")], harness.mail(assigned("j1")))
     assert taken == [SendMessage(Cancel(job_id="j2"))]
     assert harness.brain.close() == []

@@ -67,6 +67,7 @@ def test_a_threshold_of_101_is_never_reached() -> None:
 
 def test_members_that_are_not_newer_than_the_last_ones_change_nothing() -> None:
     pool = PoolBrain("p", 9, PoolRules())
+    assert pool.handle_members(some_members(a_view(), epoch=0)) is not None, "the first ones are new whatever they say"
     assert pool.handle_members(some_members(a_view(NodeStatus.DRAINING), number=2)) is not None
     assert pool.handle_members(some_members(a_view(), number=2)) is None
     assert pool.handle_members(some_members(a_view(), number=1)) is None

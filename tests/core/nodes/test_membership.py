@@ -114,4 +114,5 @@ def test_restored_pools_are_told_when_all_of_their_nodes_are_there() -> None:
     opened, *notified = membership.restored()
     assert opened == OpenPool("echo/asr=en")
     assert told(notified) == [("echo/asr=en", (("node-a", "ready"), ("node-b", "ready")))]
+    assert set(membership.pools) == {"echo/asr=en"}
     assert ClosePool("echo/asr=en") not in membership.tick(10_000)

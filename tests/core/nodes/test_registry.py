@@ -628,3 +628,25 @@ def test_a_drain_that_was_under_way_goes_on_after_a_restart_until_the_rules_dead
     assert after.status() is NodeStatus.DRAINING
     after.wait(500, a_beat(incarnation=2, running=1))
     assert after.status() is NodeStatus.GONE
+
+
+def test_the_record_of_a_node_that_is_ready_says_what_it_offers_and_in_which_pool() -> None:
+    harness = RegistryHarness()
+    record = written(harness.join())["node-a"]
+    assert (record.incarnation, record.capability, record.pool) == (1, ENGLISH, ENGLISH_POOL)
+    harness.brain.drain("node-a", 1_000, harness.now_ms)
+    ended = written(harness.wait(1_000))["node-a"]
+    assert (ended.is_drained, ended.capability, ended.pool) == (True, ENGLISH, "")
+
+
+def test_a_drained_machine_is_forgotten_beside_whatever_else_happens_in_the_same_look() -> None:
+    harness = RegistryHarness()
+    harness.join()
+    harness.brain.drain("node-a", 1_000, harness.now_ms)
+    harness.wait(1_000)
+    harness.look()
+    harness.wait(1_200_000)
+    harness.now_ms += 500
+    effects = harness.look(a_ray_node("ray-2", "node-b"))
+    assert [spawn.node for spawn in of(effects, SpawnAgent)] == ["node-b"]
+    assert Save(ForgetNode(node_id="node-a")) in effects

@@ -184,3 +184,10 @@ def test_a_node_that_takes_a_job_again_is_left_alone_for_as_short_as_at_first() 
     node_state.record_acceptance()
     node_state.back_off_after_refusal(1_000, RULES)
     assert node_state.resting_until_ms == 1_050
+
+
+def test_of_a_node_no_pool_has_offered_yet_there_is_no_slot_and_it_is_not_ready() -> None:
+    node_state = NodeState("node-a", 1, ENGLISH)
+    assert (node_state.n_leased, node_state.n_free, node_state.n_acquired, node_state.why) == (0, 0, 0, "NOT_READY")
+    assert (node_state.busy_part, node_state.in_flight_ms, node_state.reserved_for) == (0.0, 0, "")
+    assert not node_state.adopt(("j1", 1), 1_000)

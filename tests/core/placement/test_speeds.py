@@ -173,3 +173,14 @@ def test_of_a_node_that_is_forgotten_nothing_is_known_and_of_the_others_everythi
     assert (book.class_of("a"), book.class_of("b")) == (UNKNOWN_CLASS, 1)
     assert book.all() == {"b": {"en:en": 8.0}}
     assert book.take_unsaved() == {"b": {"en:en": 8.0}}
+
+
+def test_what_a_pair_takes_is_the_mean_of_all_that_was_seen_of_it() -> None:
+    """Here that of 1, 1 and 3.3, as a node of relative speed 1 has it: classes begin at 1.78 times a root of two."""
+    book = SpeedBook(RULES)
+    book.learn("one", "en:en", 1_000, 1_000)
+    book.learn("other", "en:en", 8_000, 1_000)
+    book.learn("other", "en:en", 64_000, 1_000)
+    for node, audio_ms in (("slow", 1_200), ("middle", 2_480), ("fast", 2_540)):
+        book.learn(node, "en:en", audio_ms, 1_000)
+    assert [book.class_of(node) for node in ("slow", "middle", "fast")] == [-1, 0, 1]
