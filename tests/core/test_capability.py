@@ -22,10 +22,52 @@ def test_a_capability_covers_a_demand_or_lacks_something(demand: Demand, lacks: 
     assert uncovered(demand, EN_ES) is lacks
 
 
+@pytest.mark.parametrize(
+    ("demand", "capability", "lacks"),
+    [
+        (
+            Demand(src="fr", tgt="fr", services=("asr", "tts"), tenant="other", needs_gpu=True),
+            Capability(engine="x", tenant="acme"),
+            Reason.TENANT_MISMATCH,
+        ),
+        (
+            Demand(src="fr", tgt="fr", services=("asr", "tts"), tenant="acme", needs_gpu=True),
+            Capability(engine="x", asr=("en",), tenant="acme"),
+            Reason.SERVICE_MISSING,
+        ),
+        (
+            Demand(src="fr", tgt="de", services=("asr", "mt", "tts"), needs_gpu=True),
+            EN_ES,
+            Reason.ASR_LANG_UNSUPPORTED,
+        ),
+        (
+            Demand(src="en", tgt="de", services=("asr", "mt", "tts"), needs_gpu=True),
+            EN_ES,
+            Reason.LANG_PAIR_UNSUPPORTED,
+        ),
+        (Demand(src="es", tgt="en", services=("tts",), needs_gpu=True), EN_ES, Reason.TTS_LANG_UNSUPPORTED),
+        (Demand(src="fr", tgt="es", services=("tts",)), EN_ES, None),
+        (
+            Demand(src="en", tgt="en", services=("asr",), tenant="acme", needs_gpu=True),
+            Capability(engine="x", asr=("en",), tenant="acme", has_gpu=True),
+            None,
+        ),
+    ],
+)
+def test_of_all_that_a_capability_lacks_the_first_is_named(
+    demand: Demand, capability: Capability, lacks: Reason | None
+) -> None:
+    assert uncovered(demand, capability) is lacks
+
+
 def test_any_stands_for_every_language_on_its_side_of_a_pair() -> None:
     into_english = Capability(engine="x", mt=("any:en",))
     assert into_english.translates("de", "en")
     assert not into_english.translates("en", "de")
+    from_english = Capability(engine="x", mt=("en:any",))
+    assert from_english.translates("en", "de")
+    assert not from_english.translates("de", "en")
+    assert Capability(engine="x", mt=("de:en",)).translates("de", "en")
     assert Capability(engine="x", mt=("any:any",)).translates("a", "b")
 
 

@@ -184,3 +184,10 @@ def test_what_a_pair_takes_is_the_mean_of_all_that_was_seen_of_it() -> None:
     for node, audio_ms in (("slow", 1_200), ("middle", 2_480), ("fast", 2_540)):
         book.learn(node, "en:en", audio_ms, 1_000)
     assert [book.class_of(node) for node in ("slow", "middle", "fast")] == [-1, 0, 1]
+
+
+def test_a_stranger_is_as_fast_as_what_was_loaded_of_the_others() -> None:
+    book = SpeedBook(RULES)
+    book.load({"a": {"en:en": 4.0, "en:es": 2.0}})
+    assert (book.speed("stranger", "en:en"), book.speed("stranger", "en:es")) == (4.0, 2.0)
+    assert book.take_unsaved() == {}, "it is stored already"
