@@ -23,6 +23,13 @@ def test_what_is_accepted_is_started_and_reported_with_its_size_and_age() -> Non
     assert agent.sent() == [RunAccepted(job_id="j1", attempt=1, audio_ms=1_000, audio_bytes=32_000, age_ms=20)]
 
 
+def test_the_duration_of_audio_is_counted_in_whole_milliseconds() -> None:
+    agent = AgentHarness()
+    agent.push(an_item(n_bytes=94))
+    agent.wait(20)
+    assert agent.sent() == [RunAccepted(job_id="j1", attempt=1, audio_ms=2, audio_bytes=94, age_ms=20)]
+
+
 def test_each_item_of_a_push_is_decided_alone_and_knows_where_its_audio_is() -> None:
     agent = AgentHarness(slots=2)
     effects = agent.push("j1", an_item("j2", n_bytes=3), "j3", "j4")

@@ -650,3 +650,26 @@ def test_a_drained_machine_is_forgotten_beside_whatever_else_happens_in_the_same
     effects = harness.look(a_ray_node("ray-2", "node-b"))
     assert [spawn.node for spawn in of(effects, SpawnAgent)] == ["node-b"]
     assert Save(ForgetNode(node_id="node-a")) in effects
+
+
+def why_lost(harness: RegistryHarness, effects: Iterable[RegistryEffect]) -> str:
+    """What people are told of the loss of node-a, which is what its pool is told, too."""
+    why = next(view.why for view in members(effects).nodes if view.status is NodeStatus.LOST)
+    assert harness.brain.nodes["node-a"].status is not NodeStatus.LOST or harness.brain.nodes["node-a"].why == why
+    assert Log(f"node-a is lost: {why}") in effects
+    return why
+
+
+def test_why_a_node_is_lost_is_told_to_its_pool_and_to_people() -> None:
+    harness = RegistryHarness()
+    harness.join()
+    assert why_lost(harness, harness.look()) == "Ray says that the node is dead"
+    harness = RegistryHarness()
+    harness.join()
+    assert why_lost(harness, harness.look(a_ray_node("ray-2"))) == "another Ray node has taken its name"
+    harness = RegistryHarness()
+    harness.join()
+    assert why_lost(harness, harness.brain.agent_died("node-a", 1, "signal 9", harness.now_ms)) == "signal 9"
+    harness = RegistryHarness()
+    harness.join()
+    assert why_lost(harness, harness.wait(3_000)) == "silent for 3000 ms"

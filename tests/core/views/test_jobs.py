@@ -351,13 +351,12 @@ def test_a_job_whose_result_waits_for_earlier_ones_says_so() -> None:
 
 def test_nodes_are_sorted_by_how_good_they_are_and_those_that_are_none_come_last() -> None:
     harness = DispatchHarness()
-    harness.offer(a_node("node-d"), a_node("node-c"), a_draining_node("node-b"), a_draining_node("node-a"))
+    harness.offer(a_node("loaded"))
     job = harness.submit()
+    harness.offer(a_node("loaded"), a_node("other"), a_draining_node("drained"), a_draining_node("another"))
     told = explain(harness.brain, job, harness.now_ms)
-    loaded = harness.job(job).node
-    (idle,) = {"node-c", "node-d"} - {loaded}
-    assert [verdict.node for verdict in told.nodes] == [idle, loaded, "node-a", "node-b"]
-    assert [verdict.score is None for verdict in told.nodes] == [False, False, True, True]
+    assert [verdict.node for verdict in told.nodes] == ["other", "loaded", "another", "drained"]
+    assert [verdict.score for verdict in told.nodes] == [1.0, 1.125, None, None]
 
 
 def test_nodes_that_are_equally_good_are_sorted_by_name() -> None:
@@ -377,11 +376,14 @@ def test_a_score_is_shown_with_its_parts_in_four_digits() -> None:
     harness = DispatchHarness()
     harness.offer(a_node(slots=3))
     job = harness.submit(audio_ms=333_333, session="s")
-    (verdict,) = explain(harness.brain, job, harness.now_ms).nodes
-    assert (verdict.node, verdict.reason, verdict.sentence) == ("node-a", "", "")
-    assert set(verdict.parts) == {"expected_completion_s", "affinity", "occupancy"}
-    assert all(part == round(part, 4) for part in (verdict.score or 0.0, *verdict.parts.values()))
-    assert verdict.parts["expected_completion_s"] == 333.333
+    told = explain(harness.brain, job, harness.now_ms)
+    assert told.nodes == (
+        NodeVerdict(
+            node="node-a",
+            score=288.8886,
+            parts={"expected_completion_s": 333.333, "affinity": 0.8, "occupancy": 1.0833},
+        ),
+    )
 
 
 def test_the_story_counts_from_the_submission() -> None:
