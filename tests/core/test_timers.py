@@ -1,5 +1,7 @@
 """Time as data: what is due, in order, once."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,6 +68,16 @@ def test_a_key_that_is_set_again_and_again_is_due_at_its_last_time_and_the_other
         due.set("moves", at_ms)
     assert len(due) == 3
     assert [due.pop_due(now_ms) for now_ms in (10, 518, 519, 899, 900)] == [["early"], [], ["moves"], [], ["late"]]
+
+
+def test_a_key_that_is_set_all_day_takes_no_more_room() -> None:
+    due: DueQueue[str] = DueQueue()
+    tracemalloc.start()
+    for at_ms in range(1_000_000, 1_005_000):
+        due.set("moves", at_ms)
+    n_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert n_bytes < 50_000, "each time that is kept takes about 150"
 
 
 def test_what_is_due_at_one_time_comes_in_the_order_in_which_it_was_set() -> None:

@@ -4,6 +4,7 @@ from ray_sched.core.effects import Save, StoreCameBack, StoreWentAway, SubmitsWi
 from ray_sched.core.messages.agent_dispatcher import StopRun
 from ray_sched.core.messages.client_dispatcher import Accepted
 from ray_sched.core.ports import ForgetJob
+from ray_sched.core.rules import DispatchRules
 from tests.support.builders import DispatchHarness, a_node, orders, stopped, where
 
 
@@ -60,3 +61,15 @@ def test_a_submit_that_is_withdrawn_after_it_was_assigned_gives_its_slot_back() 
     harness.report(stopped(job))
     assert (harness.free(), harness.acquired()) == (1, 0)
     assert harness.submit("r1") != job
+
+
+def test_a_waiting_job_whose_time_was_up_in_an_outage_has_its_time_once_more() -> None:
+    harness = DispatchHarness(DispatchRules(pending_timeout_ms=3_000))
+    job = harness.submit()
+    harness.handle(StoreWentAway())
+    harness.wait(3_000)
+    harness.handle(StoreCameBack())
+    harness.wait(2_999)
+    assert harness.status(job) == "pending"
+    harness.wait(1)
+    assert harness.status(job) == "failed"

@@ -45,3 +45,18 @@ def test_it_answers_as_if_everybody_was_asked(seed: int) -> None:
         assert queue.last_head() == head[1]
         del keys[head[1]]
     assert queue.head() is None
+
+
+def test_who_enqueues_is_answered_whether_the_head_may_have_changed() -> None:
+    keys: dict[str, tuple[int]] = {"a": (5,), "b": (7,)}
+    queue: PriorityQueue[tuple[int], str] = PriorityQueue(keys.get)
+    assert [queue.enqueue(member) for member in ("a", "b", "a", "nobody")] == [True, True, False, False]
+    keys["a"] = (6,)
+    assert (queue.enqueue("a"), queue.head()) == (False, ((6,), "a"))
+    keys["b"] = (4,)
+    assert (queue.enqueue("b"), queue.head(), len(queue)) == (True, ((4,), "b"), 2)
+    queue.remove("b")
+    queue.remove("nobody")
+    assert (queue.head(), len(queue)) == (((6,), "a"), 1)
+    queue.clear()
+    assert (queue.head(), len(queue)) == (None, 0)
