@@ -359,6 +359,14 @@ def test_nodes_are_sorted_by_how_good_they_are_and_those_that_are_none_come_last
     assert [verdict.score for verdict in told.nodes] == [1.0, 1.125, None, None]
 
 
+def test_a_node_that_is_done_in_no_time_comes_first() -> None:
+    harness = DispatchHarness()
+    harness.brain.speeds.load({"fast": {"en:en": 10_000.0}, "a slow one": {"en:en": 1.0}})
+    harness.offer(a_node("fast"), a_node("a slow one"))
+    told = explain(harness.brain, harness.submit(audio_ms=400), harness.now_ms)
+    assert [(verdict.node, verdict.score) for verdict in told.nodes] == [("fast", 0.0), ("a slow one", 0.4)]
+
+
 def test_nodes_that_are_equally_good_are_sorted_by_name() -> None:
     harness = DispatchHarness()
     job = harness.submit()
