@@ -21,6 +21,9 @@ prepare_environment()
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+LONGEST_NAME = 2_000
+"""Letters of a test's name with its parameters."""
+
 LONGEST_FIRST = (
     "tests/chaos/test_chaos.py",
     "tests/bench_command/test_bench_command.py",
@@ -67,7 +70,12 @@ def _is_a_single_file(args: list[str]) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For workers: the longest first, then the other real clusters, then everything else, each in its order."""
+    """For workers: the longest first, then the other real clusters, then everything else, each in its order.
+
+    Every process that a test starts inherits the test's name in a variable, so that a name of a megabyte starts none.
+    """
+    if long := [item.nodeid[:200] for item in items if len(item.nodeid) > LONGEST_NAME]:
+        raise pytest.UsageError(f"give the parameters of these tests ids that are read: {', '.join(long)}")
     if hasattr(config, "workerinput"):
         items.sort(key=_turn)
 

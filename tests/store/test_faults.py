@@ -37,7 +37,7 @@ async def opened(url: str, prefix: str = "p", timeout_s: float = 0.3) -> AsyncIt
         await store.close()
 
 
-@pytest.mark.parametrize("record", [b"small", BIG])
+@pytest.mark.parametrize("record", [b"small", BIG], ids=["small", "a megabyte"])
 async def test_a_frozen_redis_is_reported_in_time_and_used_again_once_it_thaws(
     redis_server: EmbeddedRedis, prefix: str, record: bytes
 ) -> None:
