@@ -97,8 +97,8 @@ class Candidates:
         Half of those few are nodes of unknown speed, as long as there are any: nobody would get to know them else.
         All are different. Within a class a stride walks evenly from a place that the attempt's name decides.
         """
-        named = [node for node in (q.affine_node, q.colocated_node) if node in self._place]
-        for node in set(named):
+        named = dict.fromkeys(node for node in (q.affine_node, q.colocated_node) if node in self._place)
+        for node in named:
             speed_class, index = self._place[node]
             yield self._free[speed_class][index]
         begin, left = tie_number(q), SAMPLE

@@ -54,7 +54,6 @@ class SpeedBook:
                 if (node, pair) not in self._speed:
                     self._speed[node, pair] = believed
                     self._compare(node, pair, believed)
-                    self._n_seen_then[node, pair] = self._unit[pair][1]
                 self._of_pair.setdefault(pair, believed)
 
     def take_unsaved(self) -> dict[str, dict[str, float]]:
@@ -80,7 +79,6 @@ class SpeedBook:
         self._unsaved.add(node)
         self._of_pair[pair] = self._average(self._of_pair.get(pair), seen)
         self._compare(node, pair, seen)
-        self._n_seen_then[node, pair] = self._unit[pair][1]
 
     def speed(self, node: str, pair: str) -> float:
         """The node's speed for the pair; for a node not seen yet the average of the others, else the default."""
@@ -134,6 +132,7 @@ class SpeedBook:
         unit, n_seen = self._unit.get(pair, (seen / (relative or 1.0), 0))
         relative = self._relative[node] = self._average(relative, seen / unit)
         self._unit[pair] = (unit + (seen / relative - unit) / (n_seen + 1), n_seen + 1)
+        self._n_seen_then[node, pair] = n_seen + 1
         speed_class = frexp(relative * _HALF_A_CLASS)[1] - 1
         if speed_class != self._class.get(node):
             self._class[node] = speed_class
