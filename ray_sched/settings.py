@@ -177,6 +177,11 @@ def ray_address_variable() -> str:
     return os.environ.get("RAY_ADDRESS", "")
 
 
+def is_token_set() -> bool:
+    """Whether Ray's variables name a token."""
+    return bool(os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"))
+
+
 def is_width_set() -> bool:
     """Whether ``COLUMNS`` says how wide a table may be."""
     return bool(os.environ.get("COLUMNS"))
@@ -259,5 +264,4 @@ def _hint(key: str, known: list[str]) -> str:
 
 
 def _invalid(sentence: str) -> SchedError:
-    printable = sentence.encode(errors="backslashreplace").decode()  # variables and paths may hold any byte
-    return SchedError(Code.INVALID_CONFIGURATION, printable)
+    return SchedError(Code.INVALID_CONFIGURATION, sentence)

@@ -80,9 +80,10 @@ class SchedError(Exception):
     """A refusal that interrupts the caller. ``str(error)`` is one sentence for people, ``error.code`` for programs."""
 
     def __init__(self, code: Code, message: str, retry_after_ms: int = 0) -> None:
-        super().__init__(message)
+        text = message.encode(errors="backslashreplace").decode()  # a file's name may be no text, and this travels
+        super().__init__(text)
         self.code = code
-        self.message = message
+        self.message = text
         self.retry_after_ms = retry_after_ms
 
     def __reduce__(self) -> tuple[type["SchedError"], tuple[Code, str, int]]:

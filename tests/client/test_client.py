@@ -1,6 +1,7 @@
 """The client against the real Dispatcher and agents, over a network that loses what a test tells it to lose."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -339,3 +340,13 @@ async def test_a_job_of_a_closed_client_is_over_and_cancelling_it_changes_nothin
         await done.cancel()
         await left.cancel()
         assert [(await job.result()).status for job in (done, left)] == ["completed", "refused"]
+
+
+async def test_an_unreadable_file_whose_name_is_no_text_is_a_failed_job_like_any_other() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client:
+            result = await client.submit(lambda: os.fsdecode(b"gone\xff.wav"), src="en").result()
+            assert result.error is not None
+            assert result.error.message == "there is no file gone\\udcff.wav; check the path"
+            assert (await client.submit(SECOND, src="en")).status == "completed"
