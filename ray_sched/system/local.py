@@ -37,6 +37,9 @@ RAY_ENVIRONMENT = {
 
 _QUIET = {"RAY_usage_stats_enabled": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
 _MB = 2**20
+_DIR_PREFIX = "ray_sched-"
+_MAX_SOCKET_PATH_BYTES = 107
+"""Linux allows no more for the path of a unix socket."""
 
 
 class LocalNode(Struct, frozen=True, kw_only=True):
@@ -101,10 +104,15 @@ class LocalCluster:
         """Ray's own objects for the nodes started so far, in order; tests kill them."""
 
     def start(self) -> str:
-        """Start everything and return the address. Raises SchedError PORT_IN_USE for a taken dashboard port."""
+        """Start everything and return the address.
+
+        Raises SchedError PORT_IN_USE for a taken dashboard port, INVALID_CONFIGURATION for a temporary directory whose
+        path is too long for Ray's sockets.
+        """
         if self._dashboard_port:
             _check_port(self._dashboard_port)
-        self._dir = tempfile.mkdtemp(prefix="ray_sched-")
+        _check_temporary_directory(len(self._nodes), has_dashboard=bool(self._dashboard_port))
+        self._dir = tempfile.mkdtemp(prefix=_DIR_PREFIX)
         os.environ["RAY_TMPDIR"] = self._dir
         Path(self._dir, "ray").mkdir()
         from ray.cluster_utils import Cluster  # noqa: PLC0415  # Ray reads its environment when it is imported
@@ -175,6 +183,21 @@ def _sessions_of_their_own() -> Iterator[None]:
 
 def _labels(node: LocalNode) -> dict[str, str]:
     return {f"{LABEL_PREFIX}{name}": value for name, value in node.labels.items()}
+
+
+def _check_temporary_directory(n_nodes: int, *, has_dashboard: bool) -> None:
+    """Refuse a place where the path of a socket of Ray's would be longer than Linux allows."""
+    session = f"ray/session_2026-12-31_23-59-59_123456_{os.getpid()}"
+    socket_name = "dash_TaskEventsHead" if has_dashboard else f"plasma_store.{n_nodes}"
+    place = tempfile.gettempdir()
+    longest = Path(place, f"{_DIR_PREFIX}12345678", session, "sockets", socket_name)
+    n_over = len(os.fsencode(longest)) - _MAX_SOCKET_PATH_BYTES
+    if n_over > 0:
+        raise SchedError(
+            Code.INVALID_CONFIGURATION,
+            f"the temporary directory {place} is {n_over} bytes too long for Ray, which makes sockets below it; set"
+            " TMPDIR to a shorter one, such as TMPDIR=/tmp",
+        )
 
 
 def _check_port(port: int) -> None:

@@ -1,14 +1,19 @@
 """The process's connection to a Ray cluster, and the sentence for each way in which it can fail."""
 
 import logging
+import os
+import re
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ray_sched.core.errors import Code, SchedError
 
+_MAX_WORDS = 400
 _PROBE_S = 8.0
 """Ray itself tries for minutes to reach an address where nobody is, or somebody else, and handles no signal."""
 
@@ -16,8 +21,11 @@ _PROBE_S = 8.0
 def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False) -> None:
     """Join the cluster at this address as a driver.
 
-    Raises SchedError: NO_CLUSTER if nobody answers there, UNAUTHENTICATED if the token is wrong or missing.
+    Raises SchedError: NO_CLUSTER if nobody answers there, UNAUTHENTICATED if the token is wrong or missing,
+    INVALID_CONFIGURATION for an address of another kind and for a cluster of other versions than this process's.
     """
+    if re.match("https?://", address):
+        raise _dashboard(address)
     import ray  # noqa: PLC0415  # Ray reads its environment when it is imported
     import ray.exceptions  # noqa: PLC0415
 
@@ -25,7 +33,7 @@ def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False) ->
         return
     try:
         _probe(address)
-        with keeping_signal_handler():
+        with keeping_signal_handler(), _printable_command_line():
             ray.init(
                 address=address,
                 namespace=namespace,
@@ -33,18 +41,19 @@ def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False) ->
                 logging_level=logging.WARNING,
                 configure_logging=True,
             )
-    except ray.exceptions.AuthenticationError as error:
-        raise _unauthenticated(address) from error
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
-        if "Unauthenticated" in str(error) or "AuthToken" in str(error):
-            raise _unauthenticated(address) from error
-        if "No node info found" in str(error):
-            raise SchedError(
-                Code.NO_CLUSTER,
-                f"this machine has no node of the cluster at {address}; run ray start --address {address} here, or use"
-                " ray job submit",
-            ) from error
-        raise _no_cluster(address) from error
+        raise _refusal(address, error) from error
+
+
+def use_token(token: str) -> None:
+    """Let this process show a token to Ray, also when it has imported Ray, which reads its environment only then."""
+    os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", token
+    if "ray" in sys.modules:
+        import ray._raylet  # noqa: PLC0415
+
+        raylet: Any = ray._raylet  # noqa: SLF001  # Ray's own way to read them again
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def disconnect_ray() -> None:
@@ -77,6 +86,20 @@ def keeping_signal_handler() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
+@contextmanager
+def _printable_command_line() -> Iterator[None]:
+    """Let Ray record this process's command line as text, also where it names files whose names are none."""
+    import ray._private.utils  # noqa: PLC0415  # Ray reads its environment when it is imported
+
+    utils: Any = ray._private.utils  # noqa: SLF001  # Ray has no option for it
+    rays_own = utils.get_entrypoint_name
+    utils.get_entrypoint_name = lambda: rays_own().encode(errors="backslashreplace").decode()
+    try:
+        yield
+    finally:
+        utils.get_entrypoint_name = rays_own
+
+
 def _probe(address: str) -> None:
     """Raise NO_CLUSTER or UNAUTHENTICATED unless a Ray at ``host:port`` answers; other forms are left to Ray."""
     import grpc  # type: ignore[import-untyped]  # noqa: PLC0415  # comes with Ray
@@ -97,20 +120,68 @@ def _probe(address: str) -> None:
         ray_itself.GetInternalConfig(GetInternalConfigRequest(), timeout=_PROBE_S, wait_for_ready=True)
     except grpc.RpcError as error:
         is_refused = error.code() is grpc.StatusCode.UNAUTHENTICATED
-        raise (_unauthenticated if is_refused else _no_cluster)(address) from None
+        raise (_unauthenticated if is_refused else _no_cluster)(address, error.details()) from None
     finally:
         channel.close()
 
 
-def _no_cluster(address: str) -> SchedError:
+def _refusal(address: str, error: Exception) -> SchedError:
+    """The true cause of what Ray has raised, with Ray's own words."""
+    import ray.exceptions  # noqa: PLC0415  # Ray reads its environment when it is imported
+
+    words = str(error)
+    if isinstance(error, ray.exceptions.AuthenticationError) or "Unauthenticated" in words or "AuthToken" in words:
+        return _unauthenticated(address, words)
+    if "Version mismatch" in words:
+        return _other_versions(address, words)
+    if "No node info found" in words:
+        return SchedError(
+            Code.NO_CLUSTER,
+            f"this machine has no node of the cluster at {address}; run ray start --address {address} here, or use"
+            f" ray job submit{_rays(words)}",
+        )
+    return _no_cluster(address, words)
+
+
+def _no_cluster(address: str, words: str = "") -> SchedError:
     return SchedError(
-        Code.NO_CLUSTER, f"there is no Ray cluster at {address}; start one (ray start --head) or correct the address"
+        Code.NO_CLUSTER,
+        f"there is no Ray cluster at {address}; start one (ray start --head) or correct the address{_rays(words)}",
     )
 
 
-def _unauthenticated(address: str) -> SchedError:
+def _unauthenticated(address: str, words: str) -> SchedError:
     return SchedError(
         Code.UNAUTHENTICATED,
         f"the cluster at {address} refused the token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or"
-        " RAY_AUTH_TOKEN_PATH to the cluster's own",
+        " RAY_AUTH_TOKEN_PATH to the cluster's own, or name the --data-dir of the ray-sched up that started it"
+        f"{_rays(words)}",
     )
+
+
+def _other_versions(address: str, words: str) -> SchedError:
+    """``words`` name both sides, the cluster's first, each on lines of their own."""
+    theirs, ours = (" and ".join(f"{name} {number}" for name, number in side) for side in _sides(words))
+    return SchedError(
+        Code.INVALID_CONFIGURATION,
+        f"the cluster at {address} runs on {theirs}, this process on {ours}; use the cluster's versions here"
+        f"{_rays(words)}",
+    )
+
+
+def _sides(words: str) -> list[list[tuple[str, str]]]:
+    found = re.findall(r"(Ray|Python): (\S+)", words)
+    return [found[:2], found[2:]]
+
+
+def _dashboard(address: str) -> SchedError:
+    return SchedError(
+        Code.INVALID_CONFIGURATION,
+        f"{address} is the address of a dashboard, for ray job submit; name the cluster's head as HOST:6379 in"
+        " --address or RAY_ADDRESS, or unset RAY_ADDRESS to find the ray-sched up of this machine",
+    )
+
+
+def _rays(words: str) -> str:
+    """Ray's own words behind a sentence, on the same line."""
+    return f" (Ray says: {' '.join(words.split())[:_MAX_WORDS]})" if words else ""

@@ -34,11 +34,13 @@ class Ended(NamedTuple):
 class Command:
     """A running ``ray-sched``. Its signals go to its whole process group, as Ctrl-C in a terminal does."""
 
-    def __init__(self, args: Sequence[str | Path], data_dir: Path, **variables: str) -> None:
+    def __init__(
+        self, args: Sequence[str | Path], data_dir: Path, program: Sequence[str] = ("-m", "ray_sched"), **variables: str
+    ) -> None:
         self.mark = uuid.uuid4().hex
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAY_SCHED_"))}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ray_sched", *map(str, args)],
+            [sys.executable, *program, *map(str, args)],
             env=kept | {_MARK: self.mark, "RAY_SCHED_DATA_DIR": str(data_dir)} | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -79,6 +81,10 @@ class Command:
         """End it and everything it started, if a test failed."""
         for process in self._alive():
             process.kill()
+        self._process.wait()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream:
+                stream.close()
 
     def left_behind(self, retry_for_s: float = 5) -> list[str]:
         """Processes it started that still run."""
@@ -101,3 +107,8 @@ class Command:
 def ray_sched(data_dir: Path, *args: str | Path, **variables: str) -> Ended:
     """Run a verb to its end."""
     return Command(args, data_dir, **variables).end()
+
+
+def script(data_dir: Path, code: str) -> Ended:
+    """Run a program of somebody who uses the library."""
+    return Command([], data_dir, ("-c", code)).end()
