@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from ray_sched.cli.exit_codes import UNKNOWN
+from ray_sched.cli.exit_codes import READER_GONE, UNKNOWN, exit_status
 from ray_sched.cli.output import Output
 from ray_sched.cli.signals import Signals
 from ray_sched.core.errors import Code, SchedError
@@ -111,13 +111,16 @@ def run_call(call: Call, body: Body, options: dict[str, Any]) -> int:
     _begin_log(is_verbose=call.is_verbose)
     with redirect_stdout(sys.stderr):
         try:
-            return call.signals.run(_as_coroutine(body, call, options)) or 0
+            status = call.signals.run(_as_coroutine(body, call, options)) or 0
+            return status or (exit_status(Code.INVALID_CONFIGURATION) if call.out.is_lost else 0)
         except SchedError as error:
             return _fail(call, error.code, error.message, error.exit_status)
         except asyncio.CancelledError:
             return _interrupted(call)
         except typer.BadParameter:
             raise
+        except BrokenPipeError:  # who read stdout wants no more
+            return READER_GONE
         except Exception as error:  # noqa: BLE001  # a surprise ends the call, with a sentence instead of a page
             if call.signals.first:  # ``kill`` of a process group takes Ray from under us
                 return _interrupted(call)

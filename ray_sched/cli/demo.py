@@ -66,9 +66,12 @@ async def demo(
     settings = call.settings
     for file in files:
         describe(file, max_duration_s=settings.client.max_audio_s)
+    speech = SpeechFolder(out, files)
+    if to is not None:
+        speech.check()
     async with _private_scheduler(call, nodes) as (scheduler, own_settings):
         demanded = await _possible(call, scheduler, demanded)
-        report = await _recognise(scheduler, own_settings, files, demanded, _Show(call, SpeechFolder(out, files)))
+        report = await _recognise(scheduler, own_settings, files, demanded, _Show(call, speech))
         call.out.show(report, *_page(report))
     return next((exit_status(row.error.code) for row in report.utterances if row.error), 0)
 
@@ -135,8 +138,7 @@ async def _recognise(
             async with aclosing(stream):
                 async for result in stream:
                     file = files[len(rows)]
-                    rows.append(Row.of(file, result))
-                    rows[-1].speech_file = show.speech.write(file, result)
+                    rows.append(show.speech.row(file, result))
                     bar.advance(bar.task_ids[0])
         ledger_bytes, after = await _bytes_left(scheduler, client), object_store_stats()
         for _ in range(round(_RELEASE_S / _LOOK_S)):

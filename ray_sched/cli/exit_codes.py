@@ -8,8 +8,10 @@ UNKNOWN = 70
 """An error nobody foresaw: a defect of the program."""
 INTERRUPTED = 130
 """Ctrl-C."""
+READER_GONE = 141
+"""Whoever read stdout has closed it: 128 and SIGPIPE, as shells have it."""
 _OTHERS = {0: "done", 1: "another failed job", 2: "wrong command line", UNKNOWN: "a defect, see --verbose"}
-_OTHERS |= {INTERRUPTED: "Ctrl-C", 143: "SIGTERM"}
+_OTHERS |= {INTERRUPTED: "Ctrl-C", READER_GONE: "stdout was closed", 143: "SIGTERM"}
 
 
 def epilog() -> str:

@@ -1,11 +1,14 @@
-"""What a person or a program reads: results on stdout, everything else on stderr.
+r"""What a person or a program reads: results on stdout, everything else on stderr.
 
-With ``--json`` stdout carries one JSON value and nothing more, whoever prints. Without a terminal there are no
-control characters and no progress bars, only a line for each step.
+With ``--json`` stdout carries one JSON value and nothing more, whoever prints; with ``--stream`` one JSON value on each
+line. Without a terminal there are no control characters and no progress bars, only a line for each step. File names may
+hold bytes that are no text: they are written as ``\udcff``, which in JSON gives the name back.
 """
 
+import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,31 +32,96 @@ def _console(file: Any) -> Console:
     return Console(file=file, width=_PIPE_WIDTH if is_plain else None, highlight=False, emoji=False, markup=False)
 
 
+class ResultStream:
+    """stdout that loses no result: what it does not take, because the disk is full, goes to stderr."""
+
+    def __init__(self, stream: Any, notify: Callable[[str], None], *, is_json: bool) -> None:
+        """``notify`` is given the sentence that says why stdout takes no more."""
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace", **({"encoding": "utf-8"} if is_json else {}))
+        self._stream = stream
+        self._notify = notify
+        self.is_given_up = False
+        """Results go to stderr."""
+
+    @property
+    def encoding(self) -> str:
+        """Of stdout."""
+        return self._stream.encoding or "utf-8"
+
+    def isatty(self) -> bool:
+        """Whether a person watches stdout."""
+        return bool(self._stream.isatty())
+
+    def write(self, text: str) -> int:
+        """Write and flush. Raises BrokenPipeError when the reader has gone."""
+        if not self.is_given_up:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except BrokenPipeError:
+                self._give_up()
+                raise
+            except OSError as error:
+                self._give_up()
+                self._notify(f"stdout cannot be written ({error.strerror}); what is not there follows here")
+            else:
+                return len(text)
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Everything is flushed when it is written."""
+
+    def _give_up(self) -> None:
+        """Let what is still buffered go nowhere, or the interpreter tries again at its end."""
+        self.is_given_up = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+        self._stream.flush()
+
+
 class Output:
     """The two streams of one call."""
 
     def __init__(self, *, is_json: bool) -> None:
         self.is_json = is_json
-        self._stdout = sys.stdout
-        self._page = _console(sys.stdout)
+        self.is_stream = False
+        """JSON values are lines, one for each part of the result."""
+        self._stdout = ResultStream(sys.stdout, lambda sentence: self.note(f"ray-sched: {sentence}"), is_json=is_json)
+        self._page = _console(self._stdout)
         self._notes = _console(sys.stderr)
         self._spinner: Status | None = None
+        self._progress: Progress | None = None
         self.has_shown = False
-        """Whether the result is out."""
+        """Whether the result, or a part of it, is out."""
 
     def show(self, data: Any, *page: RenderableType) -> None:
         """The result of the verb: ``data`` for programs, ``page`` for people."""
         self.has_shown = True
         if self.is_json:
-            self._stdout.write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n")
-            self._stdout.flush()
+            self._stdout.write(_json(data, is_line=self.is_stream))
             return
         for part in page:
             self._page.print(part, soft_wrap=isinstance(part, str))
 
+    def show_part(self, data: Any, *page: RenderableType) -> None:
+        """A part of the result, as soon as it is there; a progress bar steps aside for it."""
+        bar = self._progress if self._page.is_terminal and not self.is_json else None
+        if bar:
+            bar.stop()
+        self.show(data, *page)
+        if bar:
+            bar.start()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether results had to go to stderr."""
+        return self._stdout.is_given_up
+
     def note(self, sentence: str) -> None:
         """A sentence beside the result."""
-        self._notes.print(sentence, soft_wrap=True)
+        self._notes.print(printable(sentence), soft_wrap=True)
 
     @property
     def is_terminal(self) -> bool:
@@ -96,7 +164,24 @@ class Output:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._notes, transient=True, disable=not self._notes.is_terminal) as progress:
             progress.add_task(what, total=total)
-            yield progress
+            self._progress = progress if self._notes.is_terminal else None
+            try:
+                yield progress
+            finally:
+                self._progress = None
+
+
+def printable(text: str) -> str:
+    """Without half characters, which stand for the bytes of a file's name that are no text."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _json(data: Any, *, is_line: bool) -> str:
+    try:
+        raw = msgspec.json.encode(data)
+    except UnicodeEncodeError:  # half characters: JSON has escapes for them, which msgspec does not write
+        return json.dumps(msgspec.to_builtins(data, str_keys=True), indent=None if is_line else 2) + "\n"
+    return (raw if is_line else msgspec.json.format(raw, indent=2)).decode() + "\n"
 
 
 def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:
@@ -112,4 +197,4 @@ def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:
 
 def add_row(to: Table, *cells: Any) -> None:
     """A row; what is not there is a dash."""
-    to.add_row(*(Text("-" if cell is None or cell == "" else str(cell)) for cell in cells))
+    to.add_row(*(Text("-" if cell is None or cell == "" else printable(str(cell))) for cell in cells))

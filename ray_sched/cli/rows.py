@@ -1,5 +1,7 @@
 """Results as ``demo`` and ``submit`` print them, and the sound files they write."""
 
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +9,7 @@ from msgspec import Struct
 from rich.console import RenderableType
 from rich.table import Table
 
-from ray_sched.cli.output import add_row, table
+from ray_sched.cli.output import add_row, printable, table
 from ray_sched.core.errors import Code, Refusal, SchedError
 
 if TYPE_CHECKING:
@@ -65,9 +67,14 @@ class Row(Struct, kw_only=True):
 
 def rows_page(rows: list[Row]) -> list[RenderableType]:
     """For people: the table, and where the speech is."""
+    return [rows_table(rows), *speech_sentences(rows)]
+
+
+def speech_sentences(rows: list[Row]) -> list[RenderableType]:
+    """Where the speech is."""
     folders = sorted({str(Path(row.speech_file).parent) for row in rows if row.speech_file})
     n_files = sum(bool(row.speech_file) for row in rows)
-    return [rows_table(rows), *(f"speech: {n_files} files in {folder}" for folder in folders)]
+    return [f"speech: {n_files} files in {printable(folder)}" for folder in folders]
 
 
 def rows_table(rows: list[Row]) -> Table:
@@ -77,14 +84,20 @@ def rows_table(rows: list[Row]) -> Table:
         extra["wer"] = "WER %"
     made = table("file", "node", "pair", "text", *_NUMBERS, *extra.values(), right=(*_NUMBERS, "WER %"))
     for row in rows:
-        text = f"{row.error.code}: {row.error.message}" if row.error else row.text
         more = (_cell(row, name) for name in extra)
-        add_row(made, Path(row.file).name, row.node, row.pair, text, row.audio_s, row.wait_ms, row.run_ms, *more)
+        add_row(
+            made, Path(row.file).name, row.node, row.pair, shown_text(row), row.audio_s, row.wait_ms, row.run_ms, *more
+        )
     return made
 
 
 _NUMBERS = ("audio s", "wait ms", "run ms")
 _EXTRA = {"translation": "translation"}
+
+
+def shown_text(row: Row) -> str:
+    """What was said; what went wrong only where there is nothing else to say."""
+    return f"{row.error.code}: {row.error.message}" if row.error and not row.text else row.text
 
 
 def _cell(row: Row, name: str) -> object:
@@ -104,21 +117,42 @@ class SpeechFolder:
         self.folder = folder
         self._used_paths = {path.resolve() for path in inputs}
 
-    def write(self, file: Path, result: "Result") -> str:
-        """Write the speech of a result, if it has one, and return the path. Raises INVALID_CONFIGURATION."""
-        from ray_sched.client.audio import write_wav
-
-        if not result.speech:
-            return ""
-        path = self._free(file, result.pair.partition(":")[2])
+    def check(self) -> None:
+        """Make the folder and see that files can be made in it. Raises INVALID_CONFIGURATION."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_wav(path, result.speech, result.speech_rate_hz)
+            tempfile.TemporaryFile(dir=self.folder).close()
         except OSError as error:
-            raise SchedError(
-                Code.INVALID_CONFIGURATION, f"{path} cannot be written ({error.strerror}); choose another --out"
-            ) from error
+            raise self._unwritable(self.folder, error) from error
+
+    def row(self, file: Path, result: "Result") -> Row:
+        """The row of a result, whose speech, if it has one, is written; a row keeps its text if that fails."""
+        row = Row.of(file, result)
+        try:
+            row.speech_file = self._write(file, result) if result.speech else ""
+        except SchedError as error:
+            row.error = RowError(code=error.code, message=error.message)
+        return row
+
+    def _write(self, file: Path, result: "Result") -> str:
+        from ray_sched.client.audio import write_wav
+
+        path = self._free(file, result.pair.partition(":")[2])
+        part = path.with_name(f"{path.name}.part")  # a full disk leaves no file that looks whole
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_wav(part, result.speech, result.speech_rate_hz)
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise self._unwritable(path, error) from error
         return str(path)
+
+    def _unwritable(self, path: Path, error: OSError) -> SchedError:
+        return SchedError(
+            Code.INVALID_CONFIGURATION, f"{path} cannot be written ({error.strerror}); choose another --out"
+        )
 
     def _free(self, file: Path, language: str) -> Path:
         path, number = self.folder / f"{file.stem}.{language}.wav", 1

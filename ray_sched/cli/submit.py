@@ -3,7 +3,7 @@
 import hashlib
 import os
 import secrets
-from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ray_sched.cli.call import Call
-from ray_sched.cli.exit_codes import exit_status
 from ray_sched.cli.language_check import demand, is_covered
-from ray_sched.cli.rows import Row, SpeechFolder, rows_page
+from ray_sched.cli.row_writer import RowWriter
+from ray_sched.cli.rows import Row, SpeechFolder
+from ray_sched.cli.scheduler_watch import while_it_runs
 from ray_sched.client.durations import milliseconds
 from ray_sched.core.capability import Demand
-from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.errors import Code, Refusal, SchedError
 
 if TYPE_CHECKING:
     from ray_sched.client.results import Result
     from ray_sched.system.api import Client
 
+    Found = Callable[[int, Result], None]
+
 _BULK_WAIT_S = 600.0
-_NAME_LENGTH = 256
+_ENDED = (Code.SCHEDULER_NOT_RUNNING, Code.SHUTTING_DOWN)
+"""Errors of a job after which no other one need be tried."""
 
 
 async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may say of a job
@@ -43,36 +47,62 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     partials: Annotated[
         bool, typer.Option("--partials", help="Show what is recognised so far; for a single file.")
     ] = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder for speech files.")] = Path(),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for speech files, made if it is missing; else this one.")
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="With --json: one JSON line for each file, as soon as it has ended.")
+    ] = False,
 ) -> int:
-    """Submit audio files and print what was said. One bad file does not stop the others.
+    """Submit audio files and print what was said, each as soon as it has ended. A bad file does not stop the others.
 
-    The exit status is that of the first file that failed.
+    The exit status is that of the first file that failed. After Ctrl-C all that had ended is there; with --json the
+    other files are, too, and say why they have no result.
     """
     if len(files) > 1 and (request_id or partials):
         raise typer.BadParameter("--request-id and --partials are for a single file")
+    if stream and not call.out.is_json:
+        raise typer.BadParameter("--stream is for --json; without it each file is printed as soon as it has ended")
     if deadline_s is not None:
         milliseconds(deadline_s, "a deadline")
     demanded = demand(src, to, speech=speech)
-    rows = _unreadable(call, files, demanded)
-    good = [file for file, row in zip(files, rows, strict=True) if row is None]
-    results: dict[str, deque[Result]] = defaultdict(deque)
-    if good:
-        options = {"src": src, "tgt": to, "speech": speech, "session": session, "priority": priority}
-        if request_id:
-            options["request_id"] = request_id
-        call.last_words = "interrupted; the jobs that had not ended were cancelled"
-        job = _Submission(call, demanded, options, deadline_s, partials=partials)
-        for result in await job.run(good, _client_id(call.settings.data_dir, request_id)):
-            results[result.name].append(result)
-    folder = SpeechFolder(out, files)
-    done = [row or _row(file, results[_name(file)].popleft(), folder) for file, row in zip(files, rows, strict=True)]
-    for row in done:
-        if row.error:
-            name = f"{Path(row.file).name}: "
-            call.out.note(f"ray-sched: {'' if row.file in row.error.message else name}{row.error.message}")
-    call.out.show(done, *rows_page(done))
-    return next((exit_status(row.error.code) for row in done if row.error), 0)
+    folder = SpeechFolder(out or Path(), files)
+    if speech or out is not None:
+        folder.check()
+    options = {"src": src, "tgt": to, "speech": speech, "session": session, "priority": priority}
+    if request_id:
+        options["request_id"] = request_id
+    call.out.is_stream = stream
+    call.last_words = "interrupted; the jobs that had not ended were cancelled"
+    rows = RowWriter(call.out, files, demanded.pair, has_translation=demanded.src != demanded.tgt)
+    job = _Submission(call, demanded, options, deadline_s, partials=partials)
+    with rows.whatever_happens():
+        good = _readable(call, files, demanded, rows)
+
+        def found(position: int, result: "Result") -> None:
+            number = good[position]
+            rows.add(number, folder.row(files[number], result))
+
+        if good:
+            client_id = _client_id(call.settings.data_dir, request_id)
+            await job.run([files[number] for number in good], client_id, found, rows)
+    return rows.end(job.ended_by)
+
+
+def _readable(call: Call, files: list[Path], demanded: Demand, rows: RowWriter) -> list[int]:
+    """Numbers of the files that can be read, as far as their beginnings tell; the others have their rows at once."""
+    from ray_sched.client.audio import describe
+
+    longest_s = call.settings.client.max_audio_s
+    good = []
+    for number, file in enumerate(files):
+        try:
+            describe(file, max_duration_s=longest_s)
+        except SchedError as error:
+            rows.add(number, Row.refused(file, demanded.pair, error))
+        else:
+            good.append(number)
+    return good
 
 
 class _Submission:
@@ -86,65 +116,50 @@ class _Submission:
         self._options = options
         self._deadline_s = deadline_s
         self._has_partials = partials
+        self.ended_by: Refusal | None = None
+        """Why the files after the last one that was submitted have no result."""
 
-    async def run(self, files: list[Path], client_id: str | None) -> "list[Result]":
-        """Every result, as they came."""
+    async def run(self, files: list[Path], client_id: str | None, found: "Found", rows: RowWriter) -> None:
+        """``found`` is called with the number of each file and its result, as they come."""
         from ray_sched.system.api import Client
 
+        settings = self._call.settings
         async with self._call.scheduler() as scheduler:
             is_hopeless = not is_covered(self._demanded, await scheduler.nodes())
-            async with Client(self._call.settings, client_id=client_id) as client:
-                if len(files) == 1:
-                    return [await self._one(client, files[0])]
-                return await self._many(client, files, is_hopeless=is_hopeless)
+            async with Client(settings, client_id=client_id) as client:
+                single = len(files) == 1
+                work = self._one(client, files[0], found) if single else self._many(client, files, found, is_hopeless)
+                with rows.whatever_happens():  # before the goodbyes, which may take long where nobody is
+                    await while_it_runs(scheduler, settings.client.retry_for_ms / 1000, work)
 
-    async def _one(self, client: "Client", file: Path) -> "Result":
+    async def _one(self, client: "Client", file: Path, found: "Found") -> None:
         handle = client.submit(file, deadline_s=self._deadline_s, partials=self._has_partials, **self._options)
         with self._call.out.steps():
             if self._call.out.is_terminal:
                 self._call.out.step("waiting for the result")
             async for text in handle.partials():
                 self._call.out.step(f"... {text}")
-            return await handle.result()
+            result = await handle.result()
+        found(0, result)
 
-    async def _many(self, client: "Client", files: list[Path], *, is_hopeless: bool) -> "list[Result]":
+    async def _many(self, client: "Client", files: list[Path], found: "Found", is_hopeless: bool) -> None:
         """A window of files at a time. What no node can do now may wait for one only as long as a single job may."""
         retry_for_s = self._call.settings.dispatch.pending_timeout_ms / 1000 if is_hopeless else _BULK_WAIT_S
         options = self._options | {"deadline_s": self._deadline_s or retry_for_s}
-        results: list[Result] = []
         with self._call.out.progress("submitting", len(files)) as bar:
-            async with aclosing(client.map(files, **options)) as stream:
+            async with aclosing(client.map(self._while_it_runs(files), **options)) as stream:
                 async for result in stream:
-                    results.append(result)
+                    if result.error and result.error.code in _ENDED:
+                        self.ended_by = result.error
+                    found(result.position or 0, result)
                     bar.advance(bar.task_ids[0])
-        return results
 
-
-def _unreadable(call: Call, files: list[Path], demanded: Demand) -> list[Row | None]:
-    """A row for each file that cannot be read, None for the others."""
-    from ray_sched.client.audio import describe
-
-    longest_s = call.settings.client.max_audio_s
-    rows: list[Row | None] = []
-    for file in files:
-        try:
-            describe(file, max_duration_s=longest_s)
-        except SchedError as error:
-            rows.append(Row.refused(file, demanded.pair, error))
-        else:
-            rows.append(None)
-    return rows
-
-
-def _row(file: Path, result: "Result", folder: SpeechFolder) -> Row:
-    row = Row.of(file, result)
-    row.speech_file = folder.write(file, result)
-    return row
-
-
-def _name(file: Path) -> str:
-    """What the client calls a job with this file."""
-    return str(file)[-_NAME_LENGTH:]
+    def _while_it_runs(self, files: list[Path]) -> Iterator[Path]:
+        """The files, as long as there is a scheduler for them."""
+        for file in files:
+            if self.ended_by:
+                return
+            yield file
 
 
 def _client_id(data_dir: Path, request_id: str) -> str | None:

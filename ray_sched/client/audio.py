@@ -111,8 +111,9 @@ def read(source: AudioSource, sample_rate_hz: int | None = None, *, max_duration
 def write_wav(path: "str | os.PathLike[str]", samples: bytes | Samples, rate_hz: int) -> None:
     """Write mono 16-bit samples as a WAV file, replacing it. Raises OSError when it cannot be written."""
     array = np.frombuffer(samples, dtype="<i2") if isinstance(samples, bytes) else samples
-    with Path(path).open("wb") as stream:
-        soundfile.write(stream, array, rate_hz, format="WAV", subtype="PCM_16")
+    held = io.BytesIO()  # libsndfile is not told of a full disk
+    soundfile.write(held, array, rate_hz, format="WAV", subtype="PCM_16")
+    Path(path).write_bytes(held.getvalue())
 
 
 def _describe_raw(data: bytes, rate_hz: int | None, max_duration_s: float) -> AudioInfo:

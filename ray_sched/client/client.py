@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Corout
 from types import TracebackType
 from typing import Any, Literal, Self, assert_never
 
+from msgspec import structs
+
 from ray_sched.client.audio import AudioSource
 from ray_sched.client.connection import Connection
 from ray_sched.client.durations import milliseconds
@@ -232,9 +234,10 @@ class Client:
         refused for overload. Audio that cannot be read is a failed result. ``wait_s``: how long one job may wait.
         """
         deadline_s = options.pop("deadline_s", wait_s)
+        positions = itertools.count()
 
-        async def run(audio: AudioSource) -> Result:
-            return await self._submit_with_retries(audio, deadline_s=deadline_s, **options)
+        def run(audio: AudioSource) -> Coroutine[Any, Any, Result]:
+            return self._run_one(next(positions), audio, deadline_s=deadline_s, **options)
 
         async for result in windowed(audios, run, lambda: window or self._window(), order):
             yield result
@@ -242,6 +245,9 @@ class Client:
     def _window(self) -> int:
         """Twice the cluster's slots: one job on each slot and one on its way to it."""
         return min(max(_SLOTS_AHEAD * self._brain.slots, _MIN_WINDOW), _MAX_WINDOW)
+
+    async def _run_one(self, position: int, audio: AudioSource, **options: Any) -> Result:
+        return structs.replace(await self._submit_with_retries(audio, **options), position=position)
 
     async def _submit_with_retries(self, audio: AudioSource, **options: Any) -> Result:
         """One job of a ``map``: an overloaded scheduler is asked again when it said so."""

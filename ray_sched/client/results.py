@@ -34,6 +34,8 @@ class Result(Struct, frozen=True, kw_only=True):
     """From submission until a node had the audio."""
     run_ms: int = 0
     attempts: tuple[AttemptNote, ...] = ()
+    position: int | None = None
+    """Of a ``map``: which of its audios this is the result of, from 0."""
     error: Refusal | None = None
 
     def raise_for_error(self) -> "Result":

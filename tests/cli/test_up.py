@@ -1,13 +1,16 @@
 """``up`` and the verbs that talk to it, on a real Ray with the echo engine."""
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
-from tests.cli.command import ECHO, SPEECH, Command, Ended, ray_sched
+from tests.cli.command import ECHO, SPEECH, Command, Ended, ray_sched, script
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("up")]
 
@@ -95,6 +98,35 @@ def test_ctrl_c_cancels_what_was_submitted(up: Running) -> None:
     assert ended.status == 130
     assert ended.err.splitlines()[-1] == "ray-sched: interrupted; the jobs that had not ended were cancelled"
     assert [row["pair"] for row in up("jobs", "--status", "cancelled", "--json").json] == ["fr:fr"]
+
+
+def test_its_own_address_needs_no_token_from_the_user(up: Running) -> None:
+    address = json.loads((up.data_dir / "running.json").read_text())["address"]
+    port = address.rpartition(":")[2]
+    for named in (address, f"localhost:{port}"):
+        assert up("status", "--address", named, "--json").json["slots"] == 2
+    assert up("status", "--json", RAY_ADDRESS=address).json["slots"] == 2
+
+
+@pytest.mark.parametrize("imports", ["import ray, ray_sched", "import ray_sched, ray"])
+def test_a_program_joins_it_whatever_it_imports_first(up: Running, imports: str) -> None:
+    ended = script(
+        up.data_dir,
+        f"{imports}\nwith ray_sched.BlockingClient() as client:\n"
+        f"    print(client.submit({str(AUDIO)!r}, src='en').text)\n    print(len(ray.nodes()))",
+    )
+    assert ended.out == "echo of 47840 samples\n2\n", ended.err
+
+
+def test_a_name_that_is_no_text_is_submitted_like_any_other(up: Running, tmp_path: Path) -> None:
+    names = [os.fsdecode(b"a\xfe.wav"), os.fsdecode(b"a\xff.wav"), "a?.wav"]
+    for name, n_samples in zip(names, (1600, 3200, 4800), strict=True):
+        with (tmp_path / name).open("wb") as file:
+            soundfile.write(file, np.zeros(n_samples, np.int16), 16_000, format="WAV")
+    ended = up("submit", *(tmp_path / name for name in names), "--from", "en", "--json")
+    assert ended.status == 0
+    heard = [(Path(row["file"]).name, row["text"]) for row in ended.json]
+    assert heard == [(name, f"echo of {n} samples") for name, n in zip(names, (1600, 3200, 4800), strict=True)]
 
 
 def test_a_wrong_token_is_called_one(up: Running) -> None:

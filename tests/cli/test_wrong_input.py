@@ -1,6 +1,7 @@
 """What people type wrong: one sentence, the right exit status, and no Ray is started for it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,48 @@ def test_a_second_up_on_the_same_data_is_refused(tmp_path: Path) -> None:
     ended = ray_sched(tmp_path, "up")
     assert ended.status == 14
     assert "runs on" in one_sentence(ended)
+
+
+def test_lines_of_json_are_for_json(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "submit", "--from", "en", "--stream", SPEECH / "austen-0880.wav")
+    assert ended.status == 2
+    assert "--stream is for --json" in ended.err
+
+
+@pytest.mark.parametrize("verb", [("submit", "--from", "en", "--speech"), ("demo", "--to", "es")])
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_started(
+    tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "speech"
+    ended = ray_sched(tmp_path, *verb, SPEECH / "austen-0880.wav", "--out", out)
+    assert ended.status == 14
+    assert one_sentence(ended) == f"ray-sched: {out} cannot be written (Not a directory); choose another --out"
+
+
+def test_a_temporary_directory_too_long_for_rays_sockets_is_named(tmp_path: Path) -> None:
+    long = tmp_path / ("d" * 90)
+    long.mkdir()
+    ended = ray_sched(tmp_path, "up", TMPDIR=str(long))
+    assert ended.status == 14
+    assert f"the temporary directory {long} is" in ended.err
+    assert ended.err.endswith(
+        "bytes too long for Ray, which makes sockets below it; set TMPDIR to a shorter one, such as TMPDIR=/tmp\n"
+    )
+
+
+@pytest.mark.parametrize("verb", ["status", "up"])
+def test_the_address_of_a_dashboard_is_called_one(tmp_path: Path, verb: str) -> None:
+    ended = ray_sched(tmp_path, verb, RAY_ADDRESS="http://127.0.0.1:8265")
+    assert ended.status == 14
+    assert "http://127.0.0.1:8265 is the address of a dashboard, for ray job submit" in one_sentence(ended)
+
+
+def test_a_file_whose_name_is_no_text_is_named_in_a_sentence_and_in_json(tmp_path: Path) -> None:
+    name = os.fsdecode(b"b\xff.wav")
+    ended = ray_sched(tmp_path, "submit", "--from", "en", "--json", name)
+    assert ended.status == 3
+    assert "there is no file b\\udcff.wav" in one_sentence(ended)
+    [row] = ended.json
+    assert row["file"] == name
+    assert os.fsencode(row["file"]) == b"b\xff.wav"

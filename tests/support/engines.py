@@ -10,7 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import ClassVar, Literal
 
+from msgspec import structs
+
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Work
+from ray_sched.agent.engines.echo import EchoEngine
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.wire.samples import Samples
@@ -127,3 +130,10 @@ def _write_into_pipes(data: bytes) -> None:
         with suppress(OSError):
             if stat.S_ISFIFO(os.fstat(handle).st_mode):
                 os.write(handle, data)
+
+
+class RealTimeEngine(EchoEngine):
+    """Takes as long as the audio lasts, for English, whatever was declared."""
+
+    def __init__(self, declared: Capability, options: dict[str, str]) -> None:
+        super().__init__(structs.replace(declared, asr=("en",)), options | {"speed": "1"})
