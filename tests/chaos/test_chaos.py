@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.chaos.faults import NODE_FAULTS
+
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(420)]
 
 ALWAYS = "kill-agent,kill-raylet,kill-dispatcher,kill-registry,freeze-agent,kill-engine"
@@ -30,7 +32,8 @@ def test_a_minute_of_harm_loses_nothing() -> None:
     assert (report["findings"], done.returncode) == ([], 0)
     assert report["jobs"] > 300
     assert sum(row["count"] for row in report["faults"].values()) >= 6
-    assert report["faults"]["kill-agent"]["detect_ms"]["max"] is not None
+    noticed = {kind for kind, row in report["faults"].items() if row["detect_ms"]["max"] is not None}
+    assert noticed & NODE_FAULTS.keys(), "which kinds come depends on who is whole when it is time for one"
 
 
 def test_a_run_that_is_called_off_leaves_nothing_running() -> None:
