@@ -82,12 +82,19 @@ class Talk:
         await asyncio.gather(*(utter(index) for index in range(100)))
 
     async def hold(self, cluster: RunningCluster) -> int:
-        """All of it; returns the bytes that the client's ledger holds afterwards."""
+        """All of it; returns the bytes that the client's ledger holds when the last calls have returned.
+
+        A result may be here before the call that has brought the audio to its node has returned.
+        """
         async with Client(cluster.settings) as client:
             names = [f"session-{n}" for n in range(20)]
             listening = [asyncio.create_task(self.listen(client, name)) for name in names]
             await asyncio.gather(*(self.speak(client, name, n) for n, name in enumerate(names)))
             await asyncio.gather(*listening)
+            for _ in range(1000):
+                if not client.ledger.bytes_in():
+                    break
+                await asyncio.sleep(0.01)
             return client.ledger.bytes_in()
 
 
