@@ -22,6 +22,8 @@ class Work(Struct, frozen=True, kw_only=True):
     tgt: str
     services: tuple[str, ...]
     """Sorted names out of ``asr``, ``mt``, ``tts``."""
+    wants_partials: bool = False
+    """Whether anybody looks at what is recognised so far; an engine for which it costs something may leave it out."""
 
 
 class EngineResult(Struct, frozen=True, kw_only=True):

@@ -52,7 +52,14 @@ class Host(Protocol):
 
 def work_of(item: PushItem) -> Work:
     """The work of a pushed job, as it is given to engines."""
-    return Work(job_id=item.job_id, attempt=item.attempt, src=item.src, tgt=item.tgt, services=item.services)
+    return Work(
+        job_id=item.job_id,
+        attempt=item.attempt,
+        src=item.src,
+        tgt=item.tgt,
+        services=item.services,
+        wants_partials=item.wants_partials,
+    )
 
 
 async def run_to_end(

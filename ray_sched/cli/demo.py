@@ -32,6 +32,10 @@ class DemoReport(Struct, kw_only=True):
     """What ``demo --json`` prints."""
 
     utterances: list[Row]
+    recogniser: str | None
+    """Who has recognised, in the shipped ``speech`` engine; None for another engine."""
+    advice: str | None
+    """What would recognise better and how to get it, if there is something."""
     wer: float | None
     """Over all files with a known transcript."""
     ledger_bytes: int
@@ -146,8 +150,11 @@ async def _recognise(
                 break
             await asyncio.sleep(_LOOK_S)
             ledger_bytes, after = await _bytes_left(scheduler, client), object_store_stats()
+    recogniser, advice = _recogniser(settings.local.engine)
     return DemoReport(
         utterances=rows,
+        recogniser=recogniser,
+        advice=advice,
         wer=_word_error_rates(rows, demanded.src),
         ledger_bytes=ledger_bytes,
         object_store_bytes=after.bytes_used,
@@ -158,6 +165,16 @@ async def _recognise(
 async def _bytes_left(scheduler: "Scheduler", client: "Client") -> int:
     """What the client holds and what the nodes hold, by their last heartbeats."""
     return client.ledger.bytes_in() + sum(row.audio_bytes + row.speech_bytes for row in await scheduler.nodes())
+
+
+def _recogniser(engine: str) -> tuple[str | None, str | None]:
+    """Who recognises on the nodes of this machine, and what would be better."""
+    from ray_sched.agent.engines.recognisers import Moonshine, find_recogniser
+
+    kind = find_recogniser() if engine == "speech" else None
+    if kind is None or kind is Moonshine:
+        return kind and kind.title, None
+    return kind.title, f"{Moonshine.title} makes a sixth of its errors: {Moonshine.install}"
 
 
 def _word_error_rates(rows: list[Row], src: str) -> float | None:
@@ -179,5 +196,7 @@ def _page(report: DemoReport) -> list[RenderableType]:
     page: list[RenderableType] = rows_page(report.utterances)
     if report.wer is not None:
         page.append(f"word error rate: {report.wer * 100:.1f} %")
+    if report.recogniser:
+        page.append(f"recognised by {report.recogniser}" + (f"; {report.advice}" if report.advice else ""))
     page.append(f"ledger: {report.ledger_bytes} bytes; Ray's object store: {report.object_store_bytes} bytes")
     return page

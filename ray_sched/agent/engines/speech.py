@@ -1,10 +1,10 @@
 """The speech engine: real recognition, translation and speech on any CPU, offline.
 
-PocketSphinx recognises English with the model in its own wheel. Apertium translates and eSpeak NG speaks where the
-node has them installed. It never downloads anything and never calls itself better than what is installed.
+Moonshine recognises English, or PocketSphinx where that is not installed, each with the model in its own wheel
+(``recognisers``). Apertium translates and eSpeak NG speaks where the node has them installed. It never downloads
+anything and never calls itself better than what is installed.
 """
 
-import importlib.util
 import io
 import os
 import re
@@ -13,20 +13,20 @@ import signal
 import subprocess
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import soundfile
 from msgspec.structs import replace
 
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
+from ray_sched.agent.engines.recognisers import INSTALL, RECOGNISERS, Recogniser, find_recogniser
 from ray_sched.core.capability import ASR, MT, TTS, Capability
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
 from ray_sched.wire.samples import Samples
 
 ASR_LANGUAGE = "en"
-"""The one language of PocketSphinx' packaged model (US English)."""
+"""The one language of the packaged models (US English)."""
 
 APERTIUM_LIMIT_S = 20.0
 ESPEAK_LIMIT_S = 20.0
@@ -46,35 +46,40 @@ ISO_639_1: dict[str, str] = {
 _MODE = re.compile(r"([a-z]{2,3})-([a-z]{2,3})\Z")
 _VOICE = re.compile(r"\s*\d+\s+(\S+)\s")
 _OTHER_LANGUAGE = re.compile(r"\(([A-Za-z-]+) \d+\)")
-_MEAN = "mean"
-_ONE_WORD = f"#JSGF V1.0; grammar {_MEAN}; public <word> = the;"
 
 
 class SpeechEngine:
-    """PocketSphinx, Apertium and eSpeak NG, in one process per slot. It has no options."""
+    """A recogniser, Apertium and eSpeak NG, in one process per slot.
+
+    Its one option is ``recogniser``: ``moonshine`` or ``pocketsphinx``; without it the better one that is installed.
+    """
 
     isolation: ClassVar[Literal["thread", "process"]] = "process"
 
     def __init__(self, declared: Capability, options: dict[str, str]) -> None:
-        """Take what the labels declare; nothing is looked up or loaded yet."""
-        del options  # every model is where its package put it
+        """Take what the labels declare; nothing is loaded yet. Raises SchedError INVALID_CONFIGURATION."""
+        self._wanted = options.get("recogniser", "")
+        if self._wanted and self._wanted not in RECOGNISERS:
+            known = " or ".join(RECOGNISERS)
+            raise SchedError(
+                Code.INVALID_CONFIGURATION,
+                f"there is no recogniser {self._wanted!r} for the speech engine; say {known}",
+            )
         self._declared = declared
-        self._recogniser: _Recogniser | None = None
+        self._recogniser: Recogniser | None = None
 
     def capability(self) -> Capability:
         """What the labels declare, as far as it is installed; what they leave open, as far as it is found."""
         return self._capability
 
     def load(self) -> None:
-        """Load the acoustic and the language model: 0.3 s and 110 MB."""
-        if not _has_pocketsphinx():
-            if ASR in self._declared.services:
-                raise SchedError(
-                    Code.MISSING_PART,
-                    "the speech engine has no recogniser on this node; run: pip install 'ray-sched[speech]'",
-                )
-            return
-        self._recogniser = _Recogniser()
+        """Load the recogniser's models: 0.8 s and 190 MB for Moonshine, 0.3 s and 110 MB for PocketSphinx."""
+        kind = find_recogniser(self._wanted)
+        if kind:
+            self._recogniser = kind()
+        elif ASR in self._declared.services or self._wanted:
+            wanted = f"the recogniser {self._wanted}" if self._wanted else "a recogniser"
+            raise SchedError(Code.MISSING_PART, f"this node does not have {wanted}; run: {INSTALL}")
 
     def admit(self, work: Work) -> str | None:
         """Take everything the capability covers."""
@@ -83,17 +88,17 @@ class SpeechEngine:
 
     def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
         """Recognise, then translate, then speak. A partial comes about once per second of audio."""
-        text = self._recognise(audio, emit_partial) if ASR in work.services else ""
+        text = self._recognise(work, audio, emit_partial) if ASR in work.services else ""
         translation = self._translate(text, work) if MT in work.services else ""
         speech, rate_hz = b"", 0
         if TTS in work.services:
             speech, rate_hz = speak(translation if MT in work.services else text, work.tgt)
         return EngineResult(text=text, translation=translation, speech=speech, speech_rate_hz=rate_hz)
 
-    def _recognise(self, audio: Samples, emit_partial: Callable[[str], None]) -> str:
+    def _recognise(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> str:
         if self._recogniser is None:
-            raise ModelNotAvailableError(ASR, "PocketSphinx is not installed on this node")
-        return self._recogniser.recognise(audio, emit_partial)
+            raise ModelNotAvailableError(ASR, f"no recogniser is installed on this node; run: {INSTALL}")
+        return self._recogniser.recognise(audio, emit_partial if work.wants_partials else None)
 
     def _translate(self, text: str, work: Work) -> str:
         mode = self._modes.get(f"{work.src}:{work.tgt}")
@@ -107,7 +112,7 @@ class SpeechEngine:
 
     @cached_property
     def _capability(self) -> Capability:
-        asr = {ASR_LANGUAGE} if _has_pocketsphinx() else set()
+        asr = {ASR_LANGUAGE} if find_recogniser(self._wanted) else set()
         mt = _narrowed_pairs(self._declared, set(self._modes))
         return replace(
             self._declared,
@@ -115,50 +120,6 @@ class SpeechEngine:
             mt=tuple(sorted(mt)),
             tts=tuple(sorted(_narrowed_voices(self._declared, mt))),
         )
-
-
-class _Recogniser:
-    """One PocketSphinx decoder.
-
-    Measured on the five samples: whole utterances with the mean of their own cepstra (batch) have 28 % word errors,
-    one-second blocks with a running mean have 34 to 39 %, by what was decoded before. So the mean is taken from the
-    whole utterance by a search for a single word, which costs 2 %, and then the blocks are decoded with it: 28 to
-    30 %, and a hypothesis after each block.
-    """
-
-    def __init__(self) -> None:
-        import pocketsphinx  # noqa: PLC0415  only nodes with the speech extra have it
-
-        self._decoder: Any = pocketsphinx.Decoder(loglevel="ERROR")
-        self._words = self._decoder.current_search()
-        self._decoder.add_jsgf_string(_MEAN, _ONE_WORD)
-
-    def recognise(self, audio: Samples, emit_partial: Callable[[str], None]) -> str:
-        """What is said in 16 kHz samples, lower-case; empty if nothing was understood."""
-        if len(audio) == 0:
-            return ""
-        self._decoder.set_cmn(self._mean(audio))
-        self._decoder.activate_search(self._words)
-        self._decoder.start_utt()
-        text = ""
-        for start in range(0, len(audio), SAMPLE_RATE_HZ):
-            self._decoder.process_raw(audio[start : start + SAMPLE_RATE_HZ].tobytes())
-            if (hypothesis := self._hypothesis()) != text and start + SAMPLE_RATE_HZ < len(audio):
-                text = hypothesis
-                emit_partial(text)
-        self._decoder.end_utt()
-        return self._hypothesis()
-
-    def _mean(self, audio: Samples) -> str:
-        self._decoder.activate_search(_MEAN)
-        self._decoder.start_utt()
-        self._decoder.process_raw(audio.tobytes(), full_utt=True)
-        self._decoder.end_utt()
-        return str(self._decoder.get_cmn(False))
-
-    def _hypothesis(self) -> str:
-        best = self._decoder.hyp()
-        return str(best.hypstr).lower() if best else ""
 
 
 def apertium_modes() -> dict[str, str]:
@@ -209,10 +170,6 @@ def _narrowed_voices(declared: Capability, pairs: set[str]) -> set[str]:
     wanted = set(declared.tts) or {pair.split(":")[1] for pair in pairs} | {ASR_LANGUAGE}
     spoken = espeak_languages()
     return {tag for tag in wanted if tag.lower() in spoken}
-
-
-def _has_pocketsphinx() -> bool:
-    return importlib.util.find_spec("pocketsphinx") is not None
 
 
 def _listing(command: list[str]) -> list[str]:
