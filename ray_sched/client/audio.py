@@ -47,6 +47,8 @@ AudioSource = Union[
 _BLOCK_S = 30
 _MAX_CHANNELS = 64
 _LOUDEST_FLOAT = 4.0
+_LOUDEST_16_BIT = 32768
+_DITHER = 256
 _HEADERS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b"caff", b".snd", b"ID3")
 _ESTIMATED = ("MP3", "MPEG", "OGG")
 """Formats whose number of frames is an estimate or may rightly be fewer after a cut."""
@@ -274,7 +276,22 @@ def _checked_array(array: NDArray[Any], name: str = "the array") -> NDArray[Any]
         raise invalid(f"{name} has shape {array.shape}; give (samples,) or (samples, channels)")
     if array.size == 0:
         raise invalid(f"{name} holds no samples; give at least one")
+    if array.dtype.newbyteorder("=") == np.int32:
+        _check_width(array, name)
     return array
+
+
+def _check_width(array: NDArray[Any], name: str) -> None:
+    """Refuse 16-bit samples in a wider array: as 32-bit ones they would be silence, 96 dB below full scale.
+
+    Up to 8 bits are taken for what they may well be, the dither of a silence recorded with 24 bits.
+    """
+    peak = max(int(array.max()), -int(array.min()))
+    if _DITHER < peak <= _LOUDEST_16_BIT:
+        raise invalid(
+            f"{name} is of type int32 with a peak of {peak}, as 16-bit samples have; give .astype(numpy.int16),"
+            " or samples that use the 32 bits"
+        )
 
 
 def _check_floats(samples: NDArray[Any], name: str, *, loudest: float = np.inf) -> None:
@@ -324,12 +341,17 @@ def _as_bytes(source: bytes | bytearray | memoryview) -> bytes:
 
 
 def _drain(stream: Any, name: str) -> bytes:
-    data = stream.read(MAX_BYTES + 1)
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise invalid(f"{name} is open for text; open it with mode 'rb'")
-    if len(data) > MAX_BYTES:
+    """All that is left in it: a pipe or a socket gives what is there, and ends with nothing at all."""
+    parts: list[bytes] = []
+    n_left = MAX_BYTES + 1
+    while n_left > 0 and (part := stream.read(n_left)):
+        if not isinstance(part, bytes | bytearray | memoryview):
+            raise invalid(f"{name} is open for text; open it with mode 'rb'")
+        parts.append(bytes(part))
+        n_left -= len(part)
+    if n_left <= 0:
         raise invalid(f"{name} holds more than {MAX_BYTES // 2**20} MiB; cut it into parts")
-    return bytes(data)
+    return b"".join(parts)
 
 
 def _name_of(stream: Any) -> str:

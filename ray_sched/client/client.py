@@ -131,17 +131,20 @@ class Client:
         partials: bool = False,
         needs_gpu: bool = False,
         sample_rate_hz: int | None = None,
+        copy: bool = True,
         name: str = "",
         trace_id: str = "",
     ) -> JobHandle:
         """Submit one utterance; awaiting the handle gives its Result or raises SchedError.
 
         ``audio``: bytes, a numpy array of shape (samples,) or (samples, channels), a path, an open file, or a
-        callable that gives one of these; paths and callables are read when a node is ready. ``tgt`` other than
-        ``src`` asks for translation, ``speech`` for synthesis of the target. ``deadline_s``: seconds within which a
-        node must have taken it. Raises SchedError INVALID_AUDIO or INVALID_LANGUAGE at once for what cannot be right.
+        callable that gives one of these; paths and callables are read when a node is ready. An array or a buffer may
+        be used again at once; ``copy=False`` promises that an array is left alone until the result is there. ``tgt``
+        other than ``src`` asks for translation, ``speech`` for synthesis of the target. ``deadline_s``: seconds within
+        which a node must have taken it. Raises SchedError INVALID_AUDIO or INVALID_LANGUAGE at once for what cannot be
+        right.
         """
-        source = Source(audio, sample_rate_hz, self._options.max_duration_s)
+        source = Source(audio, sample_rate_hz, self._options.max_duration_s, copy=copy)
         number = next(self._numbers)
         spec = checked(
             JobSpec(

@@ -14,14 +14,26 @@ from ray_sched.wire.samples import Samples
 class Source:
     """One job's audio. Bytes, arrays and open files are held in memory; paths and callables are read for each push."""
 
-    def __init__(self, audio: AudioSource, sample_rate_hz: int | None, max_duration_s: float) -> None:
-        """Raises SchedError INVALID_AUDIO for what cannot be audio, as far as a look at its header tells."""
+    def __init__(
+        self, audio: AudioSource, sample_rate_hz: int | None, max_duration_s: float, *, copy: bool = True
+    ) -> None:
+        """Raises SchedError INVALID_AUDIO for what cannot be audio, as far as a look at its header tells.
+
+        ``copy``: an array or buffer of the caller's is copied, so that it may be used again at once.
+        """
         self._audio = audio
         self._rate_hz = sample_rate_hz
         self._max_duration_s = max_duration_s
         self.info = describe(audio, sample_rate_hz=sample_rate_hz, max_duration_s=max_duration_s)
         is_kept = isinstance(audio, bytes | bytearray | memoryview | np.ndarray) or hasattr(audio, "read")
         self._samples: Samples | None = self._read() if is_kept else None
+        if (
+            copy
+            and self._samples is not None
+            and isinstance(audio, np.ndarray)
+            and np.may_share_memory(self._samples, audio)
+        ):
+            self._samples = self._samples.copy()
 
     @property
     def duration_ms(self) -> int:

@@ -75,6 +75,28 @@ def test_arrays_of_every_type_mean_the_same(dtype: str) -> None:
     assert np.array_equal(read((KNOWN * np.float64(scale)).astype(dtype)), KNOWN)
 
 
+def test_sixteen_bit_values_in_a_wider_array_are_refused_with_the_type_to_use() -> None:
+    spoken = np.array([0, 900, -12_000, 32_767], np.int16)
+    assert "peak of 32767, as 16-bit samples have" in refusal(lambda: read(spoken.astype(np.int32)))
+    assert "give .astype(numpy.int16)" in refusal(lambda: describe(spoken.astype(np.int32)))
+    assert read(np.zeros(4, np.int32)).tolist() == [0, 0, 0, 0]
+    assert read(np.array([200, -256], np.int32)).tolist() == [0, 0], "the dither of silence"
+    assert read(np.array([-(2**31), 40_000], np.int32)).tolist() == [-32_768, 1]
+
+
+class Dribbling(io.BytesIO):
+    """Gives at most 1000 bytes at a time, as a pipe or a socket does."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(1000 if size is None or size < 0 else min(size, 1000))
+
+
+def test_an_open_file_that_gives_less_than_asked_for_is_read_to_its_end() -> None:
+    whole = wav()
+    assert len(whole) > 2_000
+    assert read(Dribbling(whole)).tolist() == read(whole).tolist()
+
+
 def test_channels_are_averaged() -> None:
     stereo = np.stack([KNOWN, np.zeros_like(KNOWN)], axis=1)
     assert np.abs(read(stereo).astype(int) - KNOWN // 2).max() <= 1
