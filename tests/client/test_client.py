@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -239,6 +240,24 @@ async def test_a_newer_process_of_the_same_client_id_takes_over() -> None:
             assert error.value.code is Code.CLIENT_REPLACED
             await system.add_node("a")
             assert (await again).job_id == job_id
+
+
+async def test_a_session_is_numbered_as_it_was_submitted_whatever_has_to_be_read_first() -> None:
+    may_be_read = threading.Event()
+
+    def slow() -> Samples:
+        may_be_read.wait(10)
+        return SECOND
+
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client, asyncio.timeout(20):
+            first = client.submit(slow, src="en", session="s", request_id="first")
+            second = client.submit(SECOND, src="en", session="s")
+            assert (await client.submit(SECOND, src="en", session="another")).status == "completed"
+            may_be_read.set()
+            assert [(await handle).status for handle in (first, second)] == ["completed", "completed"]
+            assert [handle.utterance_index for handle in (first, second)] == [0, 1]
 
 
 async def test_a_client_cannot_touch_the_job_of_another() -> None:

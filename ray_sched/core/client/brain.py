@@ -26,6 +26,7 @@ from ray_sched.core.client.held import HeldEvents
 from ray_sched.core.client.inbox import Inbox
 from ray_sched.core.client.submissions import Submission, Submissions
 from ray_sched.core.client.transfers import Transfers
+from ray_sched.core.client.turns import Turns
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.messages.client_dispatcher import (
@@ -73,6 +74,7 @@ class ClientBrain:
         self.ended: Refusal | None = None
         """Why nothing more will come, if so."""
         self._held = HeldEvents()
+        self._turns = Turns()
 
     # --- the user ------------------------------------------------------------------------------------------------
 
@@ -80,21 +82,29 @@ class ClientBrain:
         """The user submits a job. ``kept_bytes``: of samples in memory; 0: read later. To be followed by ``ask``."""
         submission = self._submissions.open(number, spec)
         self.audio.open(number, kept_bytes)
-        return self._refuse(submission, self.ended) if self.ended else []
+        if self.ended:
+            return self._refuse(submission, self.ended)
+        self._turns.open(number, spec)
+        return []
 
     def ask(self, number: int, digest: str = "") -> list[ClientEffect]:
-        """Ask the Dispatcher to take a submission. ``digest``: of the audio, if the user chose the request id."""
+        """Ask the Dispatcher to take a submission, and those of its session that had to wait for it.
+
+        ``digest``: of the audio, if the user chose the request id.
+        """
         submission = self._submissions.get(number)
         if submission is None:
             return []
         if digest:
             submission.spec = msgspec.structs.replace(submission.spec, digest=digest)
-        return [self._submissions.ask(submission)]
+        return self._ask(self._turns.ready(number, submission.spec))
 
     def refuse(self, number: int, refusal: Refusal) -> list[ClientEffect]:
         """Refuse a submission that the Dispatcher was not asked for yet: its audio cannot be read."""
         submission = self._submissions.get(number)
-        return self._refuse(submission, refusal) if submission else []
+        if submission is None:
+            return []
+        return self._refuse(submission, refusal) + self._ask(self._turns.leave(number, submission.spec))
 
     def submit_again(self, number: int) -> list[ClientEffect]:
         """The time of ``SubmitLater`` has come."""
@@ -107,6 +117,10 @@ class ClientBrain:
         ended = self._end(Refusal(code=Code.CANCELLED, message="the client was closed before the result came"))
         self.ended = _CLOSED if ended else self.ended
         return cancels + ended
+
+    def _ask(self, numbers: Iterable[int]) -> list[ClientEffect]:
+        waiting = (self._submissions.get(number) for number in numbers)
+        return [self._submissions.ask(submission) for submission in waiting if submission]
 
     # --- calls to the dispatcher -----------------------------------------------------------------------------------
 
@@ -204,6 +218,7 @@ class ClientBrain:
         if self.ended:
             return []
         self.ended = refusal
+        self._turns.clear()
         numbers = self._submissions.clear()
         for number in numbers:
             self.audio.release(number)

@@ -409,3 +409,56 @@ def test_the_digest_goes_with_the_question() -> None:
     assert isinstance(sent, SendMessage)
     assert isinstance(sent.message, Submit)
     assert sent.message.spec.digest == "fingerprint"
+
+
+def opened(harness: ClientHarness, number: int, session: str, index: int | None = None) -> None:
+    spec = JobSpec(request_id=f"r{number}", src="en", tgt="en", session=session, utterance_index=index)
+    assert harness.brain.open(number, spec, 320) == []
+
+
+def asked(effects: list[ClientEffect]) -> list[int]:
+    return [effect.number for effect in effects if isinstance(effect, SendMessage)]
+
+
+def test_a_session_is_asked_for_in_the_order_in_which_it_was_spoken_whatever_each_digest_takes() -> None:
+    harness = ClientHarness()
+    for number in (1, 2, 3):
+        opened(harness, number, "s")
+    opened(harness, 4, "another")
+    opened(harness, 5, "s", index=7)
+    opened(harness, 6, "")
+    assert asked(harness.brain.ask(2, "second")) == []
+    assert asked(harness.brain.ask(4)) == [4], "another session waits for none of this one"
+    assert asked(harness.brain.ask(5)) == [5], "it says itself where it belongs"
+    assert asked(harness.brain.ask(6)) == [6]
+    effects = harness.brain.ask(1, "first")
+    assert asked(effects) == [1, 2]
+    digests = [
+        effect.message.spec.digest
+        for effect in effects
+        if isinstance(effect, SendMessage) and isinstance(effect.message, Submit)
+    ]
+    assert digests == ["first", "second"]
+    assert asked(harness.brain.ask(3)) == [3]
+
+
+def test_audio_that_cannot_be_read_lets_the_next_of_its_session_go() -> None:
+    harness = ClientHarness()
+    for number in (1, 2, 3):
+        opened(harness, number, "s")
+    assert harness.brain.ask(2) == []
+    unreadable = Refusal(code=Code.INVALID_AUDIO, message="there is no file")
+    effects = harness.brain.refuse(1, unreadable)
+    assert effects[0] == NotifyRefused(1, unreadable)
+    assert asked(effects) == [2]
+    assert harness.brain.refuse(1, unreadable) == []
+    assert asked(harness.brain.ask(3)) == [3]
+
+
+def test_a_client_that_has_ended_asks_for_nobody_who_waited() -> None:
+    harness = ClientHarness()
+    opened(harness, 1, "s")
+    opened(harness, 2, "s")
+    assert harness.brain.ask(2) == []
+    harness.brain.close()
+    assert harness.brain.ask(1) == []
