@@ -12,7 +12,8 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
     """A secret: whoever has it is this client. Empty: a new one is made up."""
     tenant: str = ""
     push_timeout_s: float = 2.0
-    """How long an agent may take to answer a push."""
+    """How long an agent may take to answer a push, and ``push_ms_per_audio_s`` more for each second of audio in it."""
+    push_ms_per_audio_s: int = 20
     inline_bytes: int = INLINE_BYTES
     """A push of more audio than this goes through the object store, one of less in the call itself."""
     retry_for_s: float = 10.0

@@ -17,7 +17,7 @@ from ray_sched.client.sources import Source
 from ray_sched.core.client.effects import ClientEffect, PushAudio
 from ray_sched.core.client.transfers import Transfers
 from ray_sched.core.errors import Refusal, SchedError
-from ray_sched.core.messages.client_agent import Push, PushItem
+from ray_sched.core.messages.client_agent import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Push, PushItem
 from ray_sched.wire.audio_batch import pack
 from ray_sched.wire.codec import encode
 from ray_sched.wire.outbox import Outbox
@@ -143,10 +143,11 @@ class Pusher:
             return
         agent = part.pushes[0].assigned.agent
         header = _describe(part)
+        timeout_s = self._timeout_s(part)
         why = ""
         try:
             peer = self._directory.peer(agent)
-            await peer.call("push", header, *self._pack(part), timeout_s=self._options.push_timeout_s)
+            await peer.call("push", header, *self._pack(part), timeout_s=timeout_s)
         except (PeerGoneError, PeerUnavailableError, SchedError) as error:
             why = f"{agent}: {error}"
         finally:
@@ -154,6 +155,11 @@ class Pusher:
                 self._transfers.returned(push)
         for push in part.pushes if why else ():
             self._perform(self._transfers.failed(push, why))
+
+    def _timeout_s(self, part: _Part) -> float:
+        """A push may take as long as its bytes need, by the rule by which the Dispatcher waits for each of its jobs."""
+        audio_s = part.n_bytes / (SAMPLE_RATE_HZ * BYTES_PER_SAMPLE)
+        return self._options.push_timeout_s + audio_s * self._options.push_ms_per_audio_s / 1000
 
     def _pack(self, part: _Part) -> list[Any]:
         """The audio as arguments of a call; from then on they are its only copy, as far as this call is concerned.

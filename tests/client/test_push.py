@@ -1,6 +1,7 @@
 """What the pusher does and no longer does."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,24 @@ from ray_sched.client.sources import Source
 from ray_sched.core.client.brain import ClientBrain
 from ray_sched.core.client.effects import ClientEffect, PushAudio
 from ray_sched.core.messages.client_dispatcher import Assigned, JobSpec
+from ray_sched.wire.peers import Peer
 from tests.support.in_process import MemoryObjectStore, Network
+
+
+class NoteTimeouts:
+    """A network that takes every push, and notes how long it might have taken."""
+
+    def __init__(self) -> None:
+        self.timeouts_s: list[float] = []
+        self.is_called = asyncio.Event()
+
+    def peer(self, _actor: str) -> Peer:
+        return self
+
+    async def call(self, _method: str, *_args: Any, timeout_s: float) -> Any:
+        self.timeouts_s.append(timeout_s)
+        self.is_called.set()
+
 
 SPEC = JobSpec(request_id="r", src="en", tgt="en")
 
@@ -29,3 +47,17 @@ async def test_an_assignment_that_comes_when_the_client_has_closed_brings_no_aud
     for _ in range(100):
         await asyncio.sleep(0)
     assert (network.calls, performed) == (before, [])
+
+
+async def test_a_push_may_take_as_long_as_its_audio_needs() -> None:
+    network, performed = NoteTimeouts(), list[ClientEffect]()
+    brain = ClientBrain("c1", 1, 0)
+    brain.open(1, SPEC, 0)
+    options = ClientOptions(push_timeout_s=2, push_ms_per_audio_s=20, max_duration_s=600)
+    pusher = Pusher(brain.transfers, network, MemoryObjectStore(), performed.extend, options)
+    assigned = Assigned(job_id="j1", attempt=1, node="a", agent="agent:a", incarnation=1)
+    seven_minutes = np.zeros(420 * 16_000, np.int16)
+    pusher.push(PendingPush(PushAudio(1, SPEC, assigned), Source(seven_minutes, None, 600, copy=False)))
+    await network.is_called.wait()
+    await pusher.close()
+    assert network.timeouts_s == [2 + 420 * 0.02]
