@@ -141,8 +141,8 @@ class Client:
         callable that gives one of these; paths and callables are read when a node is ready. An array or a buffer may
         be used again at once; ``copy=False`` promises that an array is left alone until the result is there. ``tgt``
         other than ``src`` asks for translation, ``speech`` for synthesis of the target. ``deadline_s``: seconds within
-        which a node must have taken it. Raises SchedError INVALID_AUDIO or INVALID_LANGUAGE at once for what cannot be
-        right.
+        which a node must have taken it, the next one too if that is lost. Raises SchedError INVALID_AUDIO or
+        INVALID_LANGUAGE at once for what cannot be right.
         """
         source = Source(audio, sample_rate_hz, self._options.max_duration_s, copy=copy)
         number = next(self._numbers)

@@ -104,7 +104,8 @@ def _question(state: DispatchState, step: Step, job: Job) -> Question:
 
 def _exclusion_ends_at_ms(state: DispatchState, job: Job) -> int:
     """From then on the job takes the node of its failed attempt rather than none: its time is half up."""
-    return job.deadline_at_ms - state.rules.pending_timeout_ms // 2
+    wait_ms = state.rules.pending_timeout_ms
+    return job.deadline_at_ms - min(wait_ms, job.spec.deadline_ms or wait_ms) // 2
 
 
 def why_no_node(state: DispatchState, step: Step, job: Job) -> WhyNot:

@@ -45,7 +45,7 @@ def requeue(state: DispatchState, step: Step, job: Job, code: Code, why: str) ->
     job.attempts += (AttemptNote(attempt=job.attempt, node=job.node, why=f"{code}: {why}"),)
     job.record(step.now_ms, f"back to pending: {why}")
     _count(job, code)
-    refusal = _enough(state, job, code, why)
+    refusal = _enough(state, step, job, code, why)
     if refusal:
         end(state, step, job, JobEvent.FAIL, refusal)
         return
@@ -66,7 +66,7 @@ def _count(job: Job, code: Code) -> None:
         poison.engine_died(job)
 
 
-def _enough(state: DispatchState, job: Job, code: Code, why: str) -> Refusal | None:
+def _enough(state: DispatchState, step: Step, job: Job, code: Code, why: str) -> Refusal | None:
     """Why there is no further attempt, or None."""
     if job.client_id not in state.clients:
         return Refusal(code=Code.CLIENT_GONE, message=f"{why}; the client that holds the audio is gone")
@@ -78,9 +78,12 @@ def _enough(state: DispatchState, job: Job, code: Code, why: str) -> Refusal | N
         or job.refusals > state.rules.max_refusals
         or job.engine_errors > state.rules.max_engine_retries
     )
-    if not is_over:
-        return None
-    return Refusal(code=code, message=f"gave up after {len(job.attempts)} attempts: {earlier}")
+    if is_over:
+        return Refusal(code=code, message=f"gave up after {len(job.attempts)} attempts: {earlier}")
+    if job.spec.deadline_ms and step.now_ms >= job.deadline_at_ms:
+        message = f"its deadline had passed when an attempt ended: {earlier}"
+        return Refusal(code=Code.DEADLINE_EXCEEDED, message=message)
+    return None
 
 
 def finish(state: DispatchState, step: Step, job: Job, outcome: Outcome) -> None:

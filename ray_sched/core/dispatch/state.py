@@ -144,7 +144,8 @@ class DispatchState:
         job.incarnation = job.assigned_at_ms = job.accepted_at_ms = 0
         job.speech = None
         job.attempt += 1
-        job.deadline_at_ms = max(job.deadline_at_ms, step.now_ms + self.rules.pending_timeout_ms)
+        if not job.spec.deadline_ms:
+            job.deadline_at_ms = max(job.deadline_at_ms, step.now_ms + self.rules.pending_timeout_ms)
         self.counters.requeued += 1
         self._wait(step, job)
 

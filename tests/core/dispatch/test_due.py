@@ -93,6 +93,31 @@ def test_a_job_that_waits_again_has_as_long_as_a_new_one_or_until_its_own_deadli
     assert harness.status(patient) == "failed"
 
 
+def test_a_job_whose_own_deadline_has_passed_is_not_started_again() -> None:
+    harness = DispatchHarness()
+    harness.offer(a_node("node-a"))
+    late, soon = harness.submit("r1", deadline_ms=3_000), harness.submit("r2", deadline_ms=9_000)
+    harness.report(accepted(late), accepted(soon))
+    harness.wait(4_000)
+    harness.offer(a_node("node-b"))
+    assert (harness.status(late), harness.status(soon)) == ("failed", "assigned")
+    says = "its deadline had passed when an attempt ended: attempt 1 on node-a: NODE_LOST: the node left its pool"
+    assert error_of(harness, late) == Refusal(code=Code.DEADLINE_EXCEEDED, message=says)
+
+
+def test_a_job_that_waits_again_keeps_its_own_deadline() -> None:
+    harness = DispatchHarness()
+    harness.offer(a_node("node-a"))
+    job = harness.submit("r1", deadline_ms=3_000)
+    harness.report(accepted(job))
+    harness.wait(1_000)
+    harness.offer()
+    harness.wait(1_999)
+    assert harness.status(job) == "pending"
+    harness.wait(1)
+    assert harness.status(job) == "failed"
+
+
 def test_a_job_that_was_assigned_in_time_does_not_run_out_of_it() -> None:
     harness = DispatchHarness()
     job = harness.submit()
