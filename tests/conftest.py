@@ -54,8 +54,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # xdist's hook: unknown without it
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are cores: most of the time is waiting for real processes, of which each worker has some."""
-    return len(os.sched_getaffinity(0)) + 2
+    """One more than there are cores: most of the time is waiting for real processes, of which each worker has some."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,6 +8,7 @@ import ray
 import ray.exceptions
 
 from ray_sched.core.errors import SchedError
+from ray_sched.system.ray_calls import call_ray
 from ray_sched.wire.peers import Payload, Peer, PeerGoneError, PeerUnavailableError
 
 
@@ -59,7 +60,7 @@ class RayPeer:
     async def _find(self) -> Any:
         """The handle, from one question to Ray's head however many ask: it may be away, and then answers none."""
         if self._looking_up is None:
-            self._looking_up = asyncio.create_task(asyncio.to_thread(self._look_up))
+            self._looking_up = asyncio.create_task(call_ray(self._look_up))
             self._looking_up.add_done_callback(self._found)
         self._handle = await asyncio.shield(self._looking_up)
         return self._handle

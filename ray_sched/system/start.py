@@ -18,6 +18,7 @@ from ray_sched.core.views.nodes import NodeRow, PoolRow
 from ray_sched.settings import Settings
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.store.redis_store import open_store
+from ray_sched.system.ray_calls import call_ray
 from ray_sched.wire.peers import Peer, PeerGoneError, PeerUnavailableError
 
 log = logging.getLogger(__name__)
@@ -169,20 +170,20 @@ class Scheduler:
         from ray_sched.system.processes import kill_actor  # noqa: PLC0415
 
         namespace = self._settings.namespace
-        names = await asyncio.to_thread(_named_actors, namespace)
+        names = await call_ray(_named_actors, namespace)
         first = [name for name in ("timer", "registry") if name in names]
         for name in [*first, *sorted(names - set(first))]:
-            await asyncio.to_thread(kill_actor, name, namespace)
-        while await asyncio.to_thread(_named_actors, namespace):  # noqa: ASYNC110  # Ray has no event for it
+            await call_ray(kill_actor, name, namespace)
+        while await call_ray(_named_actors, namespace):  # noqa: ASYNC110  # Ray has no event for it
             await asyncio.sleep(_POLL_S)
 
     async def is_running(self) -> bool:
         """Whether there is a Dispatcher."""
-        return "dispatcher" in await asyncio.to_thread(_named_actors, self._settings.namespace)
+        return "dispatcher" in await call_ray(_named_actors, self._settings.namespace)
 
     async def is_gone(self) -> bool:
         """Whether no actor of this namespace is left."""
-        return not await asyncio.to_thread(_named_actors, self._settings.namespace)
+        return not await call_ray(_named_actors, self._settings.namespace)
 
     # --- questions -------------------------------------------------------------------------------------------------
 

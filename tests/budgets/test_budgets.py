@@ -114,7 +114,7 @@ async def run_jobs(client: Client, in_flight: int, n_jobs: int) -> None:
 
     async def worker() -> None:
         for number in numbers:
-            await client.submit(AUDIO[number % len(AUDIO)], src="en")
+            await client.submit(AUDIO[number % len(AUDIO)], src="en", copy=False)
 
     await asyncio.gather(*(worker() for _ in range(in_flight)))
 

@@ -91,8 +91,8 @@ class Talk:
             listening = [asyncio.create_task(self.listen(client, name)) for name in names]
             await asyncio.gather(*(self.speak(client, name, n) for n, name in enumerate(names)))
             await asyncio.gather(*listening)
-            for _ in range(1000):
-                if not client.ledger.bytes_in():
+            for _ in range(1000):  # the Dispatcher knows what the last poll has said
+                if not client.ledger.bytes_in() and not (await cluster.scheduler.status()).stored_bytes:
                     break
                 await asyncio.sleep(0.01)
             return client.ledger.bytes_in()
