@@ -106,7 +106,7 @@ def test_a_killed_control_actor_costs_no_job(cluster: RunningCluster, kind: str)
 def test_a_dispatcher_killed_with_five_thousand_waiting_jobs_loses_none(cluster: RunningCluster) -> None:
     async def submit() -> tuple[int, int]:
         async with Client(cluster.settings) as client:
-            waiting = client.submit_many([SECOND] * 5_000, src="de", deadline_s=300)
+            waiting = client.submit_many([SECOND] * 5_000, src="de", deadline_s=300, copy=False)
             await waiting[-1].accepted()
             ran = client.submit_many([SECOND] * 12, src="en", deadline_s=60)
             actor("Dispatcher").kill()

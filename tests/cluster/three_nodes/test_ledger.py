@@ -68,7 +68,7 @@ def test_the_store_is_back_within_a_second_of_500_utterances_while_10_000_jobs_w
 
     async def submit() -> tuple[int, int]:
         async with Client(through_the_store(three_nodes)) as client:
-            waiting = client.submit_many([audio] * 10_000, src="de", deadline_s=120)
+            waiting = client.submit_many([audio] * 10_000, src="de", deadline_s=120, copy=False)
             await waiting[-1].accepted()
             view = await three_nodes.scheduler.status()
             assert view.waiting == 10_000
