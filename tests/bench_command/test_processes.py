@@ -7,7 +7,7 @@ import pytest
 
 from ray_sched.bench.processes import CpuSpent, PeakMemory, cpu_s, family, spent_s
 
-BUSY = "import time, sys\nwhile time.process_time() < 0.3: pass\nprint(); sys.stdin.read()"
+BUSY = "import time, sys\nwhile time.process_time() < 0.32: pass\nprint(); sys.stdin.read()"
 
 
 @pytest.fixture
