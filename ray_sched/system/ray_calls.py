@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -15,24 +15,14 @@ async def call_ray(call: Callable[..., T], *args: Any) -> T:
     It has a daemon thread of its own: a program waits at its end for the threads of ``asyncio.to_thread``, and would
     not end as long as Ray does not answer.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(error: Exception | None, result: Any = None) -> None:
-        if done.done():  # cancelled: nobody waits any more
-            return
-        if error:
-            done.set_exception(error)
-        else:
-            done.set_result(result)
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # it cannot be called off; only the waiting for it can
 
     def run() -> None:
         try:
-            outcome: tuple[Any, ...] = (None, call(*args))
+            done.set_result(call(*args))
         except Exception as error:  # noqa: BLE001  # it is raised where the call is awaited
-            outcome = (error,)
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, *outcome)
+            done.set_exception(error)
 
     threading.Thread(target=run, name="ray-call", daemon=True).start()
-    return await done
+    return await asyncio.wrap_future(done)
