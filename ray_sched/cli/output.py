@@ -20,6 +20,8 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from ray_sched.core.errors import printable
+
 _PIPE_WIDTH = 200
 _WHOLE = ("file", "job", "node", "pair", "status")
 """Columns that stay on one line on a narrow terminal; texts are folded instead."""
@@ -169,11 +171,6 @@ class Output:
                 yield progress
             finally:
                 self._progress = None
-
-
-def printable(text: str) -> str:
-    """Without half characters, which stand for the bytes of a file's name that are no text."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _json(data: Any, *, is_line: bool) -> str:

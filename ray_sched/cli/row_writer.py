@@ -14,9 +14,9 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from ray_sched.cli.exit_codes import exit_status
-from ray_sched.cli.output import Output, add_row, printable
+from ray_sched.cli.output import Output, add_row
 from ray_sched.cli.rows import Row, RowError, shown_text, speech_sentences
-from ray_sched.core.errors import Code, Refusal, SchedError
+from ray_sched.core.errors import Code, Refusal, SchedError, printable
 
 _WIDEST_NAME = 40
 _NODE_WIDTH = 12

@@ -9,8 +9,8 @@ from msgspec import Struct
 from rich.console import RenderableType
 from rich.table import Table
 
-from ray_sched.cli.output import add_row, printable, table
-from ray_sched.core.errors import Code, Refusal, SchedError
+from ray_sched.cli.output import add_row, table
+from ray_sched.core.errors import Code, Refusal, SchedError, printable
 
 if TYPE_CHECKING:
     from ray_sched.client.results import Result

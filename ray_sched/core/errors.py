@@ -76,11 +76,16 @@ class Refusal(Struct, frozen=True, kw_only=True, gc=False):
     """Milliseconds after which the same call may succeed; 0 means: not by waiting."""
 
 
+def printable(text: str) -> str:
+    """Without half characters, which stand for the bytes of a file's name that are no text: it can travel anywhere."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class SchedError(Exception):
     """A refusal that interrupts the caller. ``str(error)`` is one sentence for people, ``error.code`` for programs."""
 
     def __init__(self, code: Code, message: str, retry_after_ms: int = 0) -> None:
-        text = message.encode(errors="backslashreplace").decode()  # a file's name may be no text, and this travels
+        text = printable(message)
         super().__init__(text)
         self.code = code
         self.message = text

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.errors import Code, SchedError, printable
 
 _MAX_WORDS = 400
 _PROBE_S = 8.0
@@ -93,7 +93,7 @@ def _printable_command_line() -> Iterator[None]:
 
     utils: Any = ray._private.utils  # noqa: SLF001  # Ray has no option for it
     rays_own = utils.get_entrypoint_name
-    utils.get_entrypoint_name = lambda: rays_own().encode(errors="backslashreplace").decode()
+    utils.get_entrypoint_name = lambda: printable(rays_own())
     try:
         yield
     finally:
