@@ -15,13 +15,12 @@ from rich.table import Table
 
 from ray_sched.cli.exit_codes import exit_status
 from ray_sched.cli.output import Output, add_row
-from ray_sched.cli.rows import Row, RowError, shown_text, speech_sentences
+from ray_sched.cli.rows import NUMBERS, Row, RowError, shown_text, speech_sentences
 from ray_sched.core.errors import Code, Refusal, SchedError, printable
 
 _WIDEST_NAME = 40
 _NODE_WIDTH = 12
 _INTERRUPTED = Refusal(code=Code.CANCELLED, message="interrupted before it had ended")
-_NUMBERS = ("audio s", "wait ms", "run ms")
 
 
 class RowWriter:
@@ -78,8 +77,8 @@ class RowWriter:
         if why and self._out.is_json and self._rows:
             for number, file in enumerate(self._files):
                 if number not in self._rows:
-                    error = RowError(code=why.code, message=why.message)
-                    self._end_without(number, Row(file=str(file), status="cancelled", pair=self._pair, error=error))
+                    row = Row(file=str(file), status="cancelled", pair=self._pair, error=RowError.of(why))
+                    self._end_without(number, row)
         rows = [row for _, row in sorted(self._rows.items())]
         if not self._out.is_json:
             self._out.show(rows, *speech_sentences(rows))
@@ -111,14 +110,14 @@ class _Lines:
             return [line]
         self._has_begun = True
         headings = self._table()
-        add_row(headings, *self._widths, *_NUMBERS, "text", *(["translation"] if self._has_translation else []))
+        add_row(headings, *self._widths, *NUMBERS, "text", *(["translation"] if self._has_translation else []))
         return [headings, line]
 
     def _table(self) -> Table:
         made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), expand=self._has_translation)
         for width in self._widths.values():
             made.add_column(width=width, overflow="fold")
-        for name in _NUMBERS:
+        for name in NUMBERS:
             made.add_column(width=len(name), justify="right", no_wrap=True)
         made.add_column(ratio=1, overflow="fold")
         if self._has_translation:

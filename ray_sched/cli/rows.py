@@ -22,6 +22,11 @@ class RowError(Struct, frozen=True, kw_only=True):
     code: Code
     message: str
 
+    @classmethod
+    def of(cls, refusal: Refusal) -> "RowError":
+        """As far as a row tells it."""
+        return cls(code=refusal.code, message=refusal.message)
+
 
 class Row(Struct, kw_only=True):
     """One file and what became of it."""
@@ -56,13 +61,13 @@ class Row(Struct, kw_only=True):
             audio_s=round(result.audio_ms / 1000, 3),
             wait_ms=result.wait_ms,
             run_ms=result.run_ms,
-            error=_error(result.error) if result.error else None,
+            error=RowError.of(result.error) if result.error else None,
         )
 
     @classmethod
     def refused(cls, file: Path, pair: str, error: SchedError) -> "Row":
         """The row of a file that was never submitted."""
-        return cls(file=str(file), pair=pair, error=RowError(code=error.code, message=error.message))
+        return cls(file=str(file), pair=pair, error=RowError.of(error.refusal))
 
 
 def rows_page(rows: list[Row]) -> list[RenderableType]:
@@ -82,7 +87,7 @@ def rows_table(rows: list[Row]) -> Table:
     extra = {name: heading for name, heading in _EXTRA.items() if any(getattr(row, name) for row in rows)}
     if any(row.wer is not None for row in rows):
         extra["wer"] = "WER %"
-    made = table("file", "node", "pair", "text", *_NUMBERS, *extra.values(), right=(*_NUMBERS, "WER %"))
+    made = table("file", "node", "pair", "text", *NUMBERS, *extra.values(), right=(*NUMBERS, "WER %"))
     for row in rows:
         more = (_cell(row, name) for name in extra)
         add_row(
@@ -91,7 +96,8 @@ def rows_table(rows: list[Row]) -> Table:
     return made
 
 
-_NUMBERS = ("audio s", "wait ms", "run ms")
+NUMBERS = ("audio s", "wait ms", "run ms")
+"""Headings of the columns of numbers."""
 _EXTRA = {"translation": "translation"}
 
 
@@ -104,10 +110,6 @@ def _cell(row: Row, name: str) -> object:
     if name == "wer":
         return None if row.wer is None else f"{row.wer * 100:.1f}"
     return getattr(row, name)
-
-
-def _error(refusal: Refusal) -> RowError:
-    return RowError(code=refusal.code, message=refusal.message)
 
 
 class SpeechFolder:
@@ -131,7 +133,7 @@ class SpeechFolder:
         try:
             row.speech_file = self._write(file, result) if result.speech else ""
         except SchedError as error:
-            row.error = RowError(code=error.code, message=error.message)
+            row.error = RowError.of(error.refusal)
         return row
 
     def _write(self, file: Path, result: "Result") -> str:
