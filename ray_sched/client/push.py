@@ -18,6 +18,7 @@ from ray_sched.core.client.effects import ClientEffect, PushAudio
 from ray_sched.core.client.transfers import Transfers
 from ray_sched.core.errors import Refusal, SchedError
 from ray_sched.core.messages.client_agent import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Push, PushItem
+from ray_sched.core.rules import push_limit_ms
 from ray_sched.wire.audio_batch import pack
 from ray_sched.wire.codec import encode
 from ray_sched.wire.outbox import Outbox
@@ -157,9 +158,10 @@ class Pusher:
             self._perform(self._transfers.failed(push, why))
 
     def _timeout_s(self, part: _Part) -> float:
-        """A push may take as long as its bytes need, by the rule by which the Dispatcher waits for each of its jobs."""
-        audio_s = part.n_bytes / (SAMPLE_RATE_HZ * BYTES_PER_SAMPLE)
-        return self._options.push_timeout_s + audio_s * self._options.push_ms_per_audio_s / 1000
+        """A push may take as long as its bytes need."""
+        audio_ms = part.n_bytes * 1000 // (SAMPLE_RATE_HZ * BYTES_PER_SAMPLE)
+        options = self._options
+        return push_limit_ms(audio_ms, round(options.push_timeout_s * 1000), options.push_ms_per_audio_s) / 1000
 
     def _pack(self, part: _Part) -> list[Any]:
         """The audio as arguments of a call; from then on they are its only copy, as far as this call is concerned.

@@ -53,6 +53,14 @@ class DispatchRules:
     """A session without jobs is forgotten after this long."""
 
 
+def push_limit_ms(audio_ms: int, timeout_ms: int, ms_per_audio_s: int) -> int:
+    """How long the push of so much audio may take: ``push_timeout_ms`` and ``push_ms_per_audio_s`` of the rules.
+
+    The Dispatcher waits for each job by it, and the client for the answer to all that is in one push.
+    """
+    return timeout_ms + audio_ms * ms_per_audio_s // 1000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRules:
     """Order of results within a session."""

@@ -22,7 +22,7 @@ from ray_sched.core.placement.policy import PlacementPolicy
 from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.ports import SaveJob
 from ray_sched.core.queue.waiting import Waiting, cost_ms
-from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
+from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules, push_limit_ms
 from ray_sched.core.timers import DueQueue
 
 _REPEAT_STOP_MS = 1_000
@@ -109,7 +109,7 @@ class DispatchState:
 
     def await_push(self, step: Step, job: Job) -> None:
         """From now on the audio of an assigned job has the time that a push may take."""
-        limit_ms = self.rules.push_timeout_ms + job.audio_ms * self.rules.push_ms_per_audio_s // 1000
+        limit_ms = push_limit_ms(job.audio_ms, self.rules.push_timeout_ms, self.rules.push_ms_per_audio_s)
         self._due.set(JobDue(job.job_id), step.now_ms + limit_ms)
 
     def accept(self, step: Step, job: Job, accepted_at_ms: int, audio_ms: int, audio_bytes: int) -> None:
