@@ -174,7 +174,7 @@ def _recogniser(engine: str) -> tuple[str | None, str | None]:
     kind = find_recogniser() if engine == "speech" else None
     if kind is None or kind is Moonshine:
         return kind and kind.title, None
-    return kind.title, f"{Moonshine.title} makes a sixth of its errors: {Moonshine.install}"
+    return kind.title, f"{Moonshine.title} makes fewer errors: {Moonshine.install}"
 
 
 def _word_error_rates(rows: list[Row], src: str) -> float | None:

@@ -60,7 +60,9 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_few_words_of_the_samples_are_wrong(engine: SpeechEngine, request: pytest.FixtureRequest) -> None:
     pairs = [(one.transcript, engine.run(work("asr"), audio_of(one.path), fail).text) for one in samples()]
-    assert word_error_rate(pairs) < MOST_WORD_ERRORS[request.node.callspec.params["engine"]]
+    name = request.node.callspec.params["engine"]
+    assert word_error_rate(pairs) < MOST_WORD_ERRORS[name]
+    assert name == "moonshine" or all(text == text.lower() for _, text in pairs)
 
 
 def test_partials_come_about_once_per_second_of_audio_to_who_wants_them(engine: SpeechEngine) -> None:
