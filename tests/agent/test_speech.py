@@ -95,6 +95,13 @@ def test_what_was_said_before_leaves_no_word_in_what_comes_after(engine: SpeechE
         assert normalised(engine.run(work("asr"), audio_of(sample.path), fail).text) == once
 
 
+def test_an_utterance_is_understood_alike_whatever_came_before_it(engine: SpeechEngine) -> None:
+    audios = [audio_of(sample.path) for sample in samples()]
+    forwards = [engine.run(work("asr"), audio, fail).text for audio in audios]
+    backwards = [engine.run(work("asr"), audio, fail).text for audio in reversed(audios)]
+    assert backwards[::-1] == forwards
+
+
 def test_silence_and_nothing_at_all_give_an_empty_text(engine: SpeechEngine) -> None:
     for n_samples in (0, 1, 16_000):
         silence = np.zeros(n_samples, dtype=np.int16)
