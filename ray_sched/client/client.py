@@ -219,7 +219,7 @@ class Client:
         Ask for it before the first result can come: only what is delivered from then on is in it.
         """
         if name not in self._sessions:
-            self._sessions[name] = SessionStream(name, self._sessions.pop)
+            self._sessions[name] = SessionStream(name, lambda ended: self._sessions.pop(ended.name))
         return self._sessions[name]
 
     async def map(

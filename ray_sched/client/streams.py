@@ -14,10 +14,12 @@ ResultT = TypeVar("ResultT")
 class SessionStream:
     """``async for what in client.session("s1")``: a Result or a Missing at a time, in the order of the session."""
 
-    def __init__(self, name: str, forget: Callable[[str], Any]) -> None:
+    def __init__(self, name: str, forget: Callable[["SessionStream"], Any]) -> None:
+        """``forget`` is called once, when the stream ends."""
         self.name = name
         self._forget = forget
         self._queue: asyncio.Queue[Result | Missing | None] = asyncio.Queue()
+        self._is_ended = False
 
     def __aiter__(self) -> "SessionStream":
         return self
@@ -25,6 +27,7 @@ class SessionStream:
     async def __anext__(self) -> Result | Missing:
         what = await self._queue.get()
         if what is None:
+            self._queue.put_nowait(None)  # for whoever else waits, or asks again
             raise StopAsyncIteration
         return what
 
@@ -33,9 +36,14 @@ class SessionStream:
         self._queue.put_nowait(what)
 
     def end(self) -> None:
-        """Nothing more is wanted: iteration ends after what was delivered, and the client forgets the stream."""
-        self._queue.put_nowait(None)
-        self._forget(self.name)
+        """Nothing more is wanted: iteration ends after what was delivered, and the client forgets the stream.
+
+        The end of the client is the end of its streams; a second end changes nothing.
+        """
+        if not self._is_ended:
+            self._is_ended = True
+            self._queue.put_nowait(None)
+            self._forget(self)
 
 
 async def windowed(

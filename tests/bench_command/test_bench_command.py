@@ -38,7 +38,6 @@ def test_everything_is_measured_one_after_the_other_and_nothing_is_left(tmp_path
         assert result["peak_rss_mb"] > 0, name
         assert len(result["runs"]) == 1
         assert report["best"][name]["jobs_per_s"] >= result["jobs_per_s"]
-    assert report["results"]["raw"]["object_store_peak_mb"] > 0
     assert set(report["half_load"]) == {"ray_sched", *RIVALS} - {"actorpool"}, "an ActorPool cannot submit on time"
     assert report["bulk"]["jobs"] == 200
     assert report["setting"]["command"].startswith("ray-sched bench throughput --runs 1")

@@ -121,6 +121,21 @@ async def test_a_session_stream_tells_results_in_order_gaps_and_late_ones() -> N
     assert told[3].is_late
 
 
+async def test_a_stream_that_has_ended_may_be_ended_again_and_leaves_a_new_one_of_its_name_alone() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client:
+            old = client.session("s")
+            old.end()
+            new = client.session("s")
+            old.end()
+            assert [what async for what in old] == [what async for what in old] == []
+            await client.submit(SECOND, src="en", session="s")
+            assert (await anext(new)).session == "s"
+        new.end()  # the client was closed, which has ended it
+        assert [what async for what in new] == []
+
+
 async def test_a_job_of_a_lost_node_is_sent_again_to_another_one() -> None:
     async with InProcess() as system:
         await system.add_node("slow", speed="0.5")
