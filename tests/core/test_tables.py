@@ -11,6 +11,7 @@ from ray_sched.core.job import JOB_TABLE, TERMINAL, JobEvent, JobStatus
 from ray_sched.core.leases.lease import LEASE_TABLE, LeaseState
 from ray_sched.core.ledger import LEDGER_TABLE, AudioState
 from ray_sched.core.node_status import NODE_TABLE, NodeStatus
+from ray_sched.core.split.splitter import VOICE_TABLE, VoiceState
 
 Graph = Mapping[Any, Any]
 
@@ -35,8 +36,9 @@ def reached_from(start: Hashable, table: Graph) -> set[Hashable]:
         (NODE_TABLE, NodeStatus, [NodeStatus.REGISTERING]),
         (DELIVERY_TABLE, IndexState, [IndexState.AWAITED]),
         (LEDGER_TABLE, AudioState, [AudioState.DECLARED, AudioState.RUNNING]),
+        (VOICE_TABLE, VoiceState, [VoiceState.QUIET]),
     ],
-    ids=["job", "lease", "node", "delivery", "ledger"],
+    ids=["job", "lease", "node", "delivery", "ledger", "voice"],
 )
 def test_every_state_has_a_row_and_is_reached(table: Graph, states: type[StrEnum], starts: list[Hashable]) -> None:
     assert set(table) == set(states)

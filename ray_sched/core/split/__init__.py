@@ -1,0 +1,1 @@
+"""Where the utterances of a long recording begin and end."""
