@@ -78,6 +78,8 @@ class ClientRules:
 
     retry_for_ms: Milliseconds = 10_000
     """A submit is repeated this long while the scheduler does not answer."""
+    read_timeout_ms: Milliseconds = 30_000
+    """An audio source, such as a pipe or a file on a share, that gives nothing for so long is given up."""
     max_audio_s: Annotated[float, Gt(0), Le(86_400)] = 600.0
     """Longer audio is refused."""
     inline_bytes: Annotated[int, Ge(0), Le(8 * 2**20)] = INLINE_BYTES

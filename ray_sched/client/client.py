@@ -22,6 +22,7 @@ from ray_sched.client.durations import milliseconds
 from ray_sched.client.job_spec import checked, language, name_of, services
 from ray_sched.client.options import ClientOptions
 from ray_sched.client.push import PendingPush, Pusher
+from ray_sched.client.reading import Reading
 from ray_sched.client.results import JobHandle, Missing, Result, refused, result_of
 from ray_sched.client.sources import Source, digest
 from ray_sched.client.streams import SessionStream, windowed
@@ -87,6 +88,7 @@ class Client:
         self._brain = ClientBrain(self.client_id, time.time_ns() // 1000, round(options.retry_for_s * 1000))
         self._connection = Connection(self._brain, directory, self._perform)
         self._pusher = Pusher(self._brain.transfers, directory, object_store, self._perform, options)
+        self._reading = Reading(options.read_timeout_s)
         self._submitted: dict[int, _Submitted] = {}
         self._sessions: dict[str, SessionStream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -137,14 +139,16 @@ class Client:
     ) -> JobHandle:
         """Submit one utterance; awaiting the handle gives its Result or raises SchedError.
 
-        ``audio``: bytes, a numpy array of shape (samples,) or (samples, channels), a path, an open file, or a
-        callable that gives one of these; paths and callables are read when a node is ready. An array or a buffer may
-        be used again at once; ``copy=False`` promises that an array is left alone until the result is there. ``tgt``
-        other than ``src`` asks for translation, ``speech`` for synthesis of the target. ``deadline_s``: seconds within
-        which a node must have taken it, the next one too if that is lost. Raises SchedError INVALID_AUDIO or
-        INVALID_LANGUAGE at once for what cannot be right.
+        ``audio``: bytes, a numpy array of shape (samples,) or (samples, channels), a path, an open file, whose ``read``
+        may be a coroutine, or a function, plain or a coroutine, that gives one of these. Paths and functions are read
+        when a node is ready; an open file that is no ordinary one stays open until ``accepted``. An array or a buffer
+        may be used again at once; ``copy=False`` promises that an array is left alone until the result is there.
+        ``tgt`` other than ``src`` asks for translation, ``speech`` for synthesis of the target. ``deadline_s``: seconds
+        within which a node must have taken it, the next one too if that is lost. Raises SchedError INVALID_AUDIO or
+        INVALID_LANGUAGE at once for what cannot be right; what only reading tells is the error of the result.
         """
-        source = Source(audio, sample_rate_hz, self._options.max_duration_s, copy=copy)
+        longest_s = self._options.max_duration_s
+        source = Source(audio, sample_rate_hz, longest_s, copy=copy, reading=self._reading)
         number = next(self._numbers)
         spec = checked(
             JobSpec(
@@ -166,9 +170,11 @@ class Client:
         )
         handle = JobHandle(spec, self._cancel)
         self._submitted[number] = _Submitted(handle, source)
-        self._perform(self._brain.open(number, spec, source.held_bytes))
-        if request_id:
-            self._begin(self._ask_with_digest(number, source))
+        self._perform(self._brain.open(number, spec, source.held_bytes if source.holds_samples else 0))
+        if not source.holds_samples:
+            self._brain.audio.keep(number, source.held_bytes, are_samples=False)
+        if request_id or not source.is_ready:
+            self._begin(self._ask_when_read(number, source, has_digest=bool(request_id)))
         else:  # no task for each: thousands may be submitted at once
             self._perform(self._brain.ask(number))
         return handle
@@ -177,18 +183,27 @@ class Client:
         """Submit several utterances with the same options; they go to the Dispatcher in one call."""
         return [self.submit(audio, **options) for audio in audios]
 
-    async def _ask_with_digest(self, number: int, source: Source) -> None:
-        """The caller may say the same request id again: the digest tells whether it is the same utterance."""
+    async def _ask_when_read(self, number: int, source: Source, *, has_digest: bool) -> None:
+        """Look at the audio before the job is asked for, and read what can be read only once.
+
+        ``has_digest``: the caller may say the same request id again; it tells whether it is the same utterance.
+        """
         try:
-            samples = await source.samples()
+            if not source.is_ready:
+                await source.prepare()
+                self._brain.audio.keep(number, source.held_bytes, are_samples=source.holds_samples)
+            fingerprint = await self._digest(number, source) if has_digest else ""
         except SchedError as error:
             self._perform(self._brain.refuse(number, error.refusal))
             return
+        self._perform(self._brain.ask(number, fingerprint, source.duration_ms))
+
+    async def _digest(self, number: int, source: Source) -> str:
+        samples = await source.samples()
         self._brain.audio.read(number, samples.nbytes)
         fingerprint = digest(samples)
-        del samples
         self._brain.audio.drop(number)
-        self._perform(self._brain.ask(number, fingerprint))
+        return fingerprint
 
     async def _cancel(self, handle: JobHandle) -> None:
         job_id = await handle.accepted()

@@ -18,5 +18,7 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
     """A push of more audio than this goes through the object store, one of less in the call itself."""
     retry_for_s: float = 10.0
     """How long a call to the Dispatcher is repeated before its submits are refused."""
+    read_timeout_s: float = 30.0
+    """An audio source that gives nothing for so long is given up."""
     max_duration_s: float = 600.0
     """Longer audio is refused."""

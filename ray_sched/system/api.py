@@ -80,6 +80,7 @@ class Client(PlainClient):
                 push_ms_per_audio_s=settings.dispatch.push_ms_per_audio_s,
                 inline_bytes=settings.client.inline_bytes,
                 retry_for_s=settings.client.retry_for_ms / 1000,
+                read_timeout_s=settings.client.read_timeout_ms / 1000,
                 max_duration_s=settings.client.max_audio_s,
             ),
         )

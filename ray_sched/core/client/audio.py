@@ -1,8 +1,9 @@
 """Where the audio of each submission is: one entry of the ledger for each, moved at the moment the bytes move.
 
-Audio that the user gave as bytes or an array is kept until the job is over. Audio behind a path or a callable is read
-for each push anew: then a copy of it is in memory until it is packed, and on its way until the push has returned. A
-copy that is on its way stays there when its job ends meanwhile; the entry is released after it.
+Samples that the user gave are kept until the job is over, and so is what samples are made of, such as the bytes of a
+file. Audio behind a path or a callable is not. What are no samples is read for each push anew: then a copy of it is in
+memory until it is packed, and on its way until the push has returned. A copy that is on its way stays there when its
+job ends meanwhile; the entry is released after it. While there are copies, the entry counts them and not what is kept.
 """
 
 from ray_sched.core.ledger import AudioState, Ledger
@@ -11,12 +12,13 @@ from ray_sched.core.ledger import AudioState, Ledger
 class _Audio:
     """The audio of one submission."""
 
-    __slots__ = ("is_kept", "is_over", "n_bytes", "n_pushed", "n_read")
+    __slots__ = ("are_samples", "is_over", "kept_bytes", "n_bytes", "n_pushed", "n_read")
 
     def __init__(self, kept_bytes: int) -> None:
-        self.is_kept = kept_bytes > 0
-        self.n_bytes = kept_bytes
-        """Of one copy; 0 before it was read."""
+        self.kept_bytes = self.n_bytes = kept_bytes
+        """``n_bytes``: of one copy; 0 before it was read."""
+        self.are_samples = kept_bytes > 0
+        """What is kept: no copy of it is made before it is pushed."""
         self.n_read = 0
         """Copies in memory that were read and are not pushed yet."""
         self.n_pushed = 0
@@ -27,14 +29,14 @@ class _Audio:
     def state(self) -> AudioState:
         if self.n_pushed:
             return AudioState.STORED
-        if self.n_read or (self.is_kept and not self.is_over):
+        if self.n_read or (self.kept_bytes and not self.is_over):
             return AudioState.HELD
         return AudioState.RELEASED if self.is_over else AudioState.DECLARED
 
     @property
     def n_bytes_now(self) -> int:
         n_copies = self.n_read + self.n_pushed
-        return self.n_bytes * (max(n_copies, 1) if self.is_kept else n_copies)
+        return self.n_bytes * n_copies or self.kept_bytes
 
 
 class AudioBook:
@@ -45,14 +47,22 @@ class AudioBook:
         self._audios: dict[int, _Audio] = {}
 
     def open(self, number: int, kept_bytes: int) -> None:
-        """A submission is made. ``kept_bytes``: of samples that stay in memory; 0: behind a path or a callable."""
+        """A submission is made. ``kept_bytes``: of samples that stay in memory; 0: there are none yet."""
         audio = self._audios[number] = _Audio(kept_bytes)
         self.ledger.open(number, audio.state, kept_bytes)
+
+    def keep(self, number: int, n_bytes: int, *, are_samples: bool) -> None:
+        """From now on so many bytes stay in memory until the job is over. Before any push of it."""
+        audio = self._audios.get(number)
+        if audio and n_bytes and not audio.is_over:
+            audio.kept_bytes = n_bytes
+            audio.n_bytes, audio.are_samples = (n_bytes, True) if are_samples else (0, False)
+            self._settle(number, audio)
 
     def read(self, number: int, n_bytes: int) -> None:
         """The samples of a submission were read: a copy is in memory, unless they were kept there anyway."""
         audio = self._audios.get(number)
-        if audio and not audio.is_kept:
+        if audio and not audio.are_samples:
             audio.n_bytes = n_bytes
             audio.n_read += 1
             self._settle(number, audio)
@@ -60,14 +70,14 @@ class AudioBook:
     def drop(self, number: int) -> None:
         """A copy that was read is dropped without being pushed."""
         audio = self._audios.get(number)
-        if audio and not audio.is_kept:
+        if audio and not audio.are_samples:
             audio.n_read -= 1
             self._settle(number, audio)
 
     def push_began(self, number: int) -> None:
         """A push has begun, with the copy that was read, or a further copy of what is kept."""
         audio = self._audios[number]
-        audio.n_read -= not audio.is_kept
+        audio.n_read -= not audio.are_samples
         audio.n_pushed += 1
         self._settle(number, audio)
 

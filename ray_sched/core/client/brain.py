@@ -87,16 +87,17 @@ class ClientBrain:
         self._turns.open(number, spec)
         return []
 
-    def ask(self, number: int, digest: str = "") -> list[ClientEffect]:
+    def ask(self, number: int, digest: str = "", audio_ms: int = 0) -> list[ClientEffect]:
         """Ask the Dispatcher to take a submission, and those of its session that had to wait for it.
 
-        ``digest``: of the audio, if the user chose the request id.
+        ``digest``: of the audio, if the user chose the request id; ``audio_ms``: if it is known only now.
         """
         submission = self._submissions.get(number)
         if submission is None:
             return []
-        if digest:
-            submission.spec = msgspec.structs.replace(submission.spec, digest=digest)
+        if digest or audio_ms:
+            audio_ms = audio_ms or submission.spec.audio_ms
+            submission.spec = msgspec.structs.replace(submission.spec, digest=digest, audio_ms=audio_ms)
         return self._ask(self._turns.ready(number, submission.spec))
 
     def refuse(self, number: int, refusal: Refusal) -> list[ClientEffect]:

@@ -113,3 +113,33 @@ def test_reading_and_dropping_what_is_kept_or_over_changes_nothing() -> None:
     book.read(KEPT, 320)
     book.drop(KEPT)
     assert len(book.ledger) == 0
+
+
+def test_bytes_of_a_file_are_held_as_they_are_and_counted_as_samples_while_there_are_some() -> None:
+    book = a_file()
+    book.keep(FILE, 100, are_samples=False)
+    told = [entry(book, FILE)]
+    book.read(FILE, 640)
+    told.append(entry(book, FILE))
+    for step in (book.push_began, book.push_ended, book.release):
+        step(FILE)
+        told.append(entry(book, FILE))
+    assert told == [
+        (AudioState.HELD, 100),
+        (AudioState.HELD, 640),
+        (AudioState.STORED, 640),
+        (AudioState.HELD, 100),
+        (AudioState.RELEASED, 0),
+    ]
+
+
+def test_samples_that_were_read_from_a_pipe_are_kept_like_those_of_an_array() -> None:
+    book = a_file()
+    book.keep(FILE, 320, are_samples=True)
+    book.read(FILE, 320)
+    book.push_began(FILE)
+    assert entry(book, FILE) == (AudioState.STORED, 320)
+    book.push_ended(FILE)
+    book.release(FILE)
+    book.keep(FILE, 320, are_samples=True)
+    assert len(book.ledger) == 0
