@@ -28,7 +28,8 @@ class DispatchRules:
     pending_timeout_ms: Milliseconds = 10_000
     """A job without a deadline of its own may wait this long for a slot."""
     push_timeout_ms: Milliseconds = 2_000
-    """An assigned job's audio must be accepted by the node within this time, and ``push_ms_per_audio_s`` more."""
+    """An assigned job's audio must be accepted by the node within this time, and ``push_ms_per_audio_s`` more for all
+    that its client brings at the same time."""
     push_retry_ms: Milliseconds = 500
     """A job whose push failed is not pushed to the same node again for this long, even if there is no other: an agent
     that has died is noticed meanwhile, and does not use up the job's failovers."""
@@ -56,7 +57,8 @@ class DispatchRules:
 def push_limit_ms(audio_ms: int, timeout_ms: int, ms_per_audio_s: int) -> int:
     """How long the push of so much audio may take: ``push_timeout_ms`` and ``push_ms_per_audio_s`` of the rules.
 
-    The Dispatcher waits for each job by it, and the client for the answer to all that is in one push.
+    The client waits by it for the answer to all that is in one push, and the Dispatcher for each job by all that its
+    client brings at the same time: never less, so what a client still pushes is not given to another node.
     """
     return timeout_ms + audio_ms * ms_per_audio_s // 1000
 

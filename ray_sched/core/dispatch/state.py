@@ -10,6 +10,7 @@ from ray_sched.core.dispatch.cleanup import EndedJobs
 from ray_sched.core.dispatch.counters import Counters, Rate
 from ray_sched.core.dispatch.due import ClientDue, Due, GapDue, JobDue, SessionDue, StopDue
 from ray_sched.core.dispatch.job_index import JobIndex
+from ray_sched.core.dispatch.pushes import Pushes
 from ray_sched.core.dispatch.reservations import Reservations
 from ray_sched.core.dispatch.step import Step
 from ray_sched.core.job import Fenced, Job, JobEvent, JobStatus, SessionKey, to_record
@@ -22,7 +23,7 @@ from ray_sched.core.placement.policy import PlacementPolicy
 from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.ports import SaveJob
 from ray_sched.core.queue.waiting import Waiting, cost_ms
-from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules, push_limit_ms
+from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 from ray_sched.core.timers import DueQueue
 
 _REPEAT_STOP_MS = 1_000
@@ -51,6 +52,7 @@ class DispatchState:
         self.clients: dict[str, int] = {}
         """When each client sent its last call."""
         self.reservations = Reservations()
+        self.pushes = Pushes(rules, selection_rules.assumed_audio_ms)
         self.ended = EndedJobs()
         self.counters = Counters()
         self.rate = Rate()
@@ -109,8 +111,8 @@ class DispatchState:
 
     def await_push(self, step: Step, job: Job) -> None:
         """From now on the audio of an assigned job has the time that a push may take."""
-        limit_ms = push_limit_ms(job.audio_ms, self.rules.push_timeout_ms, self.rules.push_ms_per_audio_s)
-        self._due.set(JobDue(job.job_id), step.now_ms + limit_ms)
+        self.pushes.begin(job.job_id, job.client_id, job.audio_ms, step.now_ms)
+        self._due.set(JobDue(job.job_id), self.pushes.due_at_ms(job.job_id))
 
     def accept(self, step: Step, job: Job, accepted_at_ms: int, audio_ms: int, audio_bytes: int) -> None:
         """The node of an assigned job has its audio, and has measured it: the job runs.
@@ -118,14 +120,13 @@ class DispatchState:
         Not saved by itself: the record says where the attempt is, its agent what it does.
         """
         job.move(JobEvent.ACCEPT)
+        self.pushes.end(job.job_id)
         job.accepted_at_ms = max(accepted_at_ms, job.assigned_at_ms)
-        more_ms = audio_ms - cost_ms(job)
-        if more_ms > 0:
+        if (more_ms := audio_ms - cost_ms(job)) > 0:
             self.waiting.charge(job, more_ms, is_served=False)
         job.audio_ms, job.audio_bytes = audio_ms, audio_bytes
         job.record(job.accepted_at_ms, f"accepted by {job.node}")
-        node_state = self.node_table.by_node.get(job.node)
-        if node_state:
+        if node_state := self.node_table.by_node.get(job.node):
             node_state.record_acceptance()
         limit_ms = max(self.rules.run_timeout_ms, int(self.rules.run_timeout_factor * audio_ms))
         self._due.set(JobDue(job.job_id), step.now_ms + limit_ms)
@@ -138,9 +139,9 @@ class DispatchState:
     def requeue(self, step: Step, job: Job) -> None:
         """The attempt is over: the job leaves its node, which the next attempt avoids, and waits again."""
         job.move(JobEvent.REQUEUE)
+        self.pushes.end(job.job_id)
         self.index.take_off_node(job)
-        job.excluded_node = job.node
-        job.node = job.agent = ""
+        job.excluded_node, job.node, job.agent = job.node, "", ""
         job.incarnation = job.assigned_at_ms = job.accepted_at_ms = 0
         job.speech = None
         job.attempt += 1
@@ -153,8 +154,7 @@ class DispatchState:
         """A job ends with this outcome, which is not delivered by that."""
         self._leave(job)
         job.move(event)
-        job.outcome = outcome
-        job.speech = None
+        job.outcome, job.speech = outcome, None
         job.ended_at_ms = step.now_ms
         job.record(step.now_ms, f"{job.status}: {outcome.error.message}" if outcome.error else f"{job.status}")
         self.ended.add(job.job_id, step.now_ms)
@@ -172,6 +172,7 @@ class DispatchState:
         """A job waits no more, nor is it on a node, nor is a time set for it."""
         self.waiting.remove(job)
         self.reservations.give_up(job.job_id)
+        self.pushes.end(job.job_id)
         self.index.take_off_node(job)
         self._due.cancel(JobDue(job.job_id))
 
@@ -216,8 +217,7 @@ class DispatchState:
 
     def release(self, node: str, incarnation: int, attempt: AttemptKey) -> None:
         """An agent has reported that an attempt holds no slot there any more; it is not ordered to stop it again."""
-        node_state = self.node_table.by_node.get(node)
-        if node_state and node_state.incarnation == incarnation:
+        if (node_state := self.node_table.by_node.get(node)) and node_state.incarnation == incarnation:
             node_state.release(attempt)
             self._due.cancel(StopDue(node, attempt))
 
@@ -273,8 +273,7 @@ class DispatchState:
 
     def await_gap(self, session: Session) -> None:
         """Set the time at which what a session misses is announced, if it holds a result back; else cancel it."""
-        due_at_ms = session.due_at_ms
-        if due_at_ms is None:
+        if (due_at_ms := session.due_at_ms) is None:
             self._due.cancel(GapDue(session.key))
         else:
             self._due.set(GapDue(session.key), due_at_ms)
@@ -286,6 +285,7 @@ class DispatchState:
             "clients": len(self.clients),
             "sessions": len(self.sessions.by_key),
             "reservations": len(self.reservations),
+            "pushes": len(self.pushes),
             "ended": len(self.ended),
             "record_bytes": len(self._record_bytes),
             "due": len(self._due),

@@ -52,6 +52,8 @@ def _job_due(state: DispatchState, step: Step, job: Job, found_out: FoundOut) ->
         state.postpone(JobDue(job.job_id), step.now_ms + state.rules.pending_timeout_ms)
     elif job.status is JobStatus.PENDING:
         attempts.end(state, step, job, JobEvent.FAIL, _no_node(state, step, job, found_out))
+    elif job.status is JobStatus.ASSIGNED and (due_at_ms := state.pushes.due_at_ms(job.job_id)) > step.now_ms:
+        state.postpone(JobDue(job.job_id), due_at_ms)  # more audio has come to travel with it
     elif job.status is JobStatus.ASSIGNED:
         waited_ms = step.now_ms - job.assigned_at_ms
         attempts.requeue(state, step, job, Code.PUSH_TIMEOUT, f"the audio was not accepted in {waited_ms} ms")

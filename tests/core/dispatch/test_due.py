@@ -131,7 +131,7 @@ def test_a_job_that_was_assigned_in_time_does_not_run_out_of_it() -> None:
 def test_a_job_that_goes_back_to_pending_in_the_sweep_in_which_its_client_is_gone_is_cancelled_with_it() -> None:
     harness = DispatchHarness(DispatchRules(client_ttl_ms=2_000, push_timeout_ms=1_000))
     harness.offer(a_node("node-a"))
-    job = harness.submit(audio_ms=0)
+    job = harness.submit(audio_ms=1)
     harness.now_ms += 2_000
     effects = harness.handle(Swept())
     assert (harness.status(job), harness.job(job).attempt) == ("cancelled", 2)
@@ -243,6 +243,7 @@ def test_a_stop_that_was_confirmed_leaves_no_time_set_for_it() -> None:
         "clients": 1,
         "sessions": 0,
         "reservations": 0,
+        "pushes": 0,
         "ended": 1,
         "record_bytes": 1,
         "due": 2,
