@@ -1,0 +1,31 @@
+"""What a look at a container found: which bytes are to be decoded how, and whether any are missing."""
+
+from msgspec import Struct, field
+
+from ray_sched.audio.window import Window
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """Bytes that one decoder reads from beginning to end; joined files have several."""
+
+    stream: Window
+    demuxer: str
+    """FFmpeg's name of the container; never guessed from the content by FFmpeg."""
+    options: dict[str, str] = field(default_factory=dict)
+    """Of the demuxer, such as the rate of samples without a header."""
+    n_frames: int | None = None
+    """Frames (one sample per channel) that the header promises, where it is bound to know; None elsewhere."""
+
+
+class Plan(Struct, kw_only=True):
+    """How an audio will be decoded. Nothing is decoded yet."""
+
+    container: str
+    parts: list[Part]
+    notes: list[str] = field(default_factory=list)
+    cut: str | None = None
+    """What is missing, as the predicate of a sentence; such audio is refused unless a part is enough."""
+    is_open: bool = False
+    """It ends without the mark that its kind has for that: it is taken, and reported as perhaps not whole."""
+    duration_s: float | None = None
+    """From the lengths that were found, where they say it exactly."""
