@@ -53,11 +53,21 @@ class RefusedError(Exception):
     """The engine refuses this job now; it goes to another node and nothing counts as failed."""
 
 
+Isolation = Literal["thread", "process", "process_per_slot"]
+"""Where an engine runs.
+
+``thread``: loaded once, in the agent's own process, where ``run`` releases the GIL or is short.
+``process``: loaded once per replica, a process that serves many slots. An engine that does not say that it can be
+shared (:class:`SharedEngine`) is loaded once per slot all the same.
+``process_per_slot``: one process per slot, killed when stuck.
+"""
+
+
 class Engine(Protocol):
     """A model, or a chain of them. Made once per process that runs it, with the options of the node's labels."""
 
-    isolation: ClassVar[Literal["thread", "process"]]
-    """``thread``: ``run`` releases the GIL or is short. ``process``: one process per slot, killed when stuck."""
+    isolation: ClassVar[Isolation]
+    """What fits this engine; the node's option ``isolation`` goes before it."""
 
     def __init__(self, declared: Capability, options: dict[str, str]) -> None:
         """Take the capability that the labels declare and the engine's own options; touch nothing yet."""
@@ -81,3 +91,10 @@ class Engine(Protocol):
         Raises :class:`ModelNotAvailableError`; every other exception fails this attempt.
         """
         ...
+
+
+class SharedEngine(Engine, Protocol):
+    """An engine whose ``run`` may be called by several threads of its process at the same time."""
+
+    is_thread_safe: ClassVar[bool]
+    """True: it is loaded once per replica, and as many threads call ``run`` as the replica has slots."""

@@ -1,7 +1,7 @@
 """How a run can fail beside the errors that engines raise by themselves (:mod:`ray_sched.agent.engine`)."""
 
 from ray_sched.agent.engine import ModelNotAvailableError, RefusedError
-from ray_sched.agent.engine_process import describe_error
+from ray_sched.agent.engine_messages import describe_error
 
 
 class EngineCrashedError(Exception):

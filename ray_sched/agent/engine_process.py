@@ -1,8 +1,7 @@
-"""One slot's engine in a process of its own, and the messages it exchanges with the agent.
+"""The process of one replica: it loads an engine and runs what its agent sends, several runs at a time if it may.
 
-Frames on stdin and stdout: four bytes of length, little endian, then one msgpack message. The process runs one
-attempt at a time. It dies with its agent: the kernel kills it when the agent's thread ends, and it exits by itself
-when stdin closes. Nothing in here decides anything.
+It dies with its agent: the kernel kills it when the agent's thread ends, and it exits by itself when stdin closes. It
+decides nothing.
 """
 
 import ctypes
@@ -10,116 +9,40 @@ import logging
 import os
 import queue
 import signal
-import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO, NoReturn
 
-import msgspec
 import numpy as np
-from msgspec import Struct
 
-from ray_sched.agent.engine import Engine, EngineResult, ModelNotAvailableError, RefusedError, Work
+from ray_sched.agent.engine import Engine, ModelNotAvailableError, RefusedError
+from ray_sched.agent.engine_messages import (
+    LENGTH_BYTES,
+    EngineFailed,
+    EngineFinished,
+    EngineLoaded,
+    FromProcess,
+    LoadEngine,
+    LoadFailed,
+    PartialEmitted,
+    RunWork,
+    ToProcess,
+    body_length,
+    decode_to_process,
+    describe_error,
+    encode_frame,
+    passable,
+)
 from ray_sched.agent.engines import find_engine
-from ray_sched.core.capability import Capability
-from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.errors import SchedError
 
 logger = logging.getLogger(__name__)
 
-_LENGTH = struct.Struct("<I")
-LENGTH_BYTES = _LENGTH.size
-MAX_FRAME_BYTES = 256 * 2**20
-"""Of a reply: 45 minutes of speech at 48 kHz."""
+Inbox = queue.SimpleQueue[ToProcess]
+Reply = Callable[[FromProcess], None]
+
 _PR_SET_PDEATHSIG = 1
-
-
-class LoadEngine(Struct, frozen=True, tag=True):
-    """Agent to process, first and once: make this engine and load it."""
-
-    engine: str
-    declared: Capability
-    options: dict[str, str]
-
-
-class RunWork(Struct, frozen=True, tag=True):
-    """Agent to process, after EngineLoaded or an end of the work before: run this."""
-
-    work: Work
-    audio: bytes
-    """16 kHz mono, signed 16-bit little endian."""
-
-
-class EngineLoaded(Struct, frozen=True, tag=True):
-    """Process to agent, once: ready for work."""
-
-
-class LoadFailed(Struct, frozen=True, tag=True):
-    """Process to agent, instead of EngineLoaded; the process ends."""
-
-    message: str
-    code: Code | None
-    """Set when the engine itself named what is missing; loading again will not help."""
-
-
-class PartialEmitted(Struct, frozen=True, tag=True):
-    """Process to agent, while it runs: the text so far."""
-
-    text: str
-
-
-class EngineFinished(Struct, frozen=True, tag=True):
-    """Process to agent: the work is done."""
-
-    result: EngineResult
-
-
-class EngineFailed(Struct, frozen=True, tag=True):
-    """Process to agent: the work ended with an error; the engine lives on."""
-
-    message: str
-    missing_service: str = ""
-    """Set when a model of this service is not available."""
-    is_refusal: bool = False
-
-
-ToProcess = LoadEngine | RunWork
-FromProcess = EngineLoaded | LoadFailed | PartialEmitted | EngineFinished | EngineFailed
-
-_encoder = msgspec.msgpack.Encoder()
-_to_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)
-_from_process: msgspec.msgpack.Decoder[FromProcess] = msgspec.msgpack.Decoder(FromProcess)
-
-
-def encode_frame(message: ToProcess | FromProcess) -> bytes:
-    """The frame of a message: length and msgpack."""
-    body = _encoder.encode(message)
-    return _LENGTH.pack(len(body)) + body
-
-
-class BadFrameError(ValueError):
-    """What came is no frame of an engine process; the sentence names what is wrong with it."""
-
-
-def body_length(head: bytes) -> int:
-    """How many bytes follow the LENGTH_BYTES of a frame's head."""
-    return int(_LENGTH.unpack(head)[0])
-
-
-def reply_length(head: bytes) -> int:
-    """How many bytes follow the head of a reply. Raises BadFrameError for more than MAX_FRAME_BYTES."""
-    n_bytes = body_length(head)
-    if n_bytes > MAX_FRAME_BYTES:
-        raise BadFrameError(f"it claims a frame of {n_bytes} bytes")
-    return n_bytes
-
-
-def decode_from_process(body: bytes) -> FromProcess:
-    """A message of the engine process from its frame's body. Raises BadFrameError."""
-    try:
-        return _from_process.decode(body)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise BadFrameError(f"it sent what is no message: {error}") from None
 
 
 def main() -> None:
@@ -127,14 +50,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="engine process %(process)d: %(message)s")
     commands, replies = _channel()
     threading.current_thread().name = "engine"
-    inbox: queue.SimpleQueue[ToProcess] = queue.SimpleQueue()
+    inbox: Inbox = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(commands, inbox), daemon=True, name="commands").start()
 
-    lock = threading.Lock()  # an engine may emit partials from threads of its own
+    lock = threading.Lock()  # runs reply from several threads, and an engine may emit partials from its own
 
     def reply(message: FromProcess) -> None:
+        frame = encode_frame(message)
         with lock:
-            replies.write(encode_frame(message))
+            replies.write(frame)
             replies.flush()
 
     try:
@@ -159,12 +83,12 @@ def _channel() -> tuple[BinaryIO, BinaryIO]:
     return commands, replies
 
 
-def _listen(commands: BinaryIO, inbox: "queue.SimpleQueue[ToProcess]") -> None:
+def _listen(commands: BinaryIO, inbox: Inbox) -> None:
     while len(head := commands.read(LENGTH_BYTES)) == LENGTH_BYTES:
         body = commands.read(body_length(head))
         if len(body) < body_length(head):
             break
-        inbox.put(_to_process.decode(body))
+        inbox.put(decode_to_process(body))
     _exit(0)
 
 
@@ -172,17 +96,18 @@ def _exit(status: int) -> NoReturn:
     os._exit(status)  # at once, even in the middle of a run: nobody waits for it any more
 
 
-def _serve(inbox: "queue.SimpleQueue[ToProcess]", reply: Callable[[FromProcess], None]) -> None:
-    engine: Engine | None = None
-    while True:
-        message = inbox.get()
-        if isinstance(message, LoadEngine):
-            engine = _load(message, reply)
-        elif engine is not None:
-            reply(_run(engine, message, lambda text: reply(PartialEmitted(text))))
+def _serve(inbox: Inbox, reply: Reply) -> None:
+    """Load in the main thread, then run in it, too, and in one thread more for each slot more."""
+    message = inbox.get()
+    assert isinstance(message, LoadEngine)  # noqa: S101  # the agent sends it first
+    engine = _load(message, reply)
+    for number in range(1, message.slots):
+        threading.Thread(target=_work, args=(engine, inbox, reply), daemon=True, name=f"engine-{number}").start()
+    reply(EngineLoaded())
+    _work(engine, inbox, reply)
 
 
-def _load(message: LoadEngine, reply: Callable[[FromProcess], None]) -> Engine:
+def _load(message: LoadEngine, reply: Reply) -> Engine:
     try:
         engine = find_engine(message.engine)(message.declared, message.options)
         engine.load()
@@ -193,34 +118,38 @@ def _load(message: LoadEngine, reply: Callable[[FromProcess], None]) -> Engine:
         logger.exception("loading engine %s failed", message.engine)
         reply(LoadFailed(describe_error(error), None))
         _exit(1)
-    reply(EngineLoaded())
     return engine
 
 
-def _run(engine: Engine, message: RunWork, emit_partial: Callable[[str], None]) -> EngineFinished | EngineFailed:
+def _work(engine: Engine, inbox: Inbox, reply: Reply) -> NoReturn:
+    """Run one after another, for ever. What ends this thread ends the process: its slot must not be lost in silence."""
     try:
-        return _passable(engine.run(message.work, np.frombuffer(message.audio, dtype="<i2"), emit_partial))
+        while True:
+            message = inbox.get()
+            assert isinstance(message, RunWork)  # noqa: S101  # the agent sends nothing else now
+            reply(_run(engine, message, reply))
+            del message  # it holds the audio
+    except BrokenPipeError:
+        _exit(0)  # the agent is gone
+    except BaseException:
+        logger.exception("a run ended its thread")
+        _exit(1)
+
+
+def _run(engine: Engine, message: RunWork, reply: Reply) -> EngineFinished | EngineFailed:
+    run, work = message.run, message.work
+    try:
+        audio = np.frombuffer(message.audio, dtype="<i2")
+        return passable(EngineFinished(run, engine.run(work, audio, lambda text: reply(PartialEmitted(run, text)))))
     except ModelNotAvailableError as error:
-        return EngineFailed(error.message, missing_service=error.service)
+        return EngineFailed(run, error.message, missing_service=error.service)
     except RefusedError as error:
-        return EngineFailed(str(error), is_refusal=True)
+        return EngineFailed(run, str(error), is_refusal=True)
     except BrokenPipeError:
         raise
     except Exception as error:
-        logger.exception("job %s attempt %d failed", message.work.job_id, message.work.attempt)
-        return EngineFailed(describe_error(error))
-
-
-def _passable(result: EngineResult) -> EngineFinished:
-    """The reply, read once as the agent will read it: a result of wrong types fails its run and nothing else."""
-    finished = EngineFinished(result)
-    decode_from_process(_encoder.encode(finished))
-    return finished
-
-
-def describe_error(error: BaseException) -> str:
-    """The error's type and text in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+        logger.exception("job %s attempt %d failed", work.job_id, work.attempt)
+        return EngineFailed(run, describe_error(error))
 
 
 if __name__ == "__main__":

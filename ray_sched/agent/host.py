@@ -1,35 +1,30 @@
 """Runs one node's engine in as many slots as the node has, outside the agent's event loop.
 
-The host picks a free slot for a run, passes partials and results on in the event loop, and keeps crashed processes
-coming back. It never decides which job runs, never retries a job and never reports to anybody.
+The host picks a replica with a free slot for a run, passes partials and results on in the event loop, and keeps crashed
+processes coming back. It never decides which job runs, never retries a job and never reports to anybody.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
-from ray_sched.agent.arrivals import Arrivals
 from ray_sched.agent.engine import Engine, EngineResult, RefusedError, Work
-from ray_sched.agent.engine_process import LoadEngine, describe_error
+from ray_sched.agent.engine_messages import LoadEngine
 from ray_sched.agent.engines import find_engine
-from ray_sched.agent.process_slot import ProcessSlot
-from ray_sched.agent.slots import Slot, SlotState, SlotTable
-from ray_sched.agent.thread_slot import ThreadSlot
+from ray_sched.agent.layout import lay_out
+from ray_sched.agent.process_replica import ProcessReplica
+from ray_sched.agent.replicas import Replica, ReplicaState
+from ray_sched.agent.thread_replica import ThreadReplica
 from ray_sched.core.capability import Capability
-from ray_sched.core.errors import SchedError
 from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.wire.samples import Samples
-
-logger = logging.getLogger(__name__)
 
 
 class EngineHost:
     """An engine with its slots. Made, started and used in one event loop.
 
-    A ``thread`` engine is loaded once and shared by all slots; a ``process`` engine is loaded once per slot, in a
-    process that is killed when its run is cancelled and started again when it ends. Failing to load makes the host
-    unhealthy: at once if the engine names what is missing, else after 3 failures in a row.
+    The engine is loaded once per replica (see :mod:`ray_sched.agent.layout`). A replica's process is killed when its
+    only run is cancelled, and started again when it ends. Failing to load makes the host unhealthy: at once if the
+    engine names what is missing, else after 3 failures in a row.
     """
 
     def __init__(
@@ -45,52 +40,58 @@ class EngineHost:
 
         ``restart_backoff_s`` is waited before a process is started again, doubled after each failure to load.
         """
-        self._engine: Engine = find_engine(engine_name)(declared, options)
-        self._load = LoadEngine(engine_name, declared, options)
+        engine = find_engine(engine_name)
+        self._layout = lay_out(engine, options, slots)
+        self._engine: Engine = engine(declared, options)
+        self._name = engine_name
+        self._declared = declared
+        self._options = options
         self._n_slots = slots
         self._backoff_s = restart_backoff_s
         self._capability = declared
-        self._slots: list[Slot] = []
-        self._table = SlotTable()
+        self._replicas: list[Replica] = []
+        self._changed = asyncio.Event()
         self._runs: set[AttemptKey] = set()
         self._n_without_slot = 0
-        self._executor: ThreadPoolExecutor | None = None
         self._why = "the engine has not been started"
 
     async def start(self) -> None:
-        """Load the engine in every slot, side by side, and find out what it can do.
+        """Load the engine in every replica, side by side, and find out what it can do.
 
-        Returns when every slot is ready or has given up; ``is_healthy`` is the answer. Call it once.
+        Returns when every replica is ready or has given up; ``is_healthy`` is the answer. Call it once.
         """
         self._capability = await asyncio.to_thread(self._engine.capability)
         self._why = ""
-        if self._engine.isolation == "thread":
-            await self._start_threads()
-        else:
+        if self._layout.is_in_process:
             self._start_processes()
-        while self._table.count(SlotState.LOADING):
+        else:
+            replica = ThreadReplica(self._name, self._engine, self._n_slots, self._changed)
+            self._replicas = [replica]
+            await replica.load()
+        while any(replica.state is ReplicaState.LOADING for replica in self._replicas):
             await self._next_change()
 
     @property
     def is_healthy(self) -> bool:
-        """Whether every slot runs or will run again."""
+        """Whether every replica runs or will run again."""
         return not self.why_unhealthy
 
     @property
     def why_unhealthy(self) -> str:
         """Why the host is unhealthy, one sentence; empty when it is healthy."""
-        failed = self._table.first(SlotState.FAILED)
-        return self._why or (failed.why if failed else "")
+        return self._why or next((r.why for r in self._replicas if r.state is ReplicaState.FAILED), "")
 
     @property
     def free_slots(self) -> int:
-        """How many more runs are accepted now: idle slots, and those that are starting again, less the waiting runs."""
-        return max(0, self._table.count(SlotState.IDLE, SlotState.LOADING) - self._n_without_slot)
+        """How many more runs are accepted now: free slots, and those that are starting again, less the waiting runs."""
+        usable = (ReplicaState.READY, ReplicaState.LOADING)
+        n_free = sum(replica.free_slots for replica in self._replicas if replica.state in usable)
+        return max(0, n_free - self._n_without_slot)
 
     @property
     def pids(self) -> list[int]:
         """Process ids of the engine's living processes; empty for a thread engine."""
-        return [slot.pid for slot in self._slots if isinstance(slot, ProcessSlot) and slot.pid is not None]
+        return [replica.pid for replica in self._replicas if replica.pid is not None]
 
     def capability(self) -> Capability:
         """What the engine found installed at the start; before that, what was declared."""
@@ -105,74 +106,55 @@ class EngineHost:
         return self._engine.admit(work)
 
     async def run(self, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]) -> EngineResult:
-        """Run on a free slot. ``audio`` is 16 kHz mono, 16 bit; ``emit_partial`` is called in the event loop.
+        """Run in a free slot. ``audio`` is 16 kHz mono, 16 bit; ``emit_partial`` is called in the event loop.
 
         Waits for a slot that is starting again. Raises RefusedError when none is free, ModelNotAvailableError and
         EngineFailedError as the engine does, EngineCrashedError when its process ended.
 
-        Cancel the task that awaits this to end the run: a process engine's slot is killed with all it started and
-        starts again in the background. A thread cannot be killed: the slot stays taken until the engine comes back by
-        itself, and its result is thrown away.
+        Cancel the task that awaits this to end the run: a process that runs nothing else is killed with all it started
+        and starts again in the background. Elsewhere the slot stays taken until the engine comes back by itself, and
+        its result is thrown away.
         """
         key = (work.job_id, work.attempt)
         if key in self._runs:
             raise RefusedError(f"attempt {work.attempt} of job {work.job_id} is running here already")
         self._runs.add(key)
         try:
-            return await self._run(await self._idle_slot(), work, audio, emit_partial)
+            replica = await self._free_replica()
+            return await replica.run(work, audio, emit_partial)
         finally:
             self._runs.remove(key)
-
-    async def _run(
-        self, slot: Slot, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]
-    ) -> EngineResult:
-        try:
-            return await slot.run(work, audio, emit_partial)
-        except asyncio.CancelledError:
-            slot.abandon()
-            raise
 
     async def stop(self) -> None:
         """End all runs and processes and wait until the processes are gone. May be called again."""
         self._why = "the engine was stopped"
-        await asyncio.gather(*(slot.stop() for slot in self._slots))
-        self._table.changed.set()
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-
-    async def _start_threads(self) -> None:
-        self._executor = ThreadPoolExecutor(self._n_slots, thread_name_prefix="engine")
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.load)
-        except SchedError as error:
-            self._why = error.message
-        except Exception as error:
-            logger.exception("loading engine %s failed", self._load.engine)
-            self._why = f"the engine cannot be loaded: {describe_error(error)}"
-        else:
-            parts = (self._engine, self._executor, Arrivals(), self._table)
-            self._slots = [ThreadSlot(*parts) for _ in range(self._n_slots)]
+        await asyncio.gather(*(replica.stop() for replica in self._replicas))
+        self._changed.set()
 
     def _start_processes(self) -> None:
-        slots = [ProcessSlot(self._load, self._table, self._backoff_s) for _ in range(self._n_slots)]
-        self._slots = list(slots)
-        for slot in slots:
-            slot.start()
+        for n_slots in self._layout.slots:
+            load = LoadEngine(self._name, self._declared, self._options, n_slots)
+            replica = ProcessReplica(load, self._backoff_s, self._changed)
+            self._replicas.append(replica)
+            replica.start()
 
-    async def _idle_slot(self) -> Slot:
-        """The slot that has been idle longest; waits only while there is one that is starting again."""
+    async def _free_replica(self) -> Replica:
+        """The replica with the most free slots; waits only while there is one with a free slot that is starting."""
         self._n_without_slot += 1
         try:
             while True:
-                slot = self._table.first(SlotState.IDLE)
-                if slot:
-                    return slot
-                if not self._table.count(SlotState.LOADING):
+                if replica := self._freest(ReplicaState.READY):
+                    return replica
+                if not self._freest(ReplicaState.LOADING):
                     raise RefusedError(self.why_unhealthy or f"all {self._n_slots} slots of the engine are taken")
                 await self._next_change()
         finally:
             self._n_without_slot -= 1
 
+    def _freest(self, state: ReplicaState) -> Replica | None:
+        with_slots = (replica for replica in self._replicas if replica.state is state and replica.free_slots)
+        return max(with_slots, key=lambda replica: replica.free_slots, default=None)
+
     async def _next_change(self) -> None:
-        self._table.changed.clear()
-        await self._table.changed.wait()
+        self._changed.clear()
+        await self._changed.wait()

@@ -54,9 +54,9 @@ async def until(is_so: Callable[[], bool]) -> None:
 async def make_host() -> AsyncIterator[MakeHost]:
     hosts: list[EngineHost] = []
 
-    async def make(engine: str = "CrashingEngine", slots: int = 1) -> EngineHost:
+    async def make(engine: str = "CrashingEngine", slots: int = 1, **options: str) -> EngineHost:
         name = engine if engine == "echo" else HERE + engine
-        host = EngineHost(name, DECLARED, {}, slots, restart_backoff_s=0.01)
+        host = EngineHost(name, DECLARED, options, slots, restart_backoff_s=0.01)
         hosts.append(host)
         await host.start()
         return host
@@ -87,11 +87,61 @@ async def test_audio_may_be_bytes_or_samples_in_either_isolation(make_host: Make
         assert (await host.run(work(), AUDIO, print)).speech == AUDIO.tobytes()
 
 
-async def test_every_slot_has_its_own_process(make_host: MakeHost) -> None:
+async def test_every_slot_of_an_engine_that_cannot_be_shared_has_its_own_process(make_host: MakeHost) -> None:
     host = await make_host("PlainEngine", 2)
     results = await asyncio.gather(*(host.run(work(n), AUDIO, print) for n in (1, 2)))
     assert {result.text for result in results} == set(map(str, host.pids))
     assert len(host.pids) == 2
+
+
+async def test_an_engine_that_can_be_shared_is_loaded_once_and_serves_all_slots_at_the_same_time(
+    make_host: MakeHost,
+) -> None:
+    host = await make_host("SharedEngine", 4)
+    results = await asyncio.gather(*(host.run(work(n, "meet"), AUDIO, print) for n in range(4)))
+    assert [result.text for result in results] == [str(host.pids[0])] * 4
+    assert len(host.pids) == 1
+
+
+async def test_runs_are_dealt_out_to_the_replicas(make_host: MakeHost) -> None:
+    host = await make_host("SharedEngine", 4, replicas="2")
+    results = await asyncio.gather(*(host.run(work(n, "meet"), AUDIO, print) for n in range(4)))
+    assert sorted(result.text for result in results) == sorted(2 * list(map(str, host.pids)))
+    assert len(host.pids) == 2
+
+
+async def test_partials_of_runs_in_one_process_reach_the_right_ears(make_host: MakeHost) -> None:
+    host, ears = await make_host("SharedEngine", 4), [Ear() for _ in range(4)]
+    runs = (host.run(work(n), AUDIO[: 1_000 * (n + 1)], ear) for n, ear in enumerate(ears))
+    await asyncio.gather(*runs)
+    assert [ear.heard for ear in ears] == [["heard 1000"], ["heard 2000"], ["heard 3000"], ["heard 4000"]]
+
+
+@pytest.mark.parametrize(("src", "how"), [("die", "signal 9"), ("exit", "status 1")])
+async def test_a_crash_of_a_shared_process_ends_all_its_runs_and_all_its_slots_come_back(
+    src: str, how: str, make_host: MakeHost
+) -> None:
+    host, ear = await make_host("SharedEngine", 2), Ear()
+    beside = begin(host, work(1, "hang"), ear)
+    await ear.first()
+    killer = begin(host, work(2, src))
+    for run in (beside, killer):
+        with pytest.raises(EngineCrashedError, match=f"ended with {how} in the middle of a run"):
+            await run
+    results = await asyncio.gather(*(host.run(work(n, "meet"), AUDIO, print) for n in (3, 4)))
+    assert {result.text for result in results} == {str(host.pids[0])}
+
+
+async def test_cancelling_one_run_of_a_shared_process_leaves_the_others_alone(make_host: MakeHost) -> None:
+    host, ear = await make_host("SharedEngine", 3), Ear()
+    stuck, waiting = begin(host, work(1, "hang"), ear), begin(host, work(2, "meet"))
+    await ear.first()
+    (pid,) = host.pids
+    stuck.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stuck
+    assert host.free_slots == 1
+    assert (await host.run(work(3, "meet"), AUDIO, print)).text == (await waiting).text == str(pid)
 
 
 async def test_capability_and_admission_are_the_engines(make_host: MakeHost) -> None:

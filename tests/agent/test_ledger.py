@@ -5,13 +5,13 @@ import gc
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from ray_sched.agent.agent import NodeAgent
-from ray_sched.agent.engine import EngineResult, RefusedError, Work
+from ray_sched.agent.engine import EngineResult, Isolation, RefusedError, Work
 from ray_sched.agent.engine_errors import EngineFailedError
 from ray_sched.client.client import Client
 from ray_sched.core.capability import Capability
@@ -169,7 +169,7 @@ async def test_every_byte_is_running_then_spoken_then_released_whatever_becomes_
 class ThreadEngine:
     """Speaks, or fails if it is told to by language."""
 
-    isolation: ClassVar[Literal["thread", "process"]] = "thread"
+    isolation: ClassVar[Isolation] = "thread"
     memory: ClassVar[Memory]
 
     def __init__(self, declared: Capability, options: dict[str, str]) -> None:

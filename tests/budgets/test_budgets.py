@@ -4,14 +4,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import redis
 
 import ray_sched
-from ray_sched.agent.engine import EngineResult, Work
+from ray_sched.agent.engine import EngineResult, Isolation, Work
 from ray_sched.client.client import Client
 from ray_sched.client.options import ClientOptions
 from ray_sched.core.capability import Capability
@@ -83,7 +83,7 @@ class CountingPeer:
 class CountingEngine:
     """Counts the audio that was copied on its way from the store to here."""
 
-    isolation: ClassVar[Literal["thread", "process"]] = "thread"
+    isolation: ClassVar[Isolation] = "thread"
     counted: ClassVar[Counted]
 
     def __init__(self, declared: Capability, options: dict[str, str]) -> None:

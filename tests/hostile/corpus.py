@@ -4,7 +4,7 @@ import struct
 
 import msgspec
 
-from ray_sched.agent.engine_process import EngineFinished, encode_frame
+from ray_sched.agent.engine_messages import EngineFinished, encode_frame
 from ray_sched.core.messages.agent_dispatcher import StopRun
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt
 from tests.hostile.targets import KINDS
@@ -116,7 +116,7 @@ CORPUS: dict[str, dict[str, bytes]] = {
         "a print": b"Loading the model ...\n",
         "a frame of 4 GB": b"\xff\xff\xff\xff" + b"x" * 100,
         "a frame of nothing": bytes(4),
-        "a result of wrong types": encode_frame(EngineFinished(result="hello")),  # type: ignore[arg-type]  # so it is
+        "a result of wrong types": encode_frame(EngineFinished(run=1, result="hello")),  # type: ignore[arg-type]  # so it is
         "nested a million times": struct.pack("<I", 10**6) + b"\x91" * 10**6,
     },
 }

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from ray_sched.agent.engine import EngineResult
-from ray_sched.agent.engine_process import (
+from ray_sched.agent.engine_messages import (
     LENGTH_BYTES,
     BadFrameError,
     EngineFailed,
@@ -489,9 +489,9 @@ def sample_jobs() -> list[Job]:
 def _frame_seeds() -> list[bytes]:
     said: list[FromProcess] = [
         EngineLoaded(),
-        PartialEmitted("hel"),
-        EngineFinished(EngineResult(text="hello", speech=b"\0\0", speech_rate_hz=16_000)),
-        EngineFailed("broke"),
+        PartialEmitted(1, "hel"),
+        EngineFinished(1, EngineResult(text="hello", speech=b"\0\0", speech_rate_hz=16_000)),
+        EngineFailed(1, "broke"),
     ]
     return [b"".join(map(encode_frame, said)), b"\xff\xff\xff\xff\x00", b"Loading the model ...\n"]
 

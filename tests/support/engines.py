@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from msgspec import structs
 
-from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Work
+from ray_sched.agent.engine import EngineResult, Isolation, ModelNotAvailableError, RefusedError, Work
 from ray_sched.agent.engines.echo import EchoEngine
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
@@ -22,7 +22,7 @@ from ray_sched.wire.samples import Samples
 class PlainEngine:
     """Says which process it is; what it does otherwise is in the source language of the work."""
 
-    isolation: ClassVar[Literal["thread", "process"]] = "process"
+    isolation: ClassVar[Isolation] = "process"
 
     def __init__(self, declared: Capability, options: dict[str, str]) -> None:
         self.declared = declared
@@ -63,10 +63,27 @@ class CrashingEngine(PlainEngine):
         return super().run(work, audio, emit_partial)
 
 
+class SharedEngine(CrashingEngine):
+    """One process for many slots; ``meet`` waits until two such runs are in it at the same time."""
+
+    is_thread_safe: ClassVar[bool] = True
+
+    def __init__(self, declared: Capability, options: dict[str, str]) -> None:
+        super().__init__(declared, options)
+        self.meeting = threading.Barrier(2)
+
+    def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        if work.src == "meet":
+            self.meeting.wait(20)
+        if work.src == "exit":
+            sys.exit("enough")
+        return super().run(work, audio, emit_partial)
+
+
 class ThreadEngine(CrashingEngine):
     """The same in threads; ``wait`` stays until the test sets the event."""
 
-    isolation: ClassVar[Literal["thread", "process"]] = "thread"
+    isolation: ClassVar[Isolation] = "thread"
     go_on: ClassVar[threading.Event] = threading.Event()
 
     def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:

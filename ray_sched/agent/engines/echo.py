@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from hashlib import blake2b
 from math import isfinite
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from ray_sched.agent.engine import EngineResult, Work
+from ray_sched.agent.engine import EngineResult, Isolation, Work
 from ray_sched.core.capability import MT, TTS, Capability
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.client_agent import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
@@ -30,7 +30,7 @@ class EchoEngine:
     are refused. ``speech-bytes`` is the length of the speech; without it the speech is as long as the audio.
     """
 
-    isolation: ClassVar[Literal["thread", "process"]] = "thread"
+    isolation: ClassVar[Isolation] = "thread"
 
     def __init__(self, declared: Capability, options: dict[str, str]) -> None:
         """Check the options; :class:`SchedError` (INVALID_CONFIGURATION) names the one that is wrong."""

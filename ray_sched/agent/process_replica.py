@@ -1,4 +1,4 @@
-"""A slot with a process of its own: started, loaded, listened to, killed to end a run, and started again."""
+"""A replica in a process of its own, which is killed when its only run hangs and started again when it ends."""
 
 import asyncio
 import logging
@@ -7,13 +7,14 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
-from typing import assert_never
+from itertools import count
+from typing import NamedTuple, assert_never
 
 import psutil
 
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Work
 from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
-from ray_sched.agent.engine_process import (
+from ray_sched.agent.engine_messages import (
     LENGTH_BYTES,
     BadFrameError,
     EngineFailed,
@@ -29,13 +30,13 @@ from ray_sched.agent.engine_process import (
     encode_frame,
     reply_length,
 )
-from ray_sched.agent.slots import SlotState, SlotTable, settle
+from ray_sched.agent.replicas import ReplicaState, settle
 from ray_sched.wire.samples import Samples
 
 logger = logging.getLogger(__name__)
 
 MAX_LOADS = 3
-"""So many failures to load in a row break a slot."""
+"""So many failures to load in a row break a replica."""
 
 _START = (
     "import os, sys; agent_pid = int(sys.argv[1]); sys.path[:] = sys.argv[2:]; "
@@ -45,21 +46,33 @@ _START = (
 """The child gets the agent's sys.path, which Ray extends in the running process only, so that it finds the engine."""
 
 
-class ProcessSlot:
-    """A slot with a process of its own. One task keeps it alive: start, load, listen, start again."""
+class _Run(NamedTuple):
+    """What is running in the process."""
 
-    def __init__(self, load: LoadEngine, slots: SlotTable, backoff_s: float) -> None:
-        self.state = SlotState.LOADING
+    outcome: "asyncio.Future[EngineResult]"
+    emit_partial: Callable[[str], None]
+
+
+class ProcessReplica:
+    """A process with one slot or many. One task keeps it alive: start, load, listen, start again.
+
+    With one slot, cancelling its run kills the process. With many, the others go on: the slot stays taken until the
+    engine comes back by itself, and what it brings is thrown away.
+    """
+
+    def __init__(self, load: LoadEngine, backoff_s: float, changed: asyncio.Event) -> None:
+        """``changed`` is set by each change of state and each slot that becomes free."""
+        self.state = ReplicaState.LOADING
         self.why = ""
-        self._slots = slots
-        slots.add(self, self.state)
+        self._changed = changed
         self._load = load
         self._backoff_s = backoff_s
         self._failed_loads = 0
         self._is_loaded = False
+        self._is_abandoned = False
         self._process: Process | None = None
-        self._outcome: asyncio.Future[EngineResult] | None = None
-        self._emit_partial: Callable[[str], None] | None = None
+        self._numbers = count()
+        self._runs: dict[int, _Run] = {}
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -67,37 +80,48 @@ class ProcessSlot:
         """Process id of the engine while one lives."""
         return self._process.pid if self._process else None
 
+    @property
+    def free_slots(self) -> int:
+        """Slots without a run."""
+        return self._load.slots - len(self._runs)
+
     def start(self) -> None:
         """Start the process and keep it alive from now on."""
         self._keeper = asyncio.create_task(self._keep())
 
     async def run(self, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]) -> EngineResult:
-        """Run in the process. Raises what a thread slot raises, or EngineCrashedError."""
+        """Run in the process. Raises what a thread replica raises, or EngineCrashedError."""
         if self._process is None:
             raise EngineCrashedError("the engine's process is not running")
-        self._set(SlotState.BUSY)
-        self._emit_partial = emit_partial
-        self._outcome = asyncio.get_running_loop().create_future()
-        outcome = self._outcome
-        await self._send(self._process, RunWork(work, _as_bytes(audio)))
-        return await outcome
-
-    def abandon(self) -> None:
-        """Kill the process; the keeper starts a new one."""
-        if self.state is SlotState.BUSY and self._outcome is not None:
-            self._outcome.cancel()
-            self._set(SlotState.LOADING)
-            self._kill()
+        number = next(self._numbers)
+        run = self._runs[number] = _Run(asyncio.get_running_loop().create_future(), emit_partial)
+        try:
+            await self._send(self._process, RunWork(number, work, _as_bytes(audio)))
+            return await run.outcome
+        except asyncio.CancelledError:
+            self._abandon(number)
+            raise
 
     async def stop(self) -> None:
         """Kill the process and wait until it is gone."""
-        self._set(SlotState.STOPPED)
-        if self._outcome is not None:
-            self._outcome.cancel()
+        self._set(ReplicaState.STOPPED)
+        for run in self._runs.values():
+            run.outcome.cancel()
         if self._keeper is not None:
             self._keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeper
+
+    def _abandon(self, number: int) -> None:
+        run = self._runs.get(number)
+        if run is None:  # it has just ended
+            return
+        run.outcome.cancel()
+        if self._load.slots == 1 and self.state is ReplicaState.READY:
+            self._is_abandoned = True
+            self._runs.clear()
+            self._set(ReplicaState.LOADING)
+            self._kill()
 
     async def _keep(self) -> None:
         try:
@@ -108,16 +132,14 @@ class ProcessSlot:
                 if not is_abandoned:
                     await asyncio.sleep(self._backoff_s * 2 ** max(0, self._failed_loads - 1))
         finally:
-            if self.state is not SlotState.STOPPED:
-                self.why = self.why or "the slot's keeper failed, see the agent's log"
-                self._set(SlotState.FAILED)
+            if self.state is not ReplicaState.STOPPED:
+                self.why = self.why or "the replica's keeper failed, see the agent's log"
+                self._set(ReplicaState.FAILED)
 
     async def _live(self) -> bool:
         """One life of the process, from its start to its end. True if the end was an abandoned run."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _START, str(os.getpid()), *sys.path, stdin=PIPE, stdout=PIPE, start_new_session=True
-        )
-        self._process, self._is_loaded = process, False
+        process = self._process = await self._start()
+        self._is_loaded = self._is_abandoned = False
         nonsense = ""
         try:
             await self._send(process, self._load)
@@ -131,7 +153,22 @@ class ProcessSlot:
             if process.stdin is not None:
                 process.stdin.close()
             self._process = None
-        return self._bury(process.returncode, nonsense)
+        self._bury(process.returncode, nonsense)
+        return self._is_abandoned
+
+    async def _start(self) -> Process:
+        """Start the process. A start that is cancelled half-way leaves nothing behind."""
+        arguments = (sys.executable, "-c", _START, str(os.getpid()), *sys.path)
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(*arguments, stdin=PIPE, stdout=PIPE, start_new_session=True)
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            self._process = await starting
+            self._kill()
+            await self._process.wait()
+            raise
 
     async def _send(self, process: Process, message: ToProcess) -> None:
         assert process.stdin is not None  # noqa: S101  it was made with a pipe
@@ -151,41 +188,41 @@ class ProcessSlot:
         match message:
             case EngineLoaded():
                 self._is_loaded, self._failed_loads, self.why = True, 0, ""
-                if self.state is SlotState.LOADING:
-                    self._set(SlotState.IDLE)
+                self._set(ReplicaState.READY)
             case LoadFailed():
                 self.why = message.message
                 self._failed_loads = MAX_LOADS - 1 if message.code else self._failed_loads
             case PartialEmitted():
-                if self._emit_partial and self._outcome and not self._outcome.done():
-                    self._emit_partial(message.text)
+                run = self._runs.get(message.run)
+                if run and not run.outcome.done():
+                    run.emit_partial(message.text)
             case EngineFinished():
-                self._end(message.result)
+                self._end(message.run, message.result)
             case EngineFailed():
-                self._end(_as_error(message))
+                self._end(message.run, _as_error(message))
             case _:
                 assert_never(message)
 
-    def _end(self, outcome: EngineResult | Exception) -> None:
-        if self._outcome is not None and settle(self._outcome, outcome):
-            self._outcome = None  # it holds the speech
-            self._set(SlotState.IDLE)
+    def _end(self, number: int, outcome: EngineResult | Exception) -> None:
+        run = self._runs.pop(number, None)
+        if run is not None:
+            settle(run.outcome, outcome)
+            self._changed.set()
 
-    def _bury(self, status: int | None, nonsense: str) -> bool:
-        """Fail the run, if there is one, since its process ended, and count a load that did not succeed."""
+    def _bury(self, status: int | None, nonsense: str) -> None:
+        """Fail the runs, if there are any, since their process ended, and count a load that did not succeed."""
         how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
         how += nonsense
-        is_abandoned = self._outcome is not None and self._outcome.cancelled()
-        if self._outcome is not None:
-            settle(self._outcome, EngineCrashedError(f"the engine's process ended with {how} in the middle of a run"))
-            self._outcome = None
+        runs = list(self._runs.values())
+        self._runs.clear()
+        for run in runs:
+            settle(run.outcome, EngineCrashedError(f"the engine's process ended with {how} in the middle of a run"))
         if not self._is_loaded:
             self._failed_loads += 1
             self.why = self.why or f"the engine's process ended with {how} while loading"
-        if not is_abandoned:
+        if not self._is_abandoned:
             logger.warning("the process of engine %s ended with %s", self._load.engine, how)
-        self._set(SlotState.LOADING)
-        return is_abandoned
+        self._set(ReplicaState.LOADING)
 
     def _kill(self) -> None:
         """Kill the process and the programs it started."""
@@ -198,10 +235,10 @@ class ProcessSlot:
                 with suppress(psutil.NoSuchProcess):
                     one.kill()
 
-    def _set(self, state: SlotState) -> None:
-        if self.state is not SlotState.STOPPED:
-            before, self.state = self.state, state
-            self._slots.move(self, before, state)
+    def _set(self, state: ReplicaState) -> None:
+        if self.state is not ReplicaState.STOPPED:
+            self.state = state
+        self._changed.set()
 
 
 def _as_error(message: EngineFailed) -> Exception:

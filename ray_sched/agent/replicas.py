@@ -1,0 +1,64 @@
+"""One replica of an engine: a loaded model that serves one slot or many. What its host asks of it, and its states.
+
+Two kinds: a :mod:`thread replica <ray_sched.agent.thread_replica>` lives in the agent's process and cannot be stopped;
+a :mod:`process replica <ray_sched.agent.process_replica>` is a process that is killed and started again. Which replica
+runs what is the :mod:`host <ray_sched.agent.host>`'s business.
+"""
+
+import asyncio
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Protocol
+
+from ray_sched.agent.engine import EngineResult, Work
+from ray_sched.wire.samples import Samples
+
+
+class ReplicaState(StrEnum):
+    """What a replica is doing. Only a ready one runs work; a failed one never will again."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Replica(Protocol):
+    """What the host asks of a replica."""
+
+    why: str
+    """Why it has failed, one sentence; empty otherwise."""
+
+    @property
+    def state(self) -> ReplicaState:
+        """What it is doing."""
+        ...
+
+    @property
+    def free_slots(self) -> int:
+        """How many more runs it could serve: now if it is ready, or when it has loaded."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """The process that was started for it, while it lives."""
+        ...
+
+    async def run(self, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        """Run in a free slot of this ready replica; it is taken before the first await. Cancel the task to end it."""
+        ...
+
+    async def stop(self) -> None:
+        """End everything the replica started; the callers of its runs get asyncio.CancelledError."""
+        ...
+
+
+def settle(outcome: "asyncio.Future[EngineResult]", value: EngineResult | BaseException) -> None:
+    """Give an outcome to whoever waits, unless it has one already."""
+    if outcome.done():
+        return
+    if isinstance(value, BaseException):
+        outcome.set_exception(value)
+        outcome.exception()  # an abandoned run has nobody who asks; that is no reason for asyncio to complain
+    else:
+        outcome.set_result(value)

@@ -1,0 +1,54 @@
+"""Where an engine runs, and how often it is loaded."""
+
+from typing import ClassVar
+
+import pytest
+
+from ray_sched.agent.engine import Engine, Isolation
+from ray_sched.agent.layout import Layout, lay_out
+from ray_sched.core.errors import Code, SchedError
+from tests.support.engines import PlainEngine, SharedEngine, ThreadEngine
+
+
+class LonelyEngine(SharedEngine):
+    isolation: ClassVar[Isolation] = "process_per_slot"
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "slots"),
+    [
+        (PlainEngine, {}, (1, 1, 1, 1)),
+        (SharedEngine, {}, (4,)),
+        (SharedEngine, {"replicas": "3"}, (2, 1, 1)),
+        (SharedEngine, {"replicas": "9"}, (1, 1, 1, 1)),
+        (SharedEngine, {"isolation": "process_per_slot"}, (1, 1, 1, 1)),
+        (LonelyEngine, {}, (1, 1, 1, 1)),
+        (LonelyEngine, {"isolation": "process"}, (4,)),
+        (ThreadEngine, {"isolation": "process"}, (4,)),
+    ],
+)
+def test_slots_are_dealt_out_to_processes(
+    engine: type[Engine], options: dict[str, str], slots: tuple[int, ...]
+) -> None:
+    assert lay_out(engine, options, 4) == Layout(is_in_process=True, slots=slots)
+
+
+@pytest.mark.parametrize(("engine", "options"), [(ThreadEngine, {}), (SharedEngine, {"isolation": "thread"})])
+def test_threads_share_one_engine_in_the_agents_process(engine: type[Engine], options: dict[str, str]) -> None:
+    assert lay_out(engine, options, 4) == Layout(is_in_process=False, slots=(4,))
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "sentence"),
+    [
+        (PlainEngine, {"isolation": "cage"}, "'cage' of an engine is unknown; it is one of thread, process"),
+        (SharedEngine, {"replicas": "0"}, "option replicas is '0'; it must be a whole number from 1 to 1024"),
+        (SharedEngine, {"replicas": "two"}, "option replicas is 'two'"),
+        (PlainEngine, {"replicas": "2"}, "loaded once per slot"),
+        (PlainEngine, {"isolation": "thread"}, "cannot serve 4 slots in one process"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(engine: type[Engine], options: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SchedError, match=sentence) as caught:
+        lay_out(engine, options, 4)
+    assert caught.value.code is Code.INVALID_CONFIGURATION
