@@ -174,6 +174,11 @@ def default_settings(**overrides: Any) -> Settings:
     ).model_copy(update=overrides)
 
 
+def visible_gpus_variable() -> str | None:
+    """``CUDA_VISIBLE_DEVICES``, which Ray sets for an actor that holds GPUs; None: not set, all may be used."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def ray_address_variable() -> str:
     """``RAY_ADDRESS``, which ``ray job submit`` sets for what it starts."""
     return os.environ.get("RAY_ADDRESS", "")

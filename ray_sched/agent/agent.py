@@ -15,7 +15,8 @@ import numpy as np
 from msgspec import structs
 
 from ray_sched.agent.engine_run import Host, run_to_end, work_of
-from ray_sched.agent.heartbeats import Heartbeats
+from ray_sched.agent.heartbeats import Heartbeats, Meter
+from ray_sched.agent.load import LoadMeter
 from ray_sched.agent.reporter import Reporter, now_ms
 from ray_sched.core.agent.brain import AgentBrain, AgentOptions
 from ray_sched.core.agent.effects import (
@@ -51,6 +52,7 @@ class NodeAgent:
         directory: Directory,
         heartbeat_ms: int,
         end_process: Callable[[], None],
+        make_meter: Callable[[], Meter] = LoadMeter,
     ) -> None:
         """``options.key``: of this incarnation, see ``wire.auth``; empty: that of a scheduler without a secret."""
         key = options.key or agent_key(b"", options.node, options.incarnation)
@@ -63,7 +65,8 @@ class NodeAgent:
         self._has_ended = asyncio.Event()
         self._reporter = Reporter(self.brain, directory.peer("dispatcher"), self._perform)
         beats = Heartbeats(self.brain, host, directory.peer("registry"), self._perform)
-        background = (self._load_engine(), beats.beat(heartbeat_ms / 1000), beats.measure(heartbeat_ms / 1000))
+        every_s = heartbeat_ms / 1000
+        background = (self._load_engine(), beats.beat(every_s), beats.measure(make_meter, every_s))
         self._background = [asyncio.create_task(forever) for forever in background]
 
     def __repr__(self) -> str:

@@ -3,19 +3,30 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
+
+import psutil
 
 from ray_sched.agent.engine_run import Host
-from ray_sched.agent.load import LoadMeter
+from ray_sched.agent.load import Measured
 from ray_sched.core.agent.brain import AgentBrain
 from ray_sched.core.agent.effects import AgentEffect
 from ray_sched.core.errors import SchedError
-from ray_sched.core.messages.agent_registry import BeatReply, Load
+from ray_sched.core.messages.agent_registry import BeatReply
 from ray_sched.wire.codec import decode, encode, plain
 from ray_sched.wire.peers import Peer, PeerGoneError, PeerUnavailableError
 
 log = logging.getLogger(__name__)
 
 _CALL_TIMEOUT_S = 5.0
+
+
+class Meter(Protocol):
+    """Measures the load between one call and the next (``load.LoadMeter``)."""
+
+    def measure(self) -> Measured:
+        """Blocking. Raises OSError or psutil.Error while the system does not say."""
+        ...
 
 
 class Heartbeats:
@@ -28,7 +39,7 @@ class Heartbeats:
         self._host = host
         self._registry = registry
         self._perform = perform
-        self._load = Load()
+        self._measured = Measured()
 
     async def beat(self, every_s: float) -> None:
         """Beat for ever; the load is the last one measured."""
@@ -42,12 +53,25 @@ class Heartbeats:
             await asyncio.sleep(every_s)
 
     async def _beat_once(self) -> BeatReply:
-        beat = self._brain.heartbeat(self._load, plain(self._host.why_unhealthy))
+        load, gpus = self._measured
+        beat = self._brain.heartbeat(load, plain(self._host.why_unhealthy), gpus)
         return decode(await self._registry.call("beat", encode(beat), timeout_s=_CALL_TIMEOUT_S), BeatReply)
 
-    async def measure(self, every_s: float) -> None:
-        """Measure the load for ever, in a thread."""
-        meter = await asyncio.to_thread(LoadMeter)
+    async def measure(self, make_meter: Callable[[], Meter], every_s: float) -> None:
+        """Measure the load for ever, in a thread. While it cannot be measured nothing is known, and nothing is said."""
+        meter: Meter | None = None
+        is_failing = False
         while True:
-            await asyncio.sleep(every_s)
-            self._load = await asyncio.to_thread(meter.measure)
+            try:
+                if meter is None:
+                    meter = await asyncio.to_thread(make_meter)
+                await asyncio.sleep(every_s)
+                self._measured = await asyncio.to_thread(meter.measure)
+            except (OSError, psutil.Error) as error:
+                self._measured = Measured()
+                if not is_failing:
+                    log.warning("the load cannot be measured: %s", error)
+                is_failing = True
+                await asyncio.sleep(every_s)
+            else:
+                is_failing = False

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ray_sched.core.capability import Capability
     from ray_sched.core.views.nodes import NodeRow
 
-_NUMBERS = ("slots", "running", "spent", "cpu %", "memory %", "gpu %", "silent ms")
+_NUMBERS = ("slots", "running", "spent", "cpu %", "memory %", "gpu %", "gpu memory %", "silent ms")
 
 
 async def nodes(call: Call) -> None:
@@ -26,8 +26,10 @@ def nodes_table(rows: "list[NodeRow]") -> Table:
     made = table("node", "status", *_NUMBERS, "engine", "asr", "mt", "tts", "why", right=_NUMBERS)
     for row in rows:
         can, load = row.capability, row.load
-        gpu = round(load.gpu) if can.has_gpu else None
-        state = (row.slots, row.running, row.acquired, round(load.cpu), round(load.memory), gpu, row.silent_ms)
+        busiest = max((gpu.use for gpu in row.gpus), default=None)
+        fullest = max((gpu.memory for gpu in row.gpus), default=None)
+        gpus = tuple(None if percent is None else round(percent) for percent in (busiest, fullest))
+        state = (row.slots, row.running, row.acquired, round(load.cpu), round(load.memory), *gpus, row.silent_ms)
         add_row(made, row.node, row.status, *state, *capability_cells(can), row.why)
     return made
 

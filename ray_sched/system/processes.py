@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import sys
+from functools import partial
 
 import ray
 import ray.exceptions
@@ -21,6 +22,7 @@ from ray_sched.agent.agent import NodeAgent
 from ray_sched.agent.engine_run import Host
 from ray_sched.agent.failed_host import FailedHost
 from ray_sched.agent.host import EngineHost
+from ray_sched.agent.load import GpuShare, LoadMeter
 from ray_sched.core.agent.brain import AgentOptions
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import SchedError
@@ -29,7 +31,7 @@ from ray_sched.core.nodes.declarations import RayNode
 from ray_sched.core.nodes.effects import SpawnAgent
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.timers import Tick
-from ray_sched.settings import Settings
+from ray_sched.settings import Settings, visible_gpus_variable
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.system.allocator import keep_memory
 from ray_sched.system.ray_peers import RayDirectory
@@ -137,6 +139,7 @@ class AgentProcess(NodeAgent):
             directory=RayDirectory(settings.namespace),
             heartbeat_ms=settings.nodes.heartbeat_ms,
             end_process=_end_process,
+            make_meter=partial(LoadMeter, GpuShare(visible_gpus_variable())),
         )
 
 

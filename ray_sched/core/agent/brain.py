@@ -33,7 +33,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     RunStopped,
     StopRun,
 )
-from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
+from ray_sched.core.messages.agent_registry import BeatReply, GpuUse, Heartbeat, Load
 from ray_sched.core.messages.client_agent import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Push, PushItem
 from ray_sched.core.messages.fields import AttemptKey
 
@@ -241,7 +241,7 @@ class AgentBrain:
 
     # --- heartbeats
 
-    def heartbeat(self, load: Load, why_unhealthy: str) -> Heartbeat:
+    def heartbeat(self, load: Load, why_unhealthy: str, gpus: tuple[GpuUse, ...] = ()) -> Heartbeat:
         """The next heartbeat. ``why_unhealthy``: what is wrong with the loaded engine, or nothing."""
         why = self._why_failed or (why_unhealthy if self.is_loaded else "")
         return Heartbeat(
@@ -253,6 +253,7 @@ class AgentBrain:
             why=why or ("" if self.is_loaded else "loading its engine"),
             capability=self._capability,
             load=load,
+            gpus=gpus,
             running=len(self._attempts.running),
             most_running=self._attempts.most_running,
             accepted=self._attempts.started,

@@ -7,14 +7,36 @@ from msgspec import Meta, Struct
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.fields import Count, Key, LongText, Message, Text
 
+Percentage = Annotated[float, Meta(ge=0, le=100)]
+MAX_GPUS = 128
+"""Of a node: sixteen cards of seven parts each are 112."""
+
 
 class Load(Struct, frozen=True, kw_only=True):
-    """How busy a node is, in percent. CPU counts what others than the agent and its engines use."""
+    """How busy a node is, in percent: what it has no influence on by taking no work.
 
-    cpu: Annotated[float, Meta(ge=0, le=100)] = 0.0
-    memory: Annotated[float, Meta(ge=0, le=100)] = 0.0
-    gpu: Annotated[float, Meta(ge=0, le=100)] = 0.0
-    gpu_memory: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    CPU and GPU count what others than the agent and its engines use, memory all of it.
+    """
+
+    cpu: Percentage = 0.0
+    memory: Percentage = 0.0
+    """Of the machine, or of the container's limit if that is nearer."""
+    gpu: Percentage = 0.0
+    """Of the time of the GPU that others use most."""
+    gpu_memory: Percentage = 0.0
+    """Of the memory of the GPU on which others have most."""
+
+
+class GpuUse(Struct, frozen=True, kw_only=True):
+    """How much of one GPU is used by anybody, and how much of that by others than the agent and its engines."""
+
+    name: Text
+    """Its number; of a part that MIG has cut off, that of its GPU and its own: ``0:1``."""
+    use: Percentage
+    """Of its time."""
+    others_use: Percentage
+    memory: Percentage
+    others_memory: Percentage
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):
@@ -31,6 +53,8 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     capability: Capability | None = None
     """What the engine really offers; None while it loads."""
     load: Load = Load()
+    gpus: Annotated[tuple[GpuUse, ...], Meta(max_length=MAX_GPUS)] = ()
+    """For people; what counts is in ``load``."""
     running: Count = 0
     """Jobs that hold a slot, by the agent's own count."""
     most_running: Count = 0

@@ -3,7 +3,7 @@
 from msgspec import Struct, field
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.messages.agent_registry import Load
+from ray_sched.core.messages.agent_registry import GpuUse, Load
 from ray_sched.core.nodes.membership import RegisteredPool
 from ray_sched.core.nodes.node import Node
 
@@ -24,6 +24,8 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     most_running: int
     accepted: int
     load: Load
+    gpus: tuple[GpuUse, ...] = ()
+    """Each GPU that the node may use."""
     capability: Capability
     audio_bytes: int
     speech_bytes: int
@@ -47,6 +49,7 @@ class NodeRow(Struct, frozen=True, kw_only=True):
             most_running=beat.most_running if beat else 0,
             accepted=beat.accepted if beat else 0,
             load=beat.load if beat else Load(),
+            gpus=beat.gpus if beat else (),
             capability=node.capability or node.declaration.capability,
             audio_bytes=beat.audio_bytes if beat else 0,
             speech_bytes=beat.speech_bytes if beat else 0,
