@@ -10,7 +10,7 @@ import numpy as np
 from ray_sched.audio.ffmpeg import Faults, Frames, frames_of
 from ray_sched.audio.mono import Mono
 from ray_sched.audio.plan import Part
-from ray_sched.audio.planner import plan_raw, planned
+from ray_sched.audio.planner import checked_plan
 from ray_sched.audio.refusals import check_duration, empty, invalid
 from ray_sched.audio.report import AudioReport, Decoded, Limits, RawFormat
 from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
@@ -19,6 +19,8 @@ from ray_sched.wire.samples import Samples
 _BLOCK = 5 * SAMPLE_RATE_HZ
 _HELD_BYTES = 2**20
 _COPIED_BYTES = 2**18
+_ROUNDING_S = 1e-6
+"""Less than a sample at any rate."""
 
 
 def decode(
@@ -33,6 +35,17 @@ def decode(
     blocks = Blocks(stream, name, limits, raw=raw, allow_partial=allow_partial)
     samples = list(blocks)
     return Decoded(np.concatenate(samples), blocks.report)
+
+
+def duration_of(
+    stream: BinaryIO, name: str, limits: Limits, *, raw: RawFormat | None = None, allow_partial: bool = False
+) -> float:
+    """Seconds, from the lengths in a file that can be sought in; 0.0 where they do not say it. Decodes nothing.
+
+    Raises SchedError INVALID_AUDIO for what :func:`decode` would refuse, as far as headers tell.
+    """
+    plan = checked_plan(stream, name, limits, raw=raw, allow_partial=allow_partial)
+    return plan.about_s if plan.duration_s is None else max(plan.about_s, plan.duration_s)
 
 
 class Blocks:
@@ -51,11 +64,7 @@ class Blocks:
         self._limits = limits
         self._faults = Faults(name, may_skip=allow_partial)
         held = stream if stream.seekable() else _spooled(stream, name, limits)
-        self._plan = plan_raw(held, name, limits, raw) if raw else planned(held, name, limits)
-        if self._plan.duration_s is not None:
-            check_duration(math.ceil(self._plan.duration_s * 1000), 1000, name, limits.max_duration_s)
-        if self._plan.cut and not allow_partial:
-            raise invalid(f"{name} {self._plan.cut}; copy it again, or take what is there with allow_partial")
+        self._plan = checked_plan(held, name, limits, raw=raw, allow_partial=allow_partial)
         self._first: Frames | None = None
         self._n_samples = 0
         self._sum_of_squares = 0.0
@@ -94,7 +103,7 @@ class Blocks:
 
     def _samples_of(self, part: Part) -> Iterator[Samples]:
         mono: Mono | None = None
-        rate_hz = n_frames = 0
+        rate_hz, heard_s = 0, 0.0
         for frames in frames_of(part, self._name, self._limits, self._faults):
             self._first = self._first or frames
             if mono is None or frames.rate_hz != rate_hz:
@@ -102,12 +111,12 @@ class Blocks:
                     yield self._ended(mono)
                 rate_hz = frames.rate_hz
                 mono = Mono(rate_hz, self._name, is_float=frames.is_float)
-            n_frames += len(frames.values)
+            heard_s += len(frames.values) / frames.rate_hz
             yield mono.add(frames.values)
         if mono is not None:
             yield self._ended(mono)
-        if part.n_frames is not None and n_frames < part.n_frames:
-            self._plan.cut = f"claims {part.n_frames} frames and holds {n_frames}, it was cut off or damaged"
+        if part.promised_s is not None and heard_s < part.promised_s - _ROUNDING_S:
+            self._plan.cut = self._plan.cut or f"holds {heard_s:.3f} s of {part.promised_s:.3f} s, it is damaged"
             self._faults.add()
 
     def _ended(self, mono: Mono) -> Samples:

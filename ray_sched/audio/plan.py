@@ -13,8 +13,8 @@ class Part(Struct, frozen=True, kw_only=True):
     """FFmpeg's name of the container; never guessed from the content by FFmpeg."""
     options: dict[str, str] = field(default_factory=dict)
     """Of the demuxer, such as the rate of samples without a header."""
-    n_frames: int | None = None
-    """Frames (one sample per channel) that the header promises, where it is bound to know; None elsewhere."""
+    promised_s: float | None = None
+    """Seconds that must come out, by lengths that were found; fewer are an error. None where nothing says it."""
 
 
 class Plan(Struct, kw_only=True):
@@ -28,4 +28,12 @@ class Plan(Struct, kw_only=True):
     is_open: bool = False
     """It ends without the mark that its kind has for that: it is taken, and reported as perhaps not whole."""
     duration_s: float | None = None
-    """From the lengths that were found, where they say it exactly."""
+    """From the lengths that were found, where they say it exactly: what is too long is refused before it is decoded."""
+    about_s: float = 0.0
+    """The same where they are no more than an estimate; 0 where nothing is known. Decides nothing."""
+
+    def add(self, part: Part) -> None:
+        """One more part; the duration is known as long as that of each part is."""
+        before = self.duration_s if self.parts else 0.0
+        self.parts.append(part)
+        self.duration_s = None if before is None or part.promised_s is None else before + part.promised_s

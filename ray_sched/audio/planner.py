@@ -1,44 +1,78 @@
 """From an open file to the plan of its decoding: what kind it is, and what its container says against what is there."""
 
+import math
+from collections.abc import Callable
 from typing import BinaryIO
 
-from ray_sched.audio.plan import Part, Plan
-from ray_sched.audio.refusals import check_shape, invalid
+from ray_sched.audio.amr import plan_amr
+from ray_sched.audio.asf import plan_asf
+from ray_sched.audio.chunked import plan_aiff, plan_au, plan_caf, plan_w64
+from ray_sched.audio.flac import plan_flac
+from ray_sched.audio.matroska import plan_matroska
+from ray_sched.audio.mp4 import plan_mp4
+from ray_sched.audio.mpeg import plan_mpeg
+from ray_sched.audio.ogg import plan_ogg
+from ray_sched.audio.pcm import Pcm
+from ray_sched.audio.plan import Plan
+from ray_sched.audio.refusals import check_duration, invalid
 from ray_sched.audio.report import Limits, RawFormat
-from ray_sched.audio.sniff import HEAD_BYTES, kind_of
-from ray_sched.audio.window import Window, bytes_at, size_of
+from ray_sched.audio.riff import plan_riff
+from ray_sched.audio.sniff import begin
+from ray_sched.audio.transport import plan_avi, plan_flv, plan_program, plan_transport
+from ray_sched.audio.window import Window, size_of
 
-_DEMUXERS = {
-    "riff": "wav", "w64": "w64", "flac": "flac", "ogg": "ogg", "aiff": "aiff", "caf": "caf", "au": "au",
-    "mp4": "mov", "matroska": "matroska", "asf": "asf", "amr": "amr", "flv": "flv", "mpeg": "mpeg",
-    "mpeg-audio": "mp3",
-}  # fmt: skip
-_RAW_DEMUXERS = {"s16le": "s16le", "mulaw": "mulaw", "alaw": "alaw"}
-_RAW_BYTES = {"s16le": 2, "mulaw": 1, "alaw": 1}
+_Planner = Callable[[BinaryIO, int, int, str, Limits], Plan]
 
 
-def planned(stream: BinaryIO, name: str, limits: Limits) -> Plan:
-    """How a file will be decoded. Raises SchedError INVALID_AUDIO for what is no audio, as far as its headers tell."""
-    del limits
+def checked_plan(
+    stream: BinaryIO, name: str, limits: Limits, *, raw: RawFormat | None = None, allow_partial: bool = False
+) -> Plan:
+    """How an audio will be decoded. Raises SchedError INVALID_AUDIO for what is refused, as far as headers tell."""
+    plan = _raw(stream, name, limits, raw) if raw else _planned(stream, name, limits)
+    if plan.duration_s is not None:
+        check_duration(math.ceil(plan.duration_s * 1000), 1000, name, limits.max_duration_s)
+    if plan.cut and not allow_partial:
+        raise invalid(f"{name} {plan.cut}; copy it again, or take what is there with allow_partial")
+    return plan
+
+
+def _planned(stream: BinaryIO, name: str, limits: Limits) -> Plan:
     n_bytes = size_of(stream)
-    kind = kind_of(bytes_at(stream, 0, HEAD_BYTES), name)
-    return Plan(container=kind, parts=[Part(stream=Window(stream, 0, n_bytes), demuxer=_DEMUXERS[kind])])
+    kind, start = begin(stream, n_bytes, name)
+    plan = _PLANNERS[kind](stream, start, n_bytes, name, limits)
+    if start > 0 and kind != "mpeg-audio":
+        plan.notes.append(f"{start} bytes before its header are no audio and were left out")
+    return plan
 
 
-def plan_raw(stream: BinaryIO, name: str, limits: Limits, raw: RawFormat) -> Plan:
-    """Samples without a header. Raises SchedError INVALID_AUDIO when they cannot be what they are said to be."""
-    check_shape(raw.rate_hz, 1, name, limits)
+def _raw(stream: BinaryIO, name: str, limits: Limits, raw: RawFormat) -> Plan:
     n_bytes = size_of(stream)
     if n_bytes == 0:
         raise invalid(f"{name} is empty; give at least one sample")
-    width = _RAW_BYTES[raw.encoding]
-    cut = f"has {n_bytes} bytes, an odd number, and raw samples have 16 bits each" if n_bytes % width else None
-    options = {"sample_rate": str(raw.rate_hz), "ch_layout": "mono"}
-    n_frames = n_bytes // width
-    stream_ = Window(stream, 0, n_frames * width)
-    return Plan(
-        container="raw",
-        parts=[Part(stream=stream_, demuxer=_RAW_DEMUXERS[raw.encoding], options=options, n_frames=n_frames)],
-        cut=cut,
-        duration_s=n_frames / raw.rate_hz,
-    )
+    pcm = Pcm(sample_format=raw.encoding, width=2 if raw.encoding == "s16le" else 1, rate_hz=raw.rate_hz, channels=1)
+    part = pcm.part(Window(stream, 0, n_bytes), n_bytes, name, limits)
+    is_odd = n_bytes % pcm.width != 0
+    cut = f"has {n_bytes} bytes, an odd number, and raw samples have 16 bits each" if is_odd else None
+    plan = Plan(container="raw", parts=[], cut=cut)
+    plan.add(part)
+    return plan
+
+
+_PLANNERS: dict[str, _Planner] = {
+    "riff": plan_riff,
+    "w64": plan_w64,
+    "aiff": plan_aiff,
+    "caf": plan_caf,
+    "au": plan_au,
+    "flac": plan_flac,
+    "ogg": plan_ogg,
+    "mpeg-audio": plan_mpeg,
+    "mp4": plan_mp4,
+    "matroska": plan_matroska,
+    "asf": plan_asf,
+    "amr": plan_amr,
+    "avi": plan_avi,
+    "flv": plan_flv,
+    "mpeg": plan_program,
+    "mpegts": plan_transport,
+}
