@@ -4,7 +4,8 @@ An expected "no" travels as a :class:`Refusal` value; it becomes a :class:`Sched
 Python library has to be interrupted. Surprises are ordinary exceptions and are never turned into one of these.
 """
 
-from enum import StrEnum
+from enum import StrEnum, auto
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -44,27 +45,58 @@ class Code(StrEnum):
     SHUTTING_DOWN = "SHUTTING_DOWN"
 
 
-EXIT_STATUS: dict[Code, int] = {
-    Code.INVALID_AUDIO: 3,
-    Code.INVALID_LANGUAGE: 4,
-    Code.INVALID_MESSAGE: 5,
-    Code.DUPLICATE_REQUEST: 5,
-    Code.DUPLICATE_INDEX: 5,
-    Code.UNKNOWN_JOB: 6,
-    Code.UNKNOWN_NODE: 6,
-    Code.NO_AVAILABLE_NODE: 7,
-    Code.OVERLOADED: 8,
-    Code.DEADLINE_EXCEEDED: 9,
-    Code.NO_CLUSTER: 10,
-    Code.SCHEDULER_NOT_RUNNING: 11,
-    Code.UNAUTHENTICATED: 12,
-    Code.SCHEDULER_DEPENDENCY_DOWN: 13,
-    Code.INVALID_CONFIGURATION: 14,
-    Code.PORT_IN_USE: 15,
-    Code.MISSING_PART: 16,
-    Code.POISON_JOB: 17,
+class About(StrEnum):
+    """What a failure is about. It decides what becomes of the same request id when it is submitted again."""
+
+    JOB = auto()
+    """The job itself: it would fail again, so the same request id is answered with the same failure."""
+    CLUSTER = auto()
+    """The nodes, the scheduler or the time: the same request id is a new job."""
+    CLIENT = auto()
+    """What its client did or did not do, such as to cancel it: the same request id is a new job."""
+
+
+class _Facts(NamedTuple):
+    exit_status: int
+    about: About
+
+
+_FACTS: dict[Code, _Facts] = {
+    Code.INVALID_MESSAGE: _Facts(5, About.JOB),
+    Code.INVALID_AUDIO: _Facts(3, About.JOB),
+    Code.INVALID_LANGUAGE: _Facts(4, About.JOB),
+    Code.DUPLICATE_REQUEST: _Facts(5, About.JOB),
+    Code.DUPLICATE_INDEX: _Facts(5, About.JOB),
+    Code.OVERLOADED: _Facts(8, About.CLUSTER),
+    Code.NO_AVAILABLE_NODE: _Facts(7, About.CLUSTER),
+    Code.DEADLINE_EXCEEDED: _Facts(9, About.CLUSTER),
+    Code.JOB_TIMEOUT: _Facts(1, About.JOB),
+    Code.NODE_LOST: _Facts(1, About.CLUSTER),
+    Code.NODE_REFUSED: _Facts(1, About.CLUSTER),
+    Code.PUSH_TIMEOUT: _Facts(1, About.CLUSTER),
+    Code.PUSH_FAILED: _Facts(1, About.CLUSTER),
+    Code.MODEL_NOT_AVAILABLE: _Facts(1, About.CLUSTER),
+    Code.ENGINE_FAILED: _Facts(1, About.JOB),
+    Code.ENGINE_CRASHED: _Facts(1, About.JOB),
+    Code.POISON_JOB: _Facts(17, About.JOB),
+    Code.CANCELLED: _Facts(1, About.CLIENT),
+    Code.CLIENT_GONE: _Facts(1, About.CLIENT),
+    Code.CLIENT_REPLACED: _Facts(1, About.CLIENT),
+    Code.UNKNOWN_JOB: _Facts(6, About.CLIENT),
+    Code.UNKNOWN_NODE: _Facts(6, About.CLIENT),
+    Code.SCHEDULER_DEPENDENCY_DOWN: _Facts(13, About.CLUSTER),
+    Code.SCHEDULER_NOT_RUNNING: _Facts(11, About.CLUSTER),
+    Code.NO_CLUSTER: _Facts(10, About.CLUSTER),
+    Code.UNAUTHENTICATED: _Facts(12, About.CLUSTER),
+    Code.INVALID_CONFIGURATION: _Facts(14, About.CLUSTER),
+    Code.PORT_IN_USE: _Facts(15, About.CLUSTER),
+    Code.MISSING_PART: _Facts(16, About.CLUSTER),
+    Code.SHUTTING_DOWN: _Facts(1, About.CLUSTER),
 }
+EXIT_STATUS: dict[Code, int] = {code: facts.exit_status for code, facts in _FACTS.items() if facts.exit_status != 1}
 """Exit status of the command line by code. 1 is every other failed job, 2 a wrong command line, 130 Ctrl-C."""
+ABOUT: dict[Code, About] = {code: facts.about for code, facts in _FACTS.items()}
+"""What each code is about. A job that has timed out on several nodes is to blame as one that their engines reject."""
 
 
 class Refusal(Struct, frozen=True, kw_only=True, gc=False):

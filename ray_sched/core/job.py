@@ -141,7 +141,7 @@ class Job(Struct, kw_only=True, gc=False):
     session_next_index: NextIndex = 0
     """The index its session waited for when this record was saved."""
     is_delivered: bool = False
-    """The submitter was notified of the outcome (in session order)."""
+    """The submitter was notified of the outcome (in session order), or another job has taken its place."""
 
     def move(self, event: JobEvent) -> None:
         """Change the status by the table. Raises JobTableError, the job unchanged, if there is no such row."""

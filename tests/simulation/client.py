@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
+from msgspec import structs
+
 from ray_sched.core.client.brain import ClientBrain
 from ray_sched.core.client.effects import (
     Call,
@@ -21,7 +23,7 @@ from ray_sched.core.client.effects import (
     SendMessage,
     SubmitLater,
 )
-from ray_sched.core.errors import Code, Refusal
+from ray_sched.core.errors import ABOUT, About, Code, Refusal
 from ray_sched.core.ledger import Ledger
 from ray_sched.core.messages.client_dispatcher import Answer, Cancel, ClientReply, Delivered, JobSpec, Mail
 from ray_sched.core.messages.fields import MAX_BATCH
@@ -39,11 +41,13 @@ _BYTES_PER_MS = 32
 class Want:
     """What a user wants to be done, and what it knows of it."""
 
-    def __init__(self, number: int, spec: JobSpec, *, is_kept: bool) -> None:
+    def __init__(self, number: int, spec: JobSpec, *, is_kept: bool, before: "Want | None" = None) -> None:
         self.number = number
         self.spec = spec
         self.is_kept = is_kept
         """Its audio is in memory until the job is over; else it is read for each push."""
+        self.before = before
+        """What the same user was given for the same request id, when this was asked for."""
         self.job_id = ""
         self.is_refused = False
         self.delivered: Delivered | None = None
@@ -93,8 +97,9 @@ class User:
                 assert_never(effect)
 
     def _accept(self, want: Want, effect: NotifyAccepted) -> None:
-        what = f"one request id, two jobs: {want.job_id} and {effect.job_id}"
-        self.world.expect(want.job_id in {"", effect.job_id}, what, want.job_id)
+        what = f"one submission, two jobs: {want.job_id} and {effect.job_id}"
+        is_same = want.job_id in {"", effect.job_id}
+        self.world.expect(is_same or self.world.was_given_up(want.job_id), what, want.job_id)
         want.job_id = effect.job_id
 
     def _refuse(self, want: Want, effect: NotifyRefused) -> None:
@@ -106,8 +111,23 @@ class User:
         self.world.note(event.job_id, f"{self.client_id} has its result {event}")
         self.world.expect(not want.is_over, "delivered twice", event.job_id)
         want.delivered = event
-        if event.utterance_index is not None and event.session.endswith(f"/{self.n_lives}"):
+        if want.before and want.before.delivered:
+            self._check_again(event, want.before.delivered)
+        before = want.before.delivered if want.before else None
+        is_again = before is not None and before.utterance_index == event.utterance_index
+        if event.utterance_index is not None and not is_again and event.session.endswith(f"/{self.n_lives}"):
             self._check_order(event, event.utterance_index)
+
+    def _check_again(self, event: Delivered, before: Delivered) -> None:
+        """A request that ended well, or whose job was to blame, has the same answer; any other is a new job."""
+        error = before.outcome.error
+        is_new = error is not None and ABOUT[error.code] is not About.JOB
+        if event.job_id == before.job_id:
+            self.world.expect(not is_new, f"the same answer after {error}", event.job_id)
+            self.world.expect(event.outcome == before.outcome, "one job, two outcomes for its user", event.job_id)
+        else:
+            was_forgotten = before.job_id not in self.world.dispatcher.brain.jobs
+            self.world.expect(is_new or was_forgotten, f"run again after {before.outcome}", event.job_id)
 
     def _check_order(self, event: Delivered, index: int) -> None:
         """In session order, what is left out was announced, what comes after that is marked late."""
@@ -167,6 +187,16 @@ class Client:
         self._perform(self.brain.open(number, spec, want.n_bytes if want.is_kept else 0))
         self._perform(self.brain.ask(number))
         return want
+
+    def submit_again(self, want: Want) -> None:
+        """The same request once more, now that it has ended: another call with the same request id and content."""
+        if not want.is_over:
+            return
+        number = len(self.wants) + 1
+        spec = structs.replace(want.spec, submission=f"call {number}")
+        again = self.wants[number] = Want(number, spec, is_kept=number % 3 != 0, before=want)
+        self._perform(self.brain.open(number, spec, again.n_bytes if again.is_kept else 0))
+        self._perform(self.brain.ask(number))
 
     def cancel(self, want: Want) -> None:
         """The job is no longer wanted; nothing happens before its id is known."""

@@ -8,10 +8,10 @@ from ray_sched.core.agent.effects import AgentEffect, StartRun
 from ray_sched.core.client.brain import ClientBrain
 from ray_sched.core.client.effects import ClientEffect, SendMessage
 from ray_sched.core.client.inbox import Inbox
-from ray_sched.core.dispatch import poison, reports
+from ray_sched.core.dispatch import admission, poison, reports
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.messages.client_agent import PushItem
-from ray_sched.core.messages.client_dispatcher import ClientEvent, ClientReply, Mail
+from ray_sched.core.messages.client_dispatcher import ClientEvent, ClientReply, JobSpec, Mail
 from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.queue.fair_shares import Shares
@@ -116,6 +116,16 @@ def _lost_ack(patch: Patch) -> None:
     patch(Inbox, "take", take)
 
 
+def _again(patch: Patch) -> None:
+    """A request id that has failed once has failed for ever, whatever it has failed of."""
+
+    def is_new_job(job: Job, spec: JobSpec, now_ms: int) -> bool:
+        del job, spec, now_ms
+        return False
+
+    patch(admission, "is_new_job", is_new_job)
+
+
 PLANTS: dict[str, Callable[[Patch], None]] = {
     "fence": _fence,
     "lease": _lease,
@@ -126,6 +136,7 @@ PLANTS: dict[str, Callable[[Patch], None]] = {
     "double-start": _double_start,
     "mail-order": _mail_order,
     "lost-ack": _lost_ack,
+    "again": _again,
 }
 
 

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 
 from ray_sched.core.effects import CleanupDue, OrderAgent
+from ray_sched.core.errors import Code
 from ray_sched.core.job import JobStatus
 from ray_sched.core.messages.client_dispatcher import Assigned, JobSpec
 from ray_sched.core.messages.fields import AttemptKey
@@ -166,6 +167,12 @@ class World:
             tenant = job.spec.tenant
             self.served_ms[tenant] = self.served_ms.get(tenant, 0) + job.spec.audio_ms
 
+    def was_given_up(self, job_id: str) -> bool:
+        """Whether the Dispatcher has ended this job since its client seemed to be gone, or has forgotten it."""
+        job = self.dispatcher.brain.jobs.get(job_id)
+        error = job.outcome.error if job and job.outcome else None
+        return job is None or (error is not None and error.code is Code.CLIENT_GONE)
+
     def drain(self, name: str) -> None:
         """Somebody drains a node."""
         self.note("", f"{name} is drained")
@@ -277,6 +284,7 @@ def act(world: World) -> None:
         (0.01, world.dispatcher.crash),
         (0.02, world.registry.crash),
         (0.02, lambda: world.registry.crash_pool(rng.choice([*world.registry.pools, ""]))),
+        (0.05, lambda: client.submit_again(rng.choice(list(client.wants.values()))) if client.wants else None),
     ]
     die = rng.random()
     for chance, happens in faults:

@@ -51,10 +51,10 @@ from ray_sched.core.messages.client_dispatcher import (
 CALL_AGAIN_AFTER_MS = 100
 """Between a call that failed and its repetition."""
 SUBMIT_AGAIN_AFTER_MS = 500
-"""Before a job that was taken once is submitted again to a scheduler that could not take it just now."""
+"""At least, before a job that was taken once is submitted again to a scheduler that could not take it just now."""
 NO_ANSWER = Refusal(code=Code.SCHEDULER_NOT_RUNNING, message="the scheduler does not answer; is it running?")
 _CLOSED = Refusal(code=Code.CANCELLED, message="this client is closed")
-_AWAY = frozenset({Code.SCHEDULER_DEPENDENCY_DOWN, Code.SCHEDULER_NOT_RUNNING})
+_FOR_NOW = frozenset({Code.SCHEDULER_DEPENDENCY_DOWN, Code.SCHEDULER_NOT_RUNNING, Code.OVERLOADED})
 
 
 class ClientBrain:
@@ -96,8 +96,10 @@ class ClientBrain:
         if submission is None:
             return []
         if digest or audio_ms:
+            call = f"{self._generation}-{number}" if digest else ""
             audio_ms = audio_ms or submission.spec.audio_ms
-            submission.spec = msgspec.structs.replace(submission.spec, digest=digest, audio_ms=audio_ms)
+            spec = msgspec.structs.replace(submission.spec, digest=digest, submission=call, audio_ms=audio_ms)
+            submission.spec = spec
         return self._ask(self._turns.ready(number, submission.spec))
 
     def refuse(self, number: int, refusal: Refusal) -> list[ClientEffect]:
@@ -194,8 +196,8 @@ class ClientBrain:
             case Accepted():
                 return [_submit(submission)] if is_past else self._accept(submission, answer)
             case Refused():
-                if submission.job_id and answer.refusal.code in _AWAY:  # a job that was taken once is not given up
-                    return [SubmitLater(submission.number, SUBMIT_AGAIN_AFTER_MS)]
+                if submission.job_id and answer.refusal.code in _FOR_NOW:  # a job that was taken once is not given up
+                    return [SubmitLater(submission.number, max(answer.refusal.retry_after_ms, SUBMIT_AGAIN_AFTER_MS))]
                 return self._refuse(submission, answer.refusal)
             case _:
                 assert_never(answer)

@@ -87,12 +87,16 @@ class Submissions:
         return numbers
 
     def ask_again(self) -> list[SendMessage]:
-        """Submits for all jobs that were taken, at their indexes: the Dispatcher may not know them any more."""
-        known, self._jobs = self._jobs, {}
-        for submission in known.values():
+        """Submits for all jobs that were taken, at their indexes: the Dispatcher may not know them any more.
+
+        In the order of their indexes, as a session that is not known any more may begin with the first one.
+        """
+        taken, self._jobs = self._jobs, {}
+        known = sorted(taken.values(), key=lambda submission: submission.utterance_index or 0)
+        for submission in known:
             place = submission.utterance_index
             submission.spec = msgspec.structs.replace(submission.spec, utterance_index=place)
-        return [self.ask(submission) for submission in known.values()]
+        return [self.ask(submission) for submission in known]
 
     def clear(self) -> list[int]:
         """Forget all of them. Returns their numbers."""

@@ -3,7 +3,8 @@
 Every utterance index of a session goes through the table below. A result is delivered when its index is next; one
 that is ready too early is held. When something has been held for ``gap_wait_ms``, what is missing in front of it is
 announced as one gap, and delivery goes on behind it. A result that comes after that is delivered marked late: nothing
-is ever dropped. Held results and open gaps are all this keeps, however large the indexes are.
+is ever dropped. An index whose job failed may be tried again: it is awaited anew, or is late where delivery has gone
+on behind it. Held results and open gaps are all this keeps, however large the indexes are.
 """
 
 import bisect
@@ -32,6 +33,7 @@ class IndexEvent(StrEnum):
     READY_EARLY = auto()
     BECAME_NEXT = auto()
     GAP_ANNOUNCED = auto()
+    TRIED_AGAIN = auto()
 
 
 DELIVERY_TABLE: dict[IndexState, dict[IndexEvent, IndexState]] = {
@@ -40,14 +42,17 @@ DELIVERY_TABLE: dict[IndexState, dict[IndexEvent, IndexState]] = {
         IndexEvent.READY_EARLY: IndexState.HELD,
         IndexEvent.GAP_ANNOUNCED: IndexState.MISSING,
     },
-    IndexState.HELD: {IndexEvent.BECAME_NEXT: IndexState.DELIVERED},
+    IndexState.HELD: {
+        IndexEvent.BECAME_NEXT: IndexState.DELIVERED,
+        IndexEvent.TRIED_AGAIN: IndexState.AWAITED,
+    },
     IndexState.MISSING: {IndexEvent.READY_IN_ORDER: IndexState.DELIVERED},
-    IndexState.DELIVERED: {},
+    IndexState.DELIVERED: {IndexEvent.TRIED_AGAIN: IndexState.MISSING},
 }
 
 
 class DeliveryError(Exception):
-    """The table has no such row: an index would have been delivered twice."""
+    """The table has no such row: an index would have been delivered twice, or be tried again without having failed."""
 
 
 class Deliver(Struct, Generic[ItemT], frozen=True):
@@ -82,6 +87,10 @@ class Delivery(Generic[ItemT]):
             return IndexState.AWAITED
         return IndexState.DELIVERED if self._gap_of(index) is None else IndexState.MISSING
 
+    def held(self, index: int) -> ItemT | None:
+        """The result of an index that waits for an earlier one; None if there is none."""
+        return self._held.get(index)
+
     def ready(self, index: int, item: ItemT, now_ms: int) -> list[Deliver[ItemT] | Gap]:
         """An index has its result. Raises DeliveryError, nothing changed, if it had one before."""
         state = self.state(index)
@@ -98,6 +107,21 @@ class Delivery(Generic[ItemT]):
         elif self._held_since_ms is None:
             self._held_since_ms = now_ms
         return released
+
+    def try_again(self, index: int) -> None:
+        """The job of an index has failed and is replaced. Raises DeliveryError, nothing changed, if it has no result.
+
+        A result that is held is dropped; what was delivered stays so, and the new result is marked late.
+        """
+        state = self.state(index)
+        if IndexEvent.TRIED_AGAIN not in DELIVERY_TABLE[state]:
+            raise DeliveryError(f"utterance {index} is {state} and cannot be tried again")
+        if state is IndexState.DELIVERED:
+            bisect.insort(self._gaps, Gap(index, index), key=lambda gap: gap.first)
+            return
+        del self._held[index]
+        if not self._held:
+            self._held_since_ms = None
 
     def resume(self, next_index: int, missing: Iterable[int]) -> None:
         """Begin at this index, as if the ones before it were delivered but for those whose gap was announced."""

@@ -38,6 +38,13 @@ class Session:
         self._next_claim = max(self._next_claim, index + 1)
         return index
 
+    def try_again(self, index: int, job_id: str) -> None:
+        """The job that had this index has failed, and another one is to take its place: it may claim the index."""
+        held = self._delivery.held(index)
+        is_its_own = held.job_id == job_id if held else self._delivery.state(index) is IndexState.DELIVERED
+        if is_its_own:  # a session that was forgotten may have begun again, with other jobs
+            self._delivery.try_again(index)
+
     def begin(self, index: int, job_id: str) -> None:
         """The job that has claimed this index is admitted; its result is awaited."""
         self._open[index] = job_id

@@ -1,7 +1,9 @@
 """Admission: which submitted jobs are taken, and the sentence for each that is not."""
 
+from msgspec import structs
+
 from ray_sched.core.capability import ASR, MT, SERVICES
-from ray_sched.core.errors import Code, Refusal
+from ray_sched.core.errors import ABOUT, About, Code, Refusal
 from ray_sched.core.job import Job
 from ray_sched.core.messages.client_dispatcher import JobSpec
 from ray_sched.core.messages.fields import MAX_AUDIO_MS
@@ -31,7 +33,10 @@ def invalid(spec: JobSpec) -> Refusal | None:
 
 
 def is_same_content(job: Job, spec: JobSpec) -> bool:
-    """Whether a repeated request id describes the job it named. The place in the session may be left open."""
+    """Whether a repeated request id describes the job it named. The place in the session may be left open.
+
+    It may be the one that was wanted, too, if the job has another one.
+    """
     known = job.spec
     return (known.src, known.tgt, known.services, known.session, known.digest, known.tenant) == (
         spec.src,
@@ -40,7 +45,28 @@ def is_same_content(job: Job, spec: JobSpec) -> bool:
         spec.session,
         spec.digest,
         spec.tenant,
-    ) and spec.utterance_index in {None, job.utterance_index}
+    ) and spec.utterance_index in {None, job.utterance_index, known.utterance_index}
+
+
+def is_new_job(job: Job, spec: JobSpec, now_ms: int) -> bool:
+    """Whether a repeated request id asks for a new job, as the one it named has failed for no fault of its own.
+
+    One call that is repeated, since its answer was lost, gets the answer it had; but a client that was gone is back, so
+    what failed for that is tried again, unless the deadline of the call has passed.
+    """
+    error = job.outcome.error if job.outcome else None
+    if error is None or ABOUT[error.code] is About.JOB:
+        return False
+    if spec.submission != job.spec.submission and job.is_delivered:
+        return True
+    return error.code is Code.CLIENT_GONE and not (spec.deadline_ms and now_ms >= job.deadline_at_ms)
+
+
+def with_deadline_of(job: Job, spec: JobSpec, now_ms: int) -> JobSpec:
+    """The description of the job that replaces this one: a deadline of the same call goes on."""
+    if not spec.deadline_ms or spec.submission != job.spec.submission:
+        return spec
+    return structs.replace(spec, deadline_ms=max(job.deadline_at_ms - now_ms, 1))
 
 
 def other_content(job: Job) -> Refusal:

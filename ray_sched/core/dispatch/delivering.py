@@ -10,7 +10,7 @@ from ray_sched.core.dispatch.due import SessionDue
 from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.dispatch.step import Step
 from ray_sched.core.job import Job, JobStatus, SessionKey
-from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, JobSpec, MissingResult, SpeechReady
+from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, MissingResult, SpeechReady
 
 
 def notify_assigned(step: Step, job: Job) -> None:
@@ -87,9 +87,15 @@ def gap_due(state: DispatchState, step: Step, key: SessionKey) -> None:
         _release(state, step, session, session.announce(step.now_ms))
 
 
-def enter_session(state: DispatchState, step: Step, client_id: str, spec: JobSpec) -> Session | None:
-    """The session of a new job. None: it would be one too many, and the client has none that is idle."""
-    key, sessions = (client_id, spec.session), state.sessions
+def enter_session(
+    state: DispatchState, step: Step, key: SessionKey, index: int | None, replaced: Job | None
+) -> Session | None:
+    """The session of a new job. None: it would be one too many, and the client has none that is idle.
+
+    ``index``: the one the job wants. A session that was forgotten goes on where it was; if that is not known, at the
+    index of a job that takes the place of a failed one.
+    """
+    client_id, sessions = key[0], state.sessions
     session = sessions.get(key)
     if session:
         sessions.touch(session)
@@ -101,7 +107,9 @@ def enter_session(state: DispatchState, step: Step, client_id: str, spec: JobSpe
         state.close_session(idle)
     session = state.open_session(step, key)
     resume_at = sessions.pop_resume_at(key)
-    if spec.utterance_index is not None and spec.utterance_index >= resume_at > 0:
+    if replaced and index is not None:
+        session.begin_at(resume_at or index)
+    elif index is not None and index >= resume_at > 0:
         session.begin_at(resume_at)
     return session
 

@@ -16,22 +16,29 @@ class JobIndex:
         self._fenced_on: dict[str, dict[str, Job]] = {}
 
     def add(self, job: Job) -> None:
-        """A job is known from now on, by its id, its request, and the nodes of its fenced attempts."""
+        """A job is known from now on, by its id, its request, and the nodes of its fenced attempts.
+
+        A request that had become a job before is the new one from now on, unless only the old one has not ended.
+        """
         self.by_id[job.job_id] = job
-        self._by_request[job.client_id, job.spec.request_id] = job.job_id
+        known = self.of_request(job.client_id, job.spec.request_id)
+        if known is None or known.is_terminal or not job.is_terminal:
+            self._by_request[job.client_id, job.spec.request_id] = job.job_id
         for fenced in job.fenced:
             self.add_fenced(job, fenced.node)
 
     def remove(self, job: Job) -> None:
         """A job is known no more."""
         del self.by_id[job.job_id]
-        self._by_request.pop((job.client_id, job.spec.request_id), None)
+        request = (job.client_id, job.spec.request_id)
+        if self._by_request.get(request) == job.job_id:
+            del self._by_request[request]
         self.take_off_node(job)
         for fenced in job.fenced:
             self.remove_fenced(job, fenced.node)
 
     def of_request(self, client_id: str, request_id: str) -> Job | None:
-        """The job that a client's request has become."""
+        """The job that a client's request has become: of several, after failures, the newest."""
         return self.by_id.get(self._by_request.get((client_id, request_id), ""))
 
     def put_on_node(self, job: Job) -> None:

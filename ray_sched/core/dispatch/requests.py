@@ -100,30 +100,43 @@ def _submit(state: DispatchState, step: Step, client_id: str, spec: JobSpec) -> 
 
 
 def _repeat(state: DispatchState, step: Step, job: Job, spec: JobSpec) -> Answer:
-    """The same request id again: the same job back, and its outcome again if it was delivered."""
+    """The same request id again: the same job back, and its outcome again if it was delivered; or a new job."""
     if not admission.is_same_content(job, spec):
         return Refused(refusal=admission.other_content(job))
+    if admission.is_new_job(job, spec, step.now_ms):
+        return _admit(state, step, job.client_id, admission.with_deadline_of(job, spec, step.now_ms), replaced=job)
     state.counters.duplicates += 1
     delivering.notify_again(step, job)
     return Accepted(job_id=job.job_id, is_duplicate=True, utterance_index=job.utterance_index)
 
 
-def _admit(state: DispatchState, step: Step, client_id: str, spec: JobSpec) -> Answer:
+def _admit(state: DispatchState, step: Step, client_id: str, spec: JobSpec, *, replaced: Job | None = None) -> Answer:
+    """Take a new job. ``replaced``: the one that failed before with the same request id, whose place it takes."""
     refusal = _refusal(state, client_id, spec)
     if refusal:
         return Refused(refusal=refusal)
     client_id, spec = _interned(client_id, spec)
     if not spec.session:
-        return Accepted(job_id=state.admit(step, client_id, spec, None).job_id)
-    session = delivering.enter_session(state, step, client_id, spec)
-    if session is None:
-        return Refused(refusal=admission.too_many_sessions(state.rules))
-    index = session.claim(spec.utterance_index)
-    if index is None:
-        return Refused(refusal=admission.index_taken(spec))
-    job = state.admit(step, client_id, spec, index)
-    session.begin(index, job.job_id)
-    return Accepted(job_id=job.job_id, utterance_index=index)
+        job = state.admit(step, client_id, spec, None)
+    else:
+        wanted = replaced.utterance_index if replaced else spec.utterance_index
+        session = delivering.enter_session(state, step, (client_id, spec.session), wanted, replaced)
+        if session is None:
+            return Refused(refusal=admission.too_many_sessions(state.rules))
+        if replaced and wanted is not None:
+            session.try_again(wanted, replaced.job_id)
+            state.await_gap(session)
+        index = session.claim(wanted)
+        if index is None and replaced and replaced.spec.submission == spec.submission:
+            index = session.claim(None)  # its session began anew while its client was gone: what was taken is kept
+        if index is None:
+            return Refused(refusal=admission.index_taken(spec))
+        job = state.admit(step, client_id, spec, index)
+        session.begin(index, job.job_id)
+    if replaced:
+        replaced.is_delivered = True  # or it would be delivered beside the new one after a restart
+        step.save(replaced)
+    return Accepted(job_id=job.job_id, utterance_index=job.utterance_index)
 
 
 def _refusal(state: DispatchState, client_id: str, spec: JobSpec) -> Refusal | None:

@@ -16,7 +16,8 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=
     """The description of a job: everything but its audio."""
 
     request_id: Text
-    """Unique per client; submitting it again returns the same job."""
+    """Unique per client; submitting it again returns the same job, or a new one if that had failed for no fault of its
+    own."""
     src: Language
     tgt: Language
     services: Services = ("asr",)
@@ -29,6 +30,8 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=
     """Expected duration; 0: not known before the audio is read."""
     digest: Text = ""
     """Fingerprint of the audio, given with request ids that the user chose."""
+    submission: Text = ""
+    """Which call of a user this is, given with request ids that the user chose: the same again is one call repeated."""
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
     """Higher is sooner."""
     deadline_ms: Annotated[int, Meta(ge=1, le=30 * 24 * 3600 * 1000)] | None = None

@@ -40,6 +40,7 @@ from ray_sched.core.messages.client_dispatcher import (
 
 OUTCOME = Outcome(status="completed", text="hello")
 FULL = Refusal(code=Code.OVERLOADED, message="too many jobs wait", retry_after_ms=500)
+ENDING = Refusal(code=Code.SHUTTING_DOWN, message="the scheduler is shutting down and takes no new jobs")
 AWAY = Refusal(code=Code.SCHEDULER_DEPENDENCY_DOWN, message="Redis does not answer")
 REPLACED = Refusal(code=Code.CLIENT_REPLACED, message="a newer process has taken over this client id")
 MISSING = MissingResult(session="s", first_index=0, last_index=0, why="it has not ended")
@@ -269,6 +270,22 @@ def test_a_job_that_was_taken_once_is_submitted_again_later_to_a_scheduler_whose
     assert harness.brain.submit_again(number) == []
 
 
+def test_a_job_that_was_taken_once_is_submitted_again_when_a_full_scheduler_says() -> None:
+    harness = ClientHarness()
+    number = harness.accepted("j1")
+    (sent,) = harness.poll(epoch="next")
+    assert isinstance(sent, SendMessage)
+    full = Refusal(code=Code.OVERLOADED, message="too many jobs wait", retry_after_ms=2_000)
+    assert harness.reply([sent], [Refused(refusal=full)]) == [SubmitLater(number, 2_000)]
+
+
+def test_the_jobs_of_a_session_are_submitted_again_in_the_order_of_the_session() -> None:
+    harness = ClientHarness()
+    second, first = (harness.accepted(f"j{index}", "s", index) for index in (1, 0))
+    again = [effect for effect in harness.poll(epoch="next") if isinstance(effect, SendMessage)]
+    assert [sent.number for sent in again] == [first, second]
+
+
 def test_a_job_that_was_never_taken_is_refused_while_the_store_is_away() -> None:
     harness = ClientHarness()
     sent = harness.submit()
@@ -301,8 +318,8 @@ def test_followers_are_refused_with_the_one_they_follow() -> None:
     harness.reply([first, second], [Accepted(job_id="j1"), Accepted(job_id="j1", is_duplicate=True)])
     (again,) = harness.poll(epoch="next")
     assert isinstance(again, SendMessage)
-    refused = harness.reply([again], [Refused(refusal=FULL)])
-    assert refused == [NotifyRefused(first.number, FULL), NotifyRefused(second.number, FULL)]
+    refused = harness.reply([again], [Refused(refusal=ENDING)])
+    assert refused == [NotifyRefused(first.number, ENDING), NotifyRefused(second.number, ENDING)]
 
 
 # --- audio and speech ----------------------------------------------------------------------------------------------
@@ -418,6 +435,19 @@ def opened(harness: ClientHarness, number: int, session: str, index: int | None 
 
 def asked(effects: list[ClientEffect]) -> list[int]:
     return [effect.number for effect in effects if isinstance(effect, SendMessage)]
+
+
+def specs(effects: list[ClientEffect]) -> list[JobSpec]:
+    messages = [effect.message for effect in effects if isinstance(effect, SendMessage)]
+    return [message.spec for message in messages if isinstance(message, Submit)]
+
+
+def test_each_call_with_the_same_request_id_is_another_one_and_a_generated_id_says_itself_which_call_it_is() -> None:
+    harness = ClientHarness()
+    for number in (1, 2, 3):
+        harness.brain.open(number, JobSpec(request_id="r", src="en", tgt="en"), 320)
+    first, second, generated = specs([*harness.brain.ask(1, "d"), *harness.brain.ask(2, "d"), *harness.brain.ask(3)])
+    assert (first.submission, second.submission, generated.submission) == ("1-1", "1-2", "")
 
 
 def test_a_session_is_asked_for_in_the_order_in_which_it_was_spoken_whatever_each_digest_takes() -> None:

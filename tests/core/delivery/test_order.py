@@ -44,6 +44,42 @@ def test_an_index_becomes_ready_by_the_table_or_changes_nothing(state: IndexStat
         assert (delivery.next_index, delivery.n_held, delivery.due_at_ms) == before
 
 
+@pytest.mark.parametrize("state", IndexState)
+def test_an_index_is_tried_again_by_the_table_or_nothing_changes(state: IndexState) -> None:
+    delivery, index = in_state(state)
+    to = DELIVERY_TABLE[state].get(IndexEvent.TRIED_AGAIN)
+    if to is None:
+        with pytest.raises(DeliveryError, match=f"utterance 1 is {state} and cannot be tried again"):
+            delivery.try_again(index)
+    else:
+        delivery.try_again(index)
+    assert delivery.state(index) is (to or state)
+
+
+def test_a_held_result_that_is_tried_again_is_dropped_and_nothing_is_due_for_it() -> None:
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    delivery.ready(1, "failed", 0)
+    assert delivery.held(1) == "failed"
+    delivery.try_again(1)
+    assert (delivery.held(1), delivery.n_held, delivery.due_at_ms) == (None, 0, None)
+    delivery.ready(2, "c", 1_000)
+    assert delivery.ready(0, "a", 2_000) == [Deliver("a", is_late=False)]
+    assert delivery.ready(1, "b", 3_000) == [Deliver("b", is_late=False), Deliver("c", is_late=False)]
+
+
+def test_a_delivered_result_that_is_tried_again_is_late_and_only_once() -> None:
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    for index in range(3):
+        delivery.ready(index, "failed", 0)
+    for index in (2, 0):
+        delivery.try_again(index)
+    assert delivery.ready(0, "a", 9) == [Deliver("a", is_late=True)]
+    assert delivery.ready(3, "d", 9) == [Deliver("d", is_late=False)]
+    assert delivery.ready(2, "c", 9) == [Deliver("c", is_late=True)]
+    with pytest.raises(DeliveryError):
+        delivery.ready(2, "again", 9)
+
+
 def test_a_result_that_is_ready_too_early_waits_for_the_one_before_it() -> None:
     delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
     assert delivery.ready(1, "b", 0) == []

@@ -1,15 +1,16 @@
 """The Dispatcher's brain alone, under any order of facts, with agents that are models of their slots."""
 
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ray_sched.core.effects import CleanupDue, DispatchEffect, NotifyClient, OrderAgent
-from ray_sched.core.errors import Code
+from ray_sched.core.errors import ABOUT, About, Code
 from ray_sched.core.job import JobStatus
 from ray_sched.core.ledger import AudioState, Ledger
 from ray_sched.core.messages.agent_dispatcher import AgentMessage, StopRun
-from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, MissingResult, PushFailed, Submit
+from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, MissingResult, PushFailed, Refused, Submit
 from ray_sched.core.rules import DispatchRules
 from tests.support.builders import (
     DispatchHarness,
@@ -56,6 +57,7 @@ class DispatchMachine(RuleBasedStateMachine):
         self.missing: dict[str, set[int]] = {}
         self.ledger: Ledger[str] = Ledger()
         self.n_submitted = 0
+        self.n_calls = 0
 
     # --- what the brain says
 
@@ -129,6 +131,40 @@ class DispatchMachine(RuleBasedStateMachine):
             (job,) = set(self.harness.brain.jobs) - before
             self.ledger.open(job, AudioState.HELD, AUDIO_BYTES)
             self.handle(effects)
+
+    @rule(n=which)
+    def submit_again(self, n: int) -> None:
+        """The same request id after a failure: a new job in the old one's place, unless that was about the job."""
+        brain = self.harness.brain
+        over = sorted(job_id for job_id in self.delivered if job_id in brain.jobs)
+        if not over:
+            return
+        old = brain.jobs[over[n % len(over)]]
+        error = self.delivered[old.job_id].outcome.error
+        index = old.utterance_index
+        before = set(brain.jobs)
+        self.n_calls += 1
+        spec = msgspec.structs.replace(old.spec, submission=f"call {self.n_calls}", utterance_index=index)
+        effects = self.harness.send(Submit(spec=spec))
+        new = set(brain.jobs) - before
+        answer = answers(effects)[0]
+        if isinstance(answer, Refused):  # only a session that was forgotten, and begun anew, has another job there
+            assert index is not None
+            return
+        if answer.is_duplicate:
+            newest = brain.jobs[answer.job_id]
+            known = newest.outcome.error if newest.outcome else None
+            assert (newest.job_id == old.job_id) == (error is None or ABOUT[error.code] is About.JOB)
+            assert not newest.is_terminal or known is None or ABOUT[known.code] is About.JOB or not newest.is_delivered
+            self.handle([effect for effect in effects if not _is_told_again(effect)])
+            return
+        assert new == {answer.job_id}
+        assert answer.utterance_index == index
+        self.n_submitted += 1
+        self.ledger.open(answer.job_id, AudioState.HELD, AUDIO_BYTES)
+        if index is not None:
+            self.missing.setdefault(old.spec.session, set()).add(index)
+        self.handle(effects)
 
     @rule(n=which)
     def cancel(self, n: int) -> None:
@@ -287,6 +323,10 @@ class DispatchMachine(RuleBasedStateMachine):
         self.harness.clean_up(0)
         assert brain.jobs == {}
         assert all(session.is_idle for session in brain.sessions.values())
+
+
+def _is_told_again(effect: DispatchEffect) -> bool:
+    return isinstance(effect, NotifyClient) and isinstance(effect.event, Delivered)
 
 
 DispatchMachine.TestCase.settings = settings(
