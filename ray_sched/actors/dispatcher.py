@@ -23,6 +23,7 @@ from ray_sched.core.effects import (
     AgentSpoke,
     AnswerClient,
     AnswerPool,
+    CancelAsked,
     CleanupDue,
     ClientPolled,
     ClientSpoke,
@@ -62,13 +63,16 @@ from ray_sched.core.messages.client_dispatcher import (
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
 from ray_sched.core.ports import Store
 from ray_sched.core.rules import CleanupRules
-from ray_sched.core.views.jobs import ClusterView, Explanation, JobView, explain, jobs_view, status_view
+from ray_sched.core.views.job_filter import JobFilter
+from ray_sched.core.views.jobs import ClusterView, Explanation, JobView, explain, job_view, jobs_view, status_view
 from ray_sched.wire.auth import agent_key, attempt_token, is_same
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.peers import Directory
 
 log = logging.getLogger(__name__)
+
+_CANCELLED_PER_STEP = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,9 +253,21 @@ class Dispatcher:
             store_error=self._commits.store_error,
         )
 
-    async def jobs(self, statuses: tuple[str, ...], limit: int) -> list[JobView]:
-        """The newest jobs, of these statuses if any are named."""
-        return jobs_view(self._brain, self._clock.now_ms(), statuses, limit)
+    async def jobs(self, wanted: JobFilter, limit: int) -> list[JobView]:
+        """The newest of these jobs."""
+        return jobs_view(self._brain, self._clock.now_ms(), wanted, limit)
+
+    async def cancel(self, wanted: JobFilter) -> list[JobView]:
+        """Cancel these jobs, whoever has submitted them. Returns those that had not ended, as they are then.
+
+        A few at a time, so that nobody else waits for thousands.
+        """
+        found = [job for job in wanted.newest(self._brain) if not job.is_terminal]
+        for start in range(0, len(found), _CANCELLED_PER_STEP):
+            some = found[start : start + _CANCELLED_PER_STEP]
+            await self._step(CancelAsked(tuple(job.job_id for job in some)))
+            await asyncio.sleep(0)
+        return [job_view(job, self._clock.now_ms()) for job in found]
 
     async def explain(self, job_id: str) -> Explanation:
         """Why a job is where it is. Raises SchedError UNKNOWN_JOB."""

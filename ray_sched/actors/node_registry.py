@@ -133,6 +133,13 @@ class NodeRegistry:
             raise SchedError(Code.UNKNOWN_NODE, f"there is no living node {node!r}; nodes: {known}")
         await self._perform(effects)
 
+    async def undrain(self, node: str) -> None:
+        """Give a drained node work again. Raises SchedError UNKNOWN_NODE for one that was not drained."""
+        effects = self._brain.undrain(node)
+        if effects is None:
+            raise SchedError(Code.UNKNOWN_NODE, f"no node {node!r} was drained; ray-sched nodes lists them all")
+        await self._perform(effects)
+
     async def ping(self) -> None:
         """Return: whoever starts the scheduler waits for it, since nothing returns before ``restore`` is done."""
 

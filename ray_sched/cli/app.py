@@ -1,10 +1,12 @@
 """The verbs under one roof. Imports no Ray: ``--help`` is fast, and Ray reads its environment when it is imported."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import typer
 
 from ray_sched.cli import (
+    cancel,
     cleanup,
     demo,
     down,
@@ -17,6 +19,7 @@ from ray_sched.cli import (
     submit,
     top,
     up,
+    wait,
 )
 from ray_sched.cli.bench import bench
 from ray_sched.cli.call import ADDRESS, CONFIG, DATA_DIR, JSON, VERBOSE, CommonOptions, verb
@@ -36,13 +39,16 @@ VERBS = (
     demo.demo,
     up.up,
     down.down,
+    wait.wait,
     status.status,
     nodes.nodes,
     pools.pools,
     jobs.jobs,
     explain.explain,
     submit.submit,
+    cancel.cancel,
     drain.drain,
+    drain.undrain,
     cleanup.cleanup,
     top.top,
 )
@@ -55,9 +61,19 @@ for body in VERBS:
 app.add_typer(bench, name="bench")
 
 
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"ray-sched {version('ray-sched')}")
+        raise typer.Exit
+
+
 @app.callback()
-def before_the_verb(
+def before_the_verb(  # one option for each thing that every verb has
     ctx: typer.Context,
+    *,
+    _version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_show_version, help="Print the version, and exit."
+    ),
     config: Path | None = CONFIG,
     address: str = ADDRESS,
     json: bool = JSON,

@@ -9,11 +9,13 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, redirect_stdout
+from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
+from rich.markup import escape
 
 from ray_sched.cli.exit_codes import READER_GONE, UNKNOWN, exit_status
 from ray_sched.cli.output import Output
@@ -92,7 +94,7 @@ def verb(body: Body) -> Callable[..., None]:
         if status := run_call(call, body, options):
             raise typer.Exit(status)
 
-    own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
+    own = [_plain(parameter) for parameter in list(inspect.signature(body, eval_str=True).parameters.values())[1:]]
     shared = {"config": Path | None, "address": str, "json": bool, "data_dir": Path | None, "verbose": bool}
     defaults = dict(zip(shared, (CONFIG, ADDRESS, JSON, DATA_DIR, VERBOSE), strict=True))
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -103,7 +105,17 @@ def verb(body: Body) -> Callable[..., None]:
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__ = escape(inspect.getdoc(body) or "")
     return command
+
+
+def _plain(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Its help as it was written: what stands in brackets is no markup."""
+    kind, *infos = get_args(parameter.annotation)
+    infos = [copy(info) for info in infos]
+    for info in infos:
+        info.help = escape(info.help or "")
+    return parameter.replace(annotation=Annotated[kind, *infos])
 
 
 def run_call(call: Call, body: Body, options: dict[str, Any]) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ray_sched.cli.call import Call
+from ray_sched.cli.units import counted
 from ray_sched.core.errors import Code, SchedError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _UP_ENDS_S = 60.0
 async def down(
     call: Call,
     drain_s: Annotated[float, typer.Option("--drain-s", min=0, help="Running jobs may take this long.")] = 10.0,
+    now: Annotated[bool, typer.Option("--now", help="Running jobs are not waited for.")] = False,
 ) -> None:
     """Take no new jobs, let the running ones end, and stop the scheduler. What it did not start it leaves alone."""
     from ray_sched.system.api import find_address
@@ -26,15 +28,15 @@ async def down(
     note = Note.read(call.settings.data_dir)
     is_its = note is not None and find_address(call.settings) == note.address
     with call.out.steps():
-        call.out.step("letting the running jobs end")
+        call.out.step("stopping" if now else "letting the running jobs end")
         async with call.scheduler() as scheduler:
             if not await scheduler.is_running():
                 await scheduler.status()  # raises the sentence for it
-            n_left = await scheduler.stop(drain_s)
+            n_left = await scheduler.stop(0 if now else drain_s)
         if note and is_its:
             call.out.step("waiting for up to end")
             await _wait_for(note)
-    left = f"; {n_left} jobs had not ended" if n_left else ""
+    left = f"; {counted(n_left, 'job')} had not ended" if n_left else ""
     call.out.show({"stopped": True, "unfinished_jobs": n_left}, f"the scheduler has stopped{left}")
 
 

@@ -1,4 +1,4 @@
-"""``ray-sched drain``: let a node finish its work and leave."""
+"""``ray-sched drain`` and ``undrain``: let a node finish its work and leave, or have it back."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated
@@ -36,6 +36,17 @@ async def drain(
                 await _wait_for(scheduler, node, limit_s + _GRACE_S)
         state = await _state(scheduler, node)
     call.out.show({"node": node, "status": state}, f"{node} is {state}")
+
+
+async def undrain(
+    call: Call,
+    node: Annotated[str, typer.Argument(help="A drained node's name, as nodes lists it.")],
+) -> None:
+    """Give a drained node work again: at once while it drains; one that has left joins anew."""
+    async with call.scheduler() as scheduler:
+        await scheduler.undrain_node(node)
+        state = next((row.status for row in await scheduler.nodes() if row.node == node), "absent")
+    call.out.show({"node": node, "status": state}, f"{node} may be used again; it is {state} now")
 
 
 async def _wait_for(scheduler: "Scheduler", node: str, limit_s: float) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from rich import box
@@ -23,8 +23,10 @@ from rich.text import Text
 from ray_sched.core.errors import printable
 
 _PIPE_WIDTH = 200
-_WHOLE = ("file", "job", "node", "pair", "status")
-"""Columns that stay on one line on a narrow terminal; texts are folded instead."""
+_WHOLE = ("job", "node", "status")
+"""Columns of single words: they stay whole on a narrow terminal, as numbers do, and texts are folded."""
+_LEAST_WIDTH = 6
+"""Characters to which a column of texts is folded on a narrow terminal."""
 
 
 def _console(file: Any) -> Console:
@@ -186,9 +188,11 @@ def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:
     made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, collapse_padding=True)
     for name in columns:
         is_number = name in right
-        is_whole = is_number or name in _WHOLE
         heading = name.replace(" ", "\n") if is_number else name
-        made.add_column(heading, justify="right" if is_number else "left", no_wrap=is_whole, overflow="fold")
+        is_whole = is_number or name in _WHOLE
+        width = None if is_whole else _LEAST_WIDTH
+        justify: Literal["right", "left"] = "right" if is_number else "left"
+        made.add_column(heading, justify=justify, no_wrap=is_whole, overflow="fold", min_width=width)
     return made
 
 

@@ -1,13 +1,12 @@
 """``ray-sched top``: status and nodes, again every second."""
 
-import asyncio
 from typing import Annotated
 
 import typer
-from rich.console import Group
-from rich.live import Live
+from rich.console import RenderableType
 
 from ray_sched.cli.call import Call
+from ray_sched.cli.live import is_watched, watch
 from ray_sched.cli.nodes import nodes_table
 from ray_sched.cli.status import status_page
 
@@ -18,14 +17,12 @@ async def top(
 ) -> None:
     """Show status and nodes, refreshed until Ctrl-C; without a terminal, or with --json, once."""
     async with call.scheduler() as scheduler:
-        view, rows = await scheduler.status(), await scheduler.nodes()
-        page = call.out.page
-        if call.out.is_json or not page.is_terminal:
-            call.out.show({"status": view, "nodes": rows}, *status_page(view), nodes_table(rows))
+
+        async def look() -> list[RenderableType]:
+            return [*status_page(await scheduler.status()), nodes_table(await scheduler.nodes())]
+
+        if is_watched(call):
+            await watch(call, look, every_s)
             return
-        with call.signals.captured() as signals, Live(console=page, screen=True, auto_refresh=False) as live:
-            signalled = asyncio.ensure_future(signals.get())
-            while not signalled.done():
-                live.update(Group(*status_page(view), nodes_table(rows)), refresh=True)
-                await asyncio.wait([signalled], timeout=every_s)
-                view, rows = await scheduler.status(), await scheduler.nodes()
+        view, rows = await scheduler.status(), await scheduler.nodes()
+        call.out.show({"status": view, "nodes": rows}, *status_page(view), nodes_table(rows))

@@ -67,6 +67,12 @@ class CleanupDue(Struct, frozen=True):
     max_age_ms: int
 
 
+class CancelAsked(Struct, frozen=True):
+    """A person cancels these jobs, whoever has submitted them. Those that have ended, or are not known, stay so."""
+
+    job_ids: tuple[str, ...]
+
+
 class DrainBegan(Struct, frozen=True):
     """The scheduler is going to stop: from now on every submit is refused, and what runs goes on."""
 
@@ -92,6 +98,7 @@ DispatchEvent = (
     | PoolClosed
     | Swept
     | CleanupDue
+    | CancelAsked
     | DrainBegan
     | StoreWentAway
     | StoreCameBack

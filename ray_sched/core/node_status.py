@@ -29,6 +29,7 @@ class NodeEvent(StrEnum):
     TOO_LONG_SILENT = auto()
     DIED = auto()
     DRAIN = auto()
+    UNDRAIN = auto()
     EMPTY = auto()
 
 
@@ -67,6 +68,7 @@ NODE_TABLE: dict[NodeStatus, dict[NodeEvent, NodeStatus]] = {
         NodeEvent.TOO_MANY_BAD_BEATS: NodeStatus.DRAINING,
         NodeEvent.SILENT: NodeStatus.DRAINING,
         NodeEvent.DRAIN: NodeStatus.DRAINING,
+        NodeEvent.UNDRAIN: NodeStatus.REGISTERING,
         NodeEvent.EMPTY: NodeStatus.GONE,
         **_DEATH,
     },

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ray_sched.client.durations import milliseconds
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.core.views.jobs import ClusterView, Explanation, JobView
 from ray_sched.core.views.nodes import NodeRow, PoolRow
 from ray_sched.settings import Settings
@@ -133,8 +134,13 @@ class Scheduler:
         log.warning("a scheduler without its Redis is here; it is replaced")
         await self.kill()
 
-    async def wait_for_nodes(self, n_nodes: int, timeout_s: float = _START_TIMEOUT_S) -> None:
-        """Wait until this many nodes are ready and their slots leased. Raises SchedError with what they lack."""
+    async def wait_for_nodes(
+        self, n_nodes: int, timeout_s: float = _START_TIMEOUT_S, *, is_patient: bool = False
+    ) -> None:
+        """Wait until this many nodes are ready and their slots leased. Raises SchedError with what they lack.
+
+        ``is_patient``: a node that is degraded may recover, so it is waited for as well.
+        """
         give_up_at = asyncio.get_running_loop().time() + timeout_s
         while True:
             rows = await self.nodes()
@@ -142,7 +148,7 @@ class Scheduler:
             if len(ready) >= n_nodes and (await self.status()).slots >= sum(row.slots for row in ready):
                 return
             broken = [f"{row.node}: {row.why}" for row in rows if row.status == "degraded"]
-            if broken or asyncio.get_running_loop().time() >= give_up_at:
+            if (broken and not is_patient) or asyncio.get_running_loop().time() >= give_up_at:
                 lacking = "; ".join(broken) or f"{len(ready)} of {n_nodes} nodes are ready after {timeout_s:.0f} s"
                 raise SchedError(Code.NO_AVAILABLE_NODE, lacking)
             await asyncio.sleep(_POLL_S)
@@ -202,9 +208,14 @@ class Scheduler:
         rows: list[PoolRow] = await self._ask("registry", "pools")
         return rows
 
-    async def jobs(self, statuses: tuple[str, ...] = (), limit: int = 50) -> list[JobView]:
-        """The newest jobs."""
-        views: list[JobView] = await self._ask("dispatcher", "jobs", statuses, limit)
+    async def jobs(self, wanted: JobFilter, limit: int = 50) -> list[JobView]:
+        """The newest of these jobs."""
+        views: list[JobView] = await self._ask("dispatcher", "jobs", wanted, limit)
+        return views
+
+    async def cancel(self, wanted: JobFilter) -> list[JobView]:
+        """Cancel these jobs, whoever has submitted them. Returns those that had not ended."""
+        views: list[JobView] = await self._ask("dispatcher", "cancel", wanted)
         return views
 
     async def explain(self, job_id: str) -> Explanation:
@@ -216,6 +227,10 @@ class Scheduler:
         """Let a node finish and leave. Raises SchedError UNKNOWN_NODE."""
         deadline_ms = None if deadline_s is None else milliseconds(deadline_s, "a drain's deadline")
         await self._ask("registry", "drain", node, deadline_ms)
+
+    async def undrain_node(self, node: str) -> None:
+        """Give a drained node work again. Raises SchedError UNKNOWN_NODE."""
+        await self._ask("registry", "undrain", node)
 
     async def cleanup(self, max_age_s: float) -> dict[str, int]:
         """Forget finished jobs at least this old: ``jobs``, ``record_bytes``, ``kept``."""

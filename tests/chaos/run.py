@@ -18,6 +18,7 @@ import msgspec
 import redis
 
 from ray_sched.core.rules import PoolRules
+from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.settings import ClientRules, Settings, default_settings
 from ray_sched.store.keys import Keys
 from ray_sched.system.local import LocalNode, prepare_environment
@@ -376,7 +377,7 @@ class Run:
     async def _forget(self, scheduler: Scheduler, settings: Settings) -> int:
         self._open_orphans = []
         for job_id in self._oracle.orphans():
-            explained = await scheduler.jobs(("pending", "assigned", "processing"), 10_000)
+            explained = await scheduler.jobs(JobFilter(statuses=("pending", "assigned", "processing")), 10_000)
             if job_id in {view.job_id for view in explained}:
                 self._open_orphans.append(job_id)
         await scheduler.cleanup(0)

@@ -100,6 +100,47 @@ def test_ctrl_c_cancels_what_was_submitted(up: Running) -> None:
     assert [row["pair"] for row in up("jobs", "--status", "cancelled", "--json").json] == ["fr:fr"]
 
 
+def test_jobs_are_listed_by_what_is_said_of_them(up: Running) -> None:
+    assert up("submit", AUDIO, "--from", "en", "--session", "call-7", "--json").status == 0
+    (row,) = up("jobs", "--session", "call-*", "--status", "completed", "--json").json
+    assert (row["name"], row["pair"], row["session"]) == (str(AUDIO), "en:en", "call-7")
+    assert row["age_ms"] >= row["wait_ms"] + row["run_ms"] + row["ended_ago_ms"] - 1
+    assert [job["session"] for job in up("jobs", "--name", AUDIO.name, "--session", "call-7", "--json").json] == [
+        "call-7"
+    ]
+    assert up("jobs", "--node", "nowhere").out == "there are no such jobs\n"
+    narrow = up("jobs", "--session", "call-7", COLUMNS="80").out
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert {"completed", row["node"], row["job_id"]} <= set(narrow.split())
+    assert "call-7" in up("jobs", "-o", "wide", "--pair", "en").out
+
+
+def test_an_operator_cancels_jobs_of_others(up: Running) -> None:
+    waiting = Command(["submit", AUDIO, "--from", "fr", "--session", "stuck", "--deadline-s", "60"], up.data_dir)
+    while not up("jobs", "--session", "stuck", "--status", "pending", "--json").json:
+        pass
+    ended = up("cancel", "--session", "stuck", "--json")
+    assert (ended.status, len(ended.json["cancelled"])) == (0, 1)
+    told = waiting.end()
+    assert told.status == 1
+    assert "cancelled by an operator" in told.out
+    assert up("cancel", "--all-waiting").out == "no such job had not ended; nothing was cancelled\n"
+    unknown = up("cancel", ended.json["cancelled"][0], "no-such-job")
+    assert unknown.status == 6
+    assert "there is no job no-such-job" in unknown.err
+    assert up("cancel").status == 2
+
+
+def test_a_drained_node_is_had_back(up: Running) -> None:
+    assert up("wait", "--nodes", "2", "--json").json["slots"] == 2
+    assert up("drain", "node-2", "--wait", "--json").json["status"] == "gone"
+    alone = up("wait", "--nodes", "2", "--timeout-s", "0.5")
+    assert (alone.status, alone.err.splitlines()[-1]) == (7, "ray-sched: 1 of 2 nodes are ready after 0 s")
+    assert up("undrain", "node-2").status == 0
+    assert up("wait", "--nodes", "2", "--json").json["slots"] == 2
+    assert up("undrain", "node-2").status == 6
+
+
 def test_its_own_address_needs_no_token_from_the_user(up: Running) -> None:
     address = json.loads((up.data_dir / "running.json").read_text())["address"]
     port = address.rpartition(":")[2]

@@ -17,6 +17,7 @@ from ray.core.generated import autoscaler_pb2
 from ray_sched import BlockingClient, Client, Result
 from ray_sched.core.errors import Code
 from ray_sched.core.rules import DispatchRules, NodeRules
+from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.core.views.jobs import JobView
 from ray_sched.core.views.nodes import NodeRow
 from ray_sched.system.local import LocalNode
@@ -163,7 +164,7 @@ def test_what_still_runs_at_the_deadline_of_a_drain_is_moved(cluster: ClusterOfO
         coming = beside.submit(lambda: client.submit(LONG, src="en"))
 
         def running() -> list[JobView]:
-            return cluster.run(cluster.scheduler.jobs(("processing",), 1))
+            return cluster.run(cluster.scheduler.jobs(JobFilter(statuses=("processing",)), 1))
 
         wait_until(lambda: bool(running()), 10, "it runs")
         node = running()[0].node

@@ -11,6 +11,7 @@ import ray
 
 from ray_sched.core.errors import Code
 from ray_sched.core.rules import DispatchRules
+from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.system.store_stats import object_store_stats
 from tests.cluster.submitter import N_PUSHING, N_RUNNING, N_WAITING
 from tests.support.cluster import RunningCluster, echo_node, wait_until
@@ -53,7 +54,7 @@ def test_a_killed_submitter_leaves_no_job_no_slot_and_no_byte(cluster: RunningCl
         return view.waiting == view.spent_slots == 0
 
     wait_until(is_over, 20, "no job waits and no slot is acquired")
-    jobs = cluster.run(cluster.scheduler.jobs((), 1_000))
+    jobs = cluster.run(cluster.scheduler.jobs(JobFilter(), 1_000))
     assert Counter(str(job.status) for job in jobs) == {
         "cancelled": N_WAITING,
         "completed": N_RUNNING,

@@ -53,6 +53,7 @@ from ray_sched.core.messages.client_dispatcher import (
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.ports import Change
 from ray_sched.core.rules import DispatchRules, NodeRules, PoolRules
+from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.wire.auth import agent_key
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.samples import Samples
@@ -273,7 +274,7 @@ async def test_client_ids_cannot_be_guessed_and_are_not_told(caplog: pytest.LogC
                 told = repr(
                     (
                         await system.dispatcher.status(),
-                        await system.dispatcher.jobs((), 50),
+                        await system.dispatcher.jobs(JobFilter(), 50),
                         await system.dispatcher.explain(handle.job_id),
                         system.registry.beats,
                     )

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
+import msgspec
+
+from ray_sched.core.effects import Save
 from ray_sched.core.messages.agent_registry import Heartbeat
 from ray_sched.core.messages.registry_pool import PoolMembers, SlotsAcquired
 from ray_sched.core.node_status import NodeStatus
@@ -10,6 +13,7 @@ from ray_sched.core.nodes.declarations import RayNode, declare
 from ray_sched.core.nodes.effects import NotifyPool, RegistryEffect
 from ray_sched.core.nodes.records import NodeRecord
 from ray_sched.core.nodes.registry import RegistryBrain
+from ray_sched.core.ports import SaveNode
 from ray_sched.core.rules import NodeRules, PoolRules
 from tests.support.builders import a_beat, a_ray_node
 
@@ -19,6 +23,13 @@ ENGLISH_POOL = "echo/asr=en"
 
 def of(effects: Iterable[RegistryEffect], kind: type[KindT]) -> list[KindT]:
     return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def written(effects: Iterable[RegistryEffect]) -> dict[str, NodeRecord]:
+    """Node records as the store has them now."""
+    changes = [save.change for save in of(effects, Save)]
+    saved = [change for change in changes if isinstance(change, SaveNode)]
+    return {change.node_id: msgspec.json.decode(change.record, type=NodeRecord) for change in saved}
 
 
 def members(effects: Iterable[RegistryEffect], pool: str = ENGLISH_POOL) -> PoolMembers:

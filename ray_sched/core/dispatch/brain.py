@@ -16,6 +16,7 @@ from ray_sched.core.dispatch.step import Step
 from ray_sched.core.effects import (
     AgentSpoke,
     AnswerClient,
+    CancelAsked,
     Cleaned,
     CleanupDue,
     ClientPolled,
@@ -117,12 +118,22 @@ class DispatchBrain:
                 offers.lose_nodes(state, step, state.node_table.close_pool(event.pool))
             case Swept():
                 timeouts.sweep(state, step)
-            case DrainBegan():
-                state.is_draining = True
-            case CleanupDue():
-                self._clean_up(step, event.max_age_ms)
+            case CleanupDue() | CancelAsked() | DrainBegan():
+                self._handle_person(step, event)
             case StoreWasEmptied() | StoreWentAway() | StoreCameBack():
                 self._handle_store(step, event)
+            case _:
+                assert_never(event)
+
+    def _handle_person(self, step: Step, event: CleanupDue | CancelAsked | DrainBegan) -> None:
+        match event:
+            case CleanupDue():
+                self._clean_up(step, event.max_age_ms)
+            case CancelAsked():
+                for job_id in event.job_ids:
+                    requests.cancel_by_operator(self._state, step, job_id)
+            case DrainBegan():
+                self._state.is_draining = True
             case _:
                 assert_never(event)
 

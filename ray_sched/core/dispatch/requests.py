@@ -167,11 +167,20 @@ def _cancel(state: DispatchState, step: Step, client_id: str, job_id: str) -> An
     job = state.jobs.get(job_id)
     if not job or job.client_id != client_id:
         return Refused(refusal=Refusal(code=Code.UNKNOWN_JOB, message=f"there is no job {job_id} of this client"))
+    _end_cancelled(state, step, job, "cancelled by its submitter")
+    return Accepted(job_id=job_id, utterance_index=job.utterance_index)
+
+
+def cancel_by_operator(state: DispatchState, step: Step, job_id: str) -> None:
+    """Cancel anybody's job; its submitter is notified as of any end."""
+    if job := state.jobs.get(job_id):
+        _end_cancelled(state, step, job, "cancelled by an operator")
+
+
+def _end_cancelled(state: DispatchState, step: Step, job: Job, why: str) -> None:
     if not job.is_terminal:
         attempts.stop(state, step, job)
-        refusal = Refusal(code=Code.CANCELLED, message="cancelled by its submitter")
-        attempts.end(state, step, job, JobEvent.CANCEL, refusal)
-    return Accepted(job_id=job_id, utterance_index=job.utterance_index)
+        attempts.end(state, step, job, JobEvent.CANCEL, Refusal(code=Code.CANCELLED, message=why))
 
 
 def withdraw(state: DispatchState, step: Step, client_id: str, request_id: str) -> None:

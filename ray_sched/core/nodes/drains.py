@@ -61,6 +61,12 @@ class DrainedMachines:
         """A drain has begun: no agent is started on this machine under this name again."""
         self._machines.add((name, ray_node_id))
 
+    def discard(self, name: str) -> bool:
+        """Forget the machines of this name, which may join again. False: none was drained."""
+        machines = {machine for machine in self._machines if machine[0] == name}
+        self._machines -= machines
+        return bool(machines)
+
     def __contains__(self, machine: tuple[str, str]) -> bool:
         return machine in self._machines
 

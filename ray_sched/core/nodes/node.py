@@ -100,6 +100,16 @@ class Node:
         self._drain = Drain(ends_at_ms, version)
         return True
 
+    def call_off_drain(self) -> bool:
+        """Take new work again. False, nothing changed, if it does not drain.
+
+        It registers again, which ends with its next good heartbeat.
+        """
+        if not self.move(NodeEvent.UNDRAIN):
+            return False
+        self._drain = None
+        return True
+
     def handle_acquired(self, version: MembersVersion, n_acquired: int) -> None:
         """The Dispatcher has acquired so many of its slots, by a receipt that answers this members version."""
         if self._drain:

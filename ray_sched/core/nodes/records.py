@@ -52,6 +52,11 @@ class SavedNodes:
         self._records[record.declaration.node] = record
         return _saving(record)
 
+    def undrain(self, name: str) -> list[Save]:
+        """The node's machine may be used again."""
+        record = self._records.get(name)
+        return [self.save(msgspec.structs.replace(record, is_drained=False))] if record else []
+
     def save_all(self) -> list[Save]:
         """Write every record again: the store has lost them."""
         return [_saving(record) for record in self._records.values()]

@@ -118,6 +118,19 @@ class RegistryBrain:
         self._drained.add(name, node.ray_node_id)
         return [Log(f"{name} is draining"), self._save(node), *self._membership.notify(node)]
 
+    def undrain(self, name: str) -> list[RegistryEffect] | None:
+        """A drained node takes work again: at once if it has not left, else with its next incarnation.
+
+        None: no node of this name was drained.
+        """
+        if not self._drained.discard(name):
+            return None
+        effects: list[RegistryEffect] = [Log(f"{name} may be used again"), *self._saved.undrain(name)]
+        node = self.nodes.get(name)
+        if node and node.call_off_drain():
+            effects += self._membership.notify(node)
+        return effects
+
     def handle_acquired(self, reply: SlotsAcquired) -> None:
         """A pool's answer: on how many slots of its nodes the Dispatcher has jobs."""
         for name, n_acquired in reply.slots.items():

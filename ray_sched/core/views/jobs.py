@@ -1,5 +1,7 @@
 """What people ask the Dispatcher: the whole in numbers, lists of jobs, and why a job is where it is."""
 
+from itertools import islice
+
 from msgspec import Struct
 
 from ray_sched.core.dispatch.brain import DispatchBrain
@@ -7,6 +9,7 @@ from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.placement.policy import Placement
 from ray_sched.core.reasons import SENTENCE, Reason, reasons_text
+from ray_sched.core.views.job_filter import JobFilter
 
 
 class ClusterView(Struct, frozen=True, kw_only=True):
@@ -45,8 +48,17 @@ class JobView(Struct, frozen=True, kw_only=True):
     node: str
     attempt: int
     priority: int
+    tenant: str
+    submitted_at_ms: int
+    """By the scheduler's clock, since 1970."""
     age_ms: int
-    """Since submission; the whole life of a job that has ended."""
+    """Since submission."""
+    wait_ms: int
+    """From submission until a node had the audio, or until now or the end if none has it."""
+    run_ms: int
+    """From then until now, or until the end."""
+    ended_ago_ms: int | None
+    """Since the end; null: it has not ended."""
     audio_ms: int
     error: str
 
@@ -119,6 +131,8 @@ def status_view(
 def job_view(job: Job, now_ms: int) -> JobView:
     """One job as a row."""
     error = job.outcome.error if job.outcome else None
+    until_ms = job.ended_at_ms or now_ms
+    begun_at_ms = job.accepted_at_ms or until_ms
     return JobView(
         job_id=job.job_id,
         name=job.spec.name,
@@ -130,21 +144,20 @@ def job_view(job: Job, now_ms: int) -> JobView:
         node=job.node,
         attempt=job.attempt,
         priority=job.spec.priority,
-        age_ms=(job.ended_at_ms or now_ms) - job.created_at_ms,
+        tenant=job.spec.tenant,
+        submitted_at_ms=job.created_at_ms,
+        age_ms=now_ms - job.created_at_ms,
+        wait_ms=begun_at_ms - job.created_at_ms,
+        run_ms=until_ms - begun_at_ms,
+        ended_ago_ms=now_ms - job.ended_at_ms if job.is_terminal else None,
         audio_ms=job.audio_ms,
         error=f"{error.code}: {error.message}" if error else "",
     )
 
 
-def jobs_view(brain: DispatchBrain, now_ms: int, statuses: tuple[str, ...], limit: int) -> list[JobView]:
-    """The newest jobs first, at most ``limit``, of these statuses if any are named."""
-    views = []
-    for job in reversed(brain.jobs.values()):
-        if not statuses or job.status in statuses:
-            views.append(job_view(job, now_ms))
-            if len(views) >= limit:
-                break
-    return views
+def jobs_view(brain: DispatchBrain, now_ms: int, wanted: JobFilter, limit: int) -> list[JobView]:
+    """The newest of these jobs first, at most ``limit``."""
+    return [job_view(job, now_ms) for job in islice(wanted.newest(brain), limit)]
 
 
 def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:

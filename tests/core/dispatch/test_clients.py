@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ray_sched.core.effects import CleanupDue, DrainBegan, DropClient, NotifyClient, Save, Swept
+from ray_sched.core.effects import CancelAsked, CleanupDue, DrainBegan, DropClient, NotifyClient, Save, Swept
 from ray_sched.core.errors import Code
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.messages.agent_dispatcher import StopRun
@@ -492,3 +492,20 @@ def test_a_job_that_is_cleaned_up_while_earlier_ones_are_awaited_is_still_delive
 
 def test_a_sweep_of_an_idle_scheduler_does_nothing() -> None:
     assert DispatchHarness().handle(Swept()) == []
+
+
+# --- operators ----------------------------------------------------------------------------------------------------
+
+
+def test_an_operator_cancels_anybodys_jobs_and_their_submitters_are_told() -> None:
+    harness = DispatchHarness()
+    harness.offer(a_node("node-a", slots=1))
+    running, waiting = harness.submit("r1", client="c1"), harness.submit("r2", client="c2")
+    harness.report(accepted(running))
+    effects = harness.handle(CancelAsked((running, waiting, "no such job")))
+    for client, job in (("c1", running), ("c2", waiting)):
+        outcome = only(told(effects, Delivered, client)).outcome
+        assert (outcome.status, outcome.error and outcome.error.message) == ("cancelled", "cancelled by an operator")
+        assert harness.job(job).status is JobStatus.CANCELLED
+    assert only(orders(effects)) == StopRun(job_id=running, attempt=1)
+    assert harness.handle(CancelAsked((running, waiting))) == []

@@ -23,7 +23,7 @@ from ray_sched.core.nodes.records import NodeRecord
 from ray_sched.core.ports import ForgetNode, SaveNode
 from ray_sched.core.rules import NodeRules, PoolRules
 from tests.support.builders import ENGLISH, a_beat, a_ray_node, only
-from tests.support.registry_harness import ENGLISH_POOL, RegistryHarness, a_record, members, of
+from tests.support.registry_harness import ENGLISH_POOL, RegistryHarness, a_record, members, of, written
 
 # --- labels -------------------------------------------------------------------------------------------------------
 
@@ -525,13 +525,6 @@ def test_all_that_an_emptied_store_held_is_written_again() -> None:
     )  # node-b is gone and node-c is lost, both for so long that they are not shown
     again = {node: record.is_drained for node, record in written(harness.brain.store_was_emptied()).items()}
     assert again == {"node-a": False, "node-b": True}
-
-
-def written(effects: Iterable[RegistryEffect]) -> dict[str, NodeRecord]:
-    """Node records as the store has them now."""
-    changes = [save.change for save in of(effects, Save)]
-    saved = [change for change in changes if isinstance(change, SaveNode)]
-    return {change.node_id: msgspec.json.decode(change.record, type=NodeRecord) for change in saved}
 
 
 def test_a_pool_is_told_of_a_lost_node_for_five_seconds_and_not_when_it_is_back() -> None:

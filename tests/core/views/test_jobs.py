@@ -1,5 +1,7 @@
 """What a person who asks the Dispatcher is answered: numbers, lists and explanations, word for word."""
 
+from typing import Any
+
 import pytest
 
 from ray_sched.core.effects import DrainBegan, PoolClosed
@@ -7,6 +9,7 @@ from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.messages.client_dispatcher import AudioUnreadable
 from ray_sched.core.placement.policy import RankingPolicy
 from ray_sched.core.reasons import SENTENCE, Reason
+from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.core.views.jobs import ClusterView, JobView, NodeVerdict, explain, job_view, jobs_view, status_view
 from tests.support.builders import (
     DispatchHarness,
@@ -43,7 +46,12 @@ def a_row(job_id: str, **changes: object) -> JobView:
         "node": "",
         "attempt": 1,
         "priority": 0,
+        "tenant": "",
+        "submitted_at_ms": 1_000_000,
         "age_ms": 0,
+        "wait_ms": 0,
+        "run_ms": 0,
+        "ended_ago_ms": None,
         "audio_ms": 1_000,
         "error": "",
     }
@@ -215,27 +223,55 @@ def test_a_row_says_what_a_job_is_and_where() -> None:
         attempt=2,
         priority=7,
         age_ms=1_500,
+        wait_ms=1_500,
     )
 
 
-def test_a_job_that_has_ended_is_as_old_as_it_became_and_says_why_it_failed() -> None:
+def test_a_job_that_has_ended_grows_older_and_says_when_it_ended_and_why() -> None:
     harness = DispatchHarness()
     harness.offer(a_node())
-    job = harness.submit()
+    job = harness.submit(tenant="t")
     harness.now_ms += 200
     unreadable(harness, job)
     harness.now_ms += 60_000
     assert job_view(harness.job(job), harness.now_ms) == a_row(
-        job, status="failed", node="node-a", age_ms=200, error="INVALID_AUDIO: no samples"
+        job,
+        status="failed",
+        node="node-a",
+        tenant="t",
+        age_ms=60_200,
+        wait_ms=200,
+        ended_ago_ms=60_000,
+        error="INVALID_AUDIO: no samples",
     )
+
+
+def test_a_job_tells_how_long_it_waited_and_how_long_it_runs_or_ran() -> None:
+    harness = DispatchHarness()
+    harness.offer(a_node())
+    job = harness.submit()
+
+    def times() -> tuple[int, int, int, int | None]:
+        row = job_view(harness.job(job), harness.now_ms)
+        return row.age_ms, row.wait_ms, row.run_ms, row.ended_ago_ms
+
+    harness.now_ms += 30
+    assert times() == (30, 30, 0, None)
+    harness.report(accepted(job))
+    harness.now_ms += 100
+    assert times() == (130, 30, 100, None)
+    harness.report(finished(job))
+    harness.now_ms += 1_000
+    assert times() == (1_130, 30, 100, 1_000)
 
 
 def test_the_newest_jobs_come_first_up_to_the_limit() -> None:
     harness = DispatchHarness()
     jobs = [harness.submit(f"r{n}") for n in range(4)]
-    assert [row.job_id for row in jobs_view(harness.brain, harness.now_ms, (), 3)] == [jobs[3], jobs[2], jobs[1]]
-    assert jobs_view(harness.brain, harness.now_ms, (), 1) == [a_row(jobs[3])]
-    assert len(jobs_view(harness.brain, harness.now_ms, (), 10)) == 4
+    three = jobs_view(harness.brain, harness.now_ms, JobFilter(), 3)
+    assert [row.job_id for row in three] == [jobs[3], jobs[2], jobs[1]]
+    assert jobs_view(harness.brain, harness.now_ms, JobFilter(), 1) == [a_row(jobs[3])]
+    assert len(jobs_view(harness.brain, harness.now_ms, JobFilter(), 10)) == 4
 
 
 def test_a_list_holds_jobs_of_the_statuses_that_are_named_and_its_limit_counts_only_these() -> None:
@@ -245,13 +281,38 @@ def test_a_list_holds_jobs_of_the_statuses_that_are_named_and_its_limit_counts_o
     harness.report(accepted(first))
 
     def ask(limit: int, *statuses: str) -> list[str]:
-        return [row.job_id for row in jobs_view(harness.brain, harness.now_ms, statuses, limit)]
+        return [row.job_id for row in jobs_view(harness.brain, harness.now_ms, JobFilter(statuses=statuses), limit)]
 
     assert ask(10, "processing") == [first]
     assert ask(10, "assigned", "processing") == [second, first]
     assert ask(1, "assigned", "processing") == [second]
     assert ask(2, "pending")[1:] == [third]
     assert ask(10, "failed") == []
+
+
+def test_a_list_holds_the_jobs_that_agree_with_all_that_was_said() -> None:
+    harness = DispatchHarness()
+    harness.offer(a_node("node-a", slots=1), a_node("node-b", slots=1))
+    first = harness.submit("r1", session="call-1", name="a.wav", tenant="t1")
+    second = harness.submit("r2", session="call-2", name="/audio/b.wav", tenant="t1")
+    other = harness.submit("r3", session="other", name="a.wav", src="de", tgt="en", services=("asr", "mt"))
+    there = harness.job(first).node
+
+    def found(**said: Any) -> list[str]:
+        return [row.job_id for row in jobs_view(harness.brain, harness.now_ms, JobFilter(**said), 10)]
+
+    assert found() == [other, second, first]
+    assert found(session="call-2") == [second]
+    assert found(session="call-*") == [second, first]
+    assert found(node=there) == [first]
+    assert found(name="a.wav") == [other, first]
+    assert found(name="a.wav", tenant="t1") == [first]
+    assert found(name="b.wav") == found(name="/audio/b*") == [second]
+    assert found(tenant="t*", statuses=("assigned",)) == [second, first]
+    assert found(pair="de:en") == [other]
+    assert found(pair="en") == [second, first]
+    assert found(session="call-1", name="b.wav") == found(job_ids=(first,), name="b.wav") == []
+    assert found(job_ids=(first, other)) == [other, first]
 
 
 # --- explain ---------------------------------------------------------------------------------------------------------
