@@ -179,6 +179,11 @@ def visible_gpus_variable() -> str | None:
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
+def environment() -> dict[str, str]:
+    """All variables of this process, for programs that it starts."""
+    return dict(os.environ)
+
+
 def ray_address_variable() -> str:
     """``RAY_ADDRESS``, which ``ray job submit`` sets for what it starts."""
     return os.environ.get("RAY_ADDRESS", "")

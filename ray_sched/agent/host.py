@@ -7,10 +7,13 @@ processes coming back. It never decides which job runs, never retries a job and 
 import asyncio
 from collections.abc import Callable
 
+from msgspec import structs
+
 from ray_sched.agent.engine import Engine, EngineResult, RefusedError, Work
 from ray_sched.agent.engine_messages import LoadEngine
 from ray_sched.agent.engines import find_engine
 from ray_sched.agent.layout import lay_out
+from ray_sched.agent.machine import Machine, child_environment
 from ray_sched.agent.process_replica import ProcessReplica
 from ray_sched.agent.replicas import Replica, ReplicaState
 from ray_sched.agent.thread_replica import ThreadReplica
@@ -33,6 +36,7 @@ class EngineHost:
         declared: Capability,
         options: dict[str, str],
         slots: int,
+        machine: Machine,
         *,
         restart_backoff_s: float = 0.5,
     ) -> None:
@@ -41,7 +45,8 @@ class EngineHost:
         ``restart_backoff_s`` is waited before a process is started again, doubled after each failure to load.
         """
         engine = find_engine(engine_name)
-        self._layout = lay_out(engine, options, slots)
+        self._machine = machine if declared.has_gpu else structs.replace(machine, gpus=())
+        self._layout = lay_out(engine, options, slots, len(self._machine.gpus))
         self._engine: Engine = engine(declared, options)
         self._name = engine_name
         self._declared = declared
@@ -132,9 +137,11 @@ class EngineHost:
         self._changed.set()
 
     def _start_processes(self) -> None:
-        for n_slots in self._layout.slots:
+        layout = self._layout
+        for number, n_slots in enumerate(layout.slots):
             load = LoadEngine(self._name, self._declared, self._options, n_slots)
-            replica = ProcessReplica(load, self._backoff_s, self._changed)
+            environment = child_environment(self._machine, number, len(layout.slots), layout.threads)
+            replica = ProcessReplica(load, environment, self._backoff_s, self._changed)
             self._replicas.append(replica)
             replica.start()
 

@@ -1,6 +1,7 @@
 """How a node's slots are laid out: where its engine runs, and how often it is loaded.
 
-The engine's class says what fits it, the node's options ``isolation`` and ``replicas`` go before that.
+The engine's class says what fits it, the node's options ``isolation``, ``replicas`` and
+``threads`` go before that.
 """
 
 from typing import cast, get_args
@@ -19,14 +20,17 @@ class Layout(Struct, frozen=True, kw_only=True):
     """Each replica is a process of its own; otherwise the one replica runs on threads of the agent's."""
     slots: tuple[int, ...]
     """Of each replica."""
+    threads: int = 0
+    """Of each replica's libraries; 0: its share of the cores."""
 
 
-def lay_out(engine: type[Engine], options: dict[str, str], n_slots: int) -> Layout:
-    """The layout of ``n_slots`` slots; there are never more replicas than slots.
+def lay_out(engine: type[Engine], options: dict[str, str], n_slots: int, n_gpus: int = 0) -> Layout:
+    """The layout of ``n_slots`` slots: one replica, or one per GPU; there are never more than slots.
 
     Raises SchedError INVALID_CONFIGURATION for an option that is wrong, or asks of the engine what it cannot do.
     """
-    isolation, n_replicas = _isolation(engine, options), _n_replicas(options)
+    isolation, threads = _isolation(engine, options), _number(options, "threads", 0)
+    n_replicas = _number(options, "replicas", max(1, n_gpus))
     can_share = engine.isolation == "thread" or getattr(engine, "is_thread_safe", False)
     if isolation == "thread":
         if not can_share and n_slots > 1:
@@ -35,10 +39,10 @@ def lay_out(engine: type[Engine], options: dict[str, str], n_slots: int) -> Layo
             )
         return Layout(is_in_process=False, slots=(n_slots,))
     if isolation == "process" and can_share:
-        return Layout(is_in_process=True, slots=_dealt(n_slots, min(n_replicas, n_slots)))
+        return Layout(is_in_process=True, slots=_dealt(n_slots, min(n_replicas, n_slots)), threads=threads)
     if "replicas" in options:
         raise _invalid("this engine is loaded once per slot, so slots says how often: leave the option replicas out")
-    return Layout(is_in_process=True, slots=(1,) * n_slots)
+    return Layout(is_in_process=True, slots=(1,) * n_slots, threads=threads)
 
 
 def _isolation(engine: type[Engine], options: dict[str, str]) -> Isolation:
@@ -48,10 +52,12 @@ def _isolation(engine: type[Engine], options: dict[str, str]) -> Isolation:
     return cast("Isolation", wanted)
 
 
-def _n_replicas(options: dict[str, str]) -> int:
-    text = options.get("replicas", "1")
+def _number(options: dict[str, str], name: str, default: int) -> int:
+    text = options.get(name, "")
+    if not text:
+        return default
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_SLOTS):
-        raise _invalid(f"option replicas is {text!r}; it must be a whole number from 1 to {MAX_SLOTS}")
+        raise _invalid(f"option {name} is {text!r}; it must be a whole number from 1 to {MAX_SLOTS}")
     return int(text)
 
 

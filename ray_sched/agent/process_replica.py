@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from typing import NamedTuple, assert_never
@@ -60,12 +60,18 @@ class ProcessReplica:
     engine comes back by itself, and what it brings is thrown away.
     """
 
-    def __init__(self, load: LoadEngine, backoff_s: float, changed: asyncio.Event) -> None:
-        """``changed`` is set by each change of state and each slot that becomes free."""
+    def __init__(
+        self, load: LoadEngine, environment: Mapping[str, str], backoff_s: float, changed: asyncio.Event
+    ) -> None:
+        """``environment``: all of the process's variables.
+
+        ``changed`` is set by each change of state and each slot that becomes free.
+        """
         self.state = ReplicaState.LOADING
         self.why = ""
         self._changed = changed
         self._load = load
+        self._environment = environment
         self._backoff_s = backoff_s
         self._failed_loads = 0
         self._is_loaded = False
@@ -160,7 +166,9 @@ class ProcessReplica:
         """Start the process. A start that is cancelled half-way leaves nothing behind."""
         arguments = (sys.executable, "-c", _START, str(os.getpid()), *sys.path)
         starting = asyncio.ensure_future(
-            asyncio.create_subprocess_exec(*arguments, stdin=PIPE, stdout=PIPE, start_new_session=True)
+            asyncio.create_subprocess_exec(
+                *arguments, stdin=PIPE, stdout=PIPE, start_new_session=True, env=self._environment
+            )
         )
         try:
             return await asyncio.shield(starting)

@@ -23,6 +23,7 @@ from ray_sched.agent.engine_run import Host
 from ray_sched.agent.failed_host import FailedHost
 from ray_sched.agent.host import EngineHost
 from ray_sched.agent.load import GpuShare, LoadMeter
+from ray_sched.agent.machine import this_machine
 from ray_sched.core.agent.brain import AgentOptions
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import SchedError
@@ -31,7 +32,7 @@ from ray_sched.core.nodes.declarations import RayNode
 from ray_sched.core.nodes.effects import SpawnAgent
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.timers import Tick
-from ray_sched.settings import Settings, visible_gpus_variable
+from ray_sched.settings import Settings, environment, visible_gpus_variable
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.system.allocator import keep_memory
 from ray_sched.system.ray_peers import RayDirectory
@@ -145,7 +146,7 @@ class AgentProcess(NodeAgent):
 
 def _host(spawn: SpawnAgent) -> Host:
     try:
-        return EngineHost(spawn.engine, spawn.declared, spawn.options, spawn.slots)
+        return EngineHost(spawn.engine, spawn.declared, spawn.options, spawn.slots, this_machine(environment()))
     except SchedError as error:
         return FailedHost(error)
 

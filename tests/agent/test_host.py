@@ -13,7 +13,7 @@ from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
 from ray_sched.agent.host import EngineHost
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
-from tests.support.engines import ThreadEngine
+from tests.support.engines import MACHINE, ThreadEngine
 
 DECLARED = Capability(engine="test", asr=("en",))
 AUDIO = np.arange(16_000, dtype=np.int16)
@@ -56,7 +56,7 @@ async def make_host() -> AsyncIterator[MakeHost]:
 
     async def make(engine: str = "CrashingEngine", slots: int = 1, **options: str) -> EngineHost:
         name = engine if engine == "echo" else HERE + engine
-        host = EngineHost(name, DECLARED, options, slots, restart_backoff_s=0.01)
+        host = EngineHost(name, DECLARED, options, slots, MACHINE, restart_backoff_s=0.01)
         hosts.append(host)
         await host.start()
         return host
@@ -304,7 +304,7 @@ async def test_echo_runs_in_threads(make_host: MakeHost) -> None:
 
 def test_wrong_options_are_told_before_anything_starts() -> None:
     with pytest.raises(SchedError) as caught:
-        EngineHost("echo", DECLARED, {"speed": "fast"}, 1)
+        EngineHost("echo", DECLARED, {"speed": "fast"}, 1, MACHINE)
     assert caught.value.code is Code.INVALID_CONFIGURATION
 
 
@@ -312,9 +312,10 @@ ORPHAN = """
 import asyncio, os, sys
 from ray_sched.agent.host import EngineHost
 from ray_sched.core.capability import Capability
+from tests.support.engines import MACHINE
 
 async def main():
-    host = EngineHost("tests.support.engines.PlainEngine", Capability(engine="test"), {}, 1)
+    host = EngineHost("tests.support.engines.PlainEngine", Capability(engine="test"), {}, 1, MACHINE)
     await host.start()
     print(host.pids[0], flush=True)
     await asyncio.Event().wait()

@@ -22,6 +22,7 @@ class LonelyEngine(SharedEngine):
         (SharedEngine, {"replicas": "3"}, (2, 1, 1)),
         (SharedEngine, {"replicas": "9"}, (1, 1, 1, 1)),
         (SharedEngine, {"isolation": "process_per_slot"}, (1, 1, 1, 1)),
+        (SharedEngine, {"threads": "3"}, (4,)),
         (LonelyEngine, {}, (1, 1, 1, 1)),
         (LonelyEngine, {"isolation": "process"}, (4,)),
         (ThreadEngine, {"isolation": "process"}, (4,)),
@@ -30,7 +31,13 @@ class LonelyEngine(SharedEngine):
 def test_slots_are_dealt_out_to_processes(
     engine: type[Engine], options: dict[str, str], slots: tuple[int, ...]
 ) -> None:
-    assert lay_out(engine, options, 4) == Layout(is_in_process=True, slots=slots)
+    threads = int(options.get("threads", "0"))
+    assert lay_out(engine, options, 4) == Layout(is_in_process=True, slots=slots, threads=threads)
+
+
+def test_there_is_one_replica_for_each_gpu_unless_the_option_says_otherwise() -> None:
+    assert lay_out(SharedEngine, {}, 4, n_gpus=2).slots == (2, 2)
+    assert lay_out(SharedEngine, {"replicas": "1"}, 4, n_gpus=2).slots == (4,)
 
 
 @pytest.mark.parametrize(("engine", "options"), [(ThreadEngine, {}), (SharedEngine, {"isolation": "thread"})])
@@ -44,6 +51,7 @@ def test_threads_share_one_engine_in_the_agents_process(engine: type[Engine], op
         (PlainEngine, {"isolation": "cage"}, "'cage' of an engine is unknown; it is one of thread, process"),
         (SharedEngine, {"replicas": "0"}, "option replicas is '0'; it must be a whole number from 1 to 1024"),
         (SharedEngine, {"replicas": "two"}, "option replicas is 'two'"),
+        (PlainEngine, {"threads": "all"}, "option threads is 'all'"),
         (PlainEngine, {"replicas": "2"}, "loaded once per slot"),
         (PlainEngine, {"isolation": "thread"}, "cannot serve 4 slots in one process"),
     ],

@@ -9,6 +9,7 @@ from ray_sched.agent.engine import Work
 from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
 from ray_sched.agent.host import EngineHost
 from ray_sched.core.capability import Capability
+from tests.support.engines import MACHINE
 
 AUDIO = np.arange(16_000, dtype=np.int16)
 
@@ -16,7 +17,7 @@ AUDIO = np.arange(16_000, dtype=np.int16)
 @pytest.fixture
 async def host() -> AsyncIterator[EngineHost]:
     declared = Capability(engine="test", asr=("en",))
-    it = EngineHost("tests.support.engines.NonsenseEngine", declared, {}, 1, restart_backoff_s=0.01)
+    it = EngineHost("tests.support.engines.NonsenseEngine", declared, {}, 1, MACHINE, restart_backoff_s=0.01)
     await it.start()
     yield it
     await it.stop()

@@ -14,9 +14,13 @@ from msgspec import structs
 
 from ray_sched.agent.engine import EngineResult, Isolation, ModelNotAvailableError, RefusedError, Work
 from ray_sched.agent.engines.echo import EchoEngine
+from ray_sched.agent.machine import Machine
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.wire.samples import Samples
+
+MACHINE = Machine(environment=dict(os.environ), cores=2)
+"""For hosts in tests."""
 
 
 class PlainEngine:
@@ -78,6 +82,16 @@ class SharedEngine(CrashingEngine):
         if work.src == "exit":
             sys.exit("enough")
         return super().run(work, audio, emit_partial)
+
+
+class VariableEngine(SharedEngine):
+    """Returns the value of a variable of its environment, as it was when this module was imported."""
+
+    environment: ClassVar[dict[str, str]] = dict(os.environ)
+
+    def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        del work, audio, emit_partial
+        return EngineResult(text=self.environment.get(self.options["variable"], ""))
 
 
 class ThreadEngine(CrashingEngine):

@@ -21,6 +21,7 @@ from ray_sched.core.ports import Change, StoreDownError, StoreEmptiedError
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, PoolRules, SelectionRules
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.peers import Payload, Peer, PeerGoneError, PeerUnavailableError
+from tests.support.engines import MACHINE
 
 ENGLISH = Capability(engine="echo", asr=("en",))
 
@@ -176,7 +177,7 @@ class InProcess:
         **options: str,
     ) -> NodeAgent:
         """A node with the echo engine, another one, or a host of the test's own; ready and leased."""
-        host = host or EngineHost(engine, capability, options, slots)
+        host = host or EngineHost(engine, capability, options, slots, MACHINE)
         agent = NodeAgent(
             AgentOptions(node=name, incarnation=1, slots=slots), host, self.network, 20, end_process=lambda: None
         )
