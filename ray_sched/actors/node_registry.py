@@ -146,7 +146,8 @@ class NodeRegistry:
     async def nodes(self) -> list[NodeRow]:
         """Every node, as people see it."""
         now_ms, nodes = self._clock.now_ms(), sorted(self._brain.nodes.items())
-        return [NodeRow.of(node, self._acquired.get(name, 0), now_ms) for name, node in nodes]
+        brain, acquired = self._brain, self._acquired
+        return [NodeRow.of(node, acquired.get(name, 0), now_ms, brain.threshold_reached(node)) for name, node in nodes]
 
     async def pools(self) -> list[PoolRow]:
         """Every pool, as people see it."""

@@ -30,8 +30,12 @@ def nodes_table(rows: "list[NodeRow]") -> Table:
         fullest = max((gpu.memory for gpu in row.gpus), default=None)
         gpus = tuple(None if percent is None else round(percent) for percent in (busiest, fullest))
         state = (row.slots, row.running, row.acquired, round(load.cpu), round(load.memory), *gpus, row.silent_ms)
-        add_row(made, row.node, row.status, *state, *capability_cells(can), row.why)
+        add_row(made, row.node, row.status, *state, *capability_cells(can), _why(row))
     return made
+
+
+def _why(row: "NodeRow") -> str:
+    return "; ".join(filter(None, (row.why, row.threshold and f"gets no new work: {row.threshold}")))
 
 
 def capability_cells(can: "Capability") -> tuple[str, str, str, str]:

@@ -152,6 +152,9 @@ async def _report(scheduler: "Scheduler") -> None:
     n_ready = sum(row.status == "ready" for row in rows)
     sentence = "jobs: %s; nodes: %d of %d ready; slots: %d of %d free; backlog: %d"
     log.info(sentence, jobs, n_ready, len(rows), view.free_slots, view.slots, view.waiting)
+    for row in rows:
+        if row.threshold:
+            log.warning("%s gets no new work: %s", row.node, row.threshold)
 
 
 async def _drain(scheduler: "Scheduler", signals: "asyncio.Queue[int]", drain_s: float) -> None:

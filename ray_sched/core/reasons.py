@@ -45,11 +45,18 @@ SENTENCE: dict[Reason, str] = {
 }
 
 
-def reasons_text(reasons: Mapping[str, Reason]) -> str:
-    """Counts and sample nodes per reason, most frequent first: ``2 x CAPACITY_FULL (node-a, node-b)``."""
+_NO_WORDS: Mapping[str, str] = {}
+
+
+def reasons_text(reasons: Mapping[str, Reason], because: Mapping[str, str] = _NO_WORDS) -> str:
+    """Counts and sample nodes per reason, most frequent first: ``2 x CAPACITY_FULL (node-a, node-b)``.
+
+    ``because``: node to the words of its pool; of one that has reached a threshold they say which, beside its name.
+    """
     nodes: dict[Reason, list[str]] = {}
     for node, reason in sorted(reasons.items()):
-        nodes.setdefault(reason, []).append(node)
+        over = because.get(node) if reason is Reason.RESOURCE_THRESHOLD else ""
+        nodes.setdefault(reason, []).append(f"{node}: {over}" if over else node)
     by_count = sorted(nodes.items(), key=lambda item: -len(item[1]))
     return "; ".join(
         f"{len(names)} x {reason} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"  # noqa: PLR2004  # samples

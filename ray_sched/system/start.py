@@ -15,7 +15,7 @@ from ray_sched.client.durations import milliseconds
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.core.views.jobs import ClusterView, Explanation, JobView
-from ray_sched.core.views.nodes import NodeRow, PoolRow
+from ray_sched.core.views.nodes import READY, NodeRow, PoolRow, what_is_lacking
 from ray_sched.settings import Settings
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.store.redis_store import open_store
@@ -28,6 +28,8 @@ _CALL_TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 60.0
 _POLL_S = 0.1
 _LAST_RESULTS_S = 1.0
+_ALL_REST_S = 5.0
+"""When every node has been at a threshold for so long, waiting longer will not help."""
 
 
 class Note(Struct, frozen=True, kw_only=True):
@@ -141,15 +143,20 @@ class Scheduler:
 
         ``is_patient``: a node that is degraded may recover, so it is waited for as well.
         """
-        give_up_at = asyncio.get_running_loop().time() + timeout_s
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + timeout_s
+        rests_since = None
         while True:
             rows = await self.nodes()
-            ready = [row for row in rows if row.status == "ready"]
+            ready = [row for row in rows if row.status == READY]
             if len(ready) >= n_nodes and (await self.status()).slots >= sum(row.slots for row in ready):
                 return
             broken = [f"{row.node}: {row.why}" for row in rows if row.status == "degraded"]
-            if (broken and not is_patient) or asyncio.get_running_loop().time() >= give_up_at:
-                lacking = "; ".join(broken) or f"{len(ready)} of {n_nodes} nodes are ready after {timeout_s:.0f} s"
+            do_all_rest = len(ready) >= n_nodes and all(row.threshold for row in ready)
+            rests_since = (rests_since or loop.time()) if do_all_rest else None
+            is_vain = rests_since is not None and loop.time() - rests_since >= _ALL_REST_S
+            if ((broken or is_vain) and not is_patient) or loop.time() >= give_up_at:
+                lacking = "; ".join(broken) or what_is_lacking(rows, n_nodes, timeout_s)
                 raise SchedError(Code.NO_AVAILABLE_NODE, lacking)
             await asyncio.sleep(_POLL_S)
 

@@ -14,12 +14,18 @@ from ray_sched.agent.failed_host import FailedHost
 from ray_sched.agent.load import GpuShare, LoadMeter, Measured
 from ray_sched.core.agent.brain import AgentOptions
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
+from ray_sched.core.rules import PoolRules
+from ray_sched.core.views.nodes import NodeRow
 from ray_sched.wire.codec import decode, encode
+from tests.support.builders import a_beat, a_ray_node, only
 from tests.support.fake_nvml import MIB, FakeGpu, FakeNvml, FakeProcess
 from tests.support.in_process import Network
+from tests.support.registry_harness import RegistryHarness, members
 
 NO_GPU = FakeNvml()
+GPUS_ONLY = PoolRules(cpu_threshold_percent=101, memory_threshold_percent=101)
 UNUSED_HOST = FailedHost(SchedError(Code.INVALID_CONFIGURATION, "nothing is run here"))
 
 
@@ -61,6 +67,33 @@ def test_the_busiest_gpu_counts_and_each_is_told() -> None:
     assert (measured.load.gpu, measured.load.gpu_memory) == (40.0, 50.0)
     assert [(gpu.use, gpu.others_use) for gpu in measured.gpus] == [(90.0, 0.0), (40.0, 40.0)]
     assert LoadMeter(GpuShare(visible="0"), nvml=nvml).measure().load.gpu == 0.0
+
+
+def what_follows(nvml: FakeNvml) -> tuple[int, str, str]:
+    """Slots that the pool offers of a node with these cards, why not all, and what people are shown of the node."""
+    measured = LoadMeter(nvml=nvml).measure()
+    harness = RegistryHarness(GPUS_ONLY)
+    harness.look(a_ray_node())
+    effects = harness.beat(a_beat(load=measured.load, gpus=measured.gpus))
+    offer = PoolBrain("p", 1, GPUS_ONLY).handle_members(members(effects))
+    assert offer
+    node = harness.brain.nodes["node-a"]
+    row = NodeRow.of(node, 0, harness.now_ms, harness.brain.threshold_reached(node))
+    return only(offer.nodes).slots, only(offer.nodes).because, row.threshold
+
+
+def test_a_gpu_at_99_percent_by_own_work_serves_on() -> None:
+    own = FakeProcess(os.getpid(), 23_760 * MIB, use=98)
+    slots, because, shown = what_follows(FakeNvml(FakeGpu("a", use=99, processes=[own])))
+    assert (slots, because, shown) == (2, "", "")
+
+
+def test_a_gpu_at_99_percent_by_another_process_rests_and_says_so() -> None:
+    theirs = FakeProcess(os.getppid(), 23_760 * MIB, use=98)
+    slots, because, shown = what_follows(FakeNvml(FakeGpu("a", use=99, processes=[theirs])))
+    assert slots == 0
+    for said in (because, shown):
+        assert said == "GPU used by others at 99 %, limit 85 %, GPU memory of others at 99 %, limit 85 %"
 
 
 class FailingMeter:

@@ -1,11 +1,12 @@
 """``demo`` on real speech: texts, word errors, and nothing left behind."""
 
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Command
+from tests.cli.command import ECHO, Command
 
 pytestmark = pytest.mark.cluster
 
@@ -24,6 +25,18 @@ def test_the_demo_recognises_the_shipped_speech_and_leaves_no_bytes_and_no_proce
         assert (report["ledger_bytes"], report["object_store_bytes"]) == (0, 0)
         assert "\x1b" not in ended.err
         assert command.left_behind() == []
+    finally:
+        command.kill()
+
+
+def test_nodes_that_may_not_be_used_are_named_with_the_threshold_they_have_reached(tmp_path: Path) -> None:
+    variables = {**ECHO, "RAY_SCHED_POOLS__MEMORY_THRESHOLD_PERCENT": "0.5"}
+    command = Command(["demo", "--nodes", "1"], tmp_path, **variables)
+    try:
+        ended = command.end(60)
+        assert ended.status == 7
+        said = r"ray-sched: 1 node is ready, none may be used: memory at \d+ %, limit 0.5 %"
+        assert re.fullmatch(said, ended.err.splitlines()[-1])
     finally:
         command.kill()
 

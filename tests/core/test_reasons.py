@@ -23,3 +23,11 @@ def test_the_most_frequent_reason_comes_first_with_up_to_three_of_its_nodes(
     reasons: dict[str, Reason], text: str
 ) -> None:
     assert reasons_text(reasons) == text
+
+
+def test_beside_the_name_of_a_node_stands_which_threshold_it_has_reached() -> None:
+    reasons = {"node-a": Reason.RESOURCE_THRESHOLD, "node-b": Reason.CAPACITY_FULL}
+    because = {"node-a": "memory at 93 %, limit 85 %", "node-b": "not asked for"}
+    assert reasons_text(reasons, because) == (
+        "1 x RESOURCE_THRESHOLD (node-a: memory at 93 %, limit 85 %); 1 x CAPACITY_FULL (node-b)"
+    )

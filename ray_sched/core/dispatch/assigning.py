@@ -112,4 +112,6 @@ def why_no_node(state: DispatchState, step: Step, job: Job) -> WhyNot:
     """What speaks against each node, for a job that has found none. Looks at all nodes."""
     reasons = placement(state, step, job, is_explained=True).reasons
     nobody = "others were first" if state.node_table.by_node else "there is no node at all"
-    return WhyNot(Counter(reasons.values()), reasons_text(reasons) if reasons else nobody)
+    because = {node: node_state.because for node, node_state in state.node_table.by_node.items()}
+    text = reasons_text(reasons, because) if reasons else nobody
+    return WhyNot(Counter(reasons.values()), text)

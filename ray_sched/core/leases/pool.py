@@ -12,6 +12,7 @@ from ray_sched.core.messages.registry_pool import MembersVersion, NodeView, Pool
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.reasons import Reason
 from ray_sched.core.rules import PoolRules
+from ray_sched.core.thresholds import reached
 
 _WHY_NOT: dict[NodeStatus, Reason] = {
     NodeStatus.REGISTERING: Reason.NOT_READY,
@@ -71,7 +72,10 @@ class PoolBrain:
         )
 
     def _lease(self, view: NodeView) -> NodeOffer:
-        why = self.why_not(view)
+        why = _WHY_NOT.get(view.status)
+        over = "" if why else reached(view.load, self._rules)
+        if over:
+            why = Reason.RESOURCE_THRESHOLD
         return NodeOffer(
             node=view.node,
             incarnation=view.incarnation,
@@ -81,16 +85,5 @@ class PoolBrain:
             total_slots=view.slots,
             why=why,
             has_died=view.has_died,
-            because=view.why[:MAX_WHY],
+            because=(over or view.why)[:MAX_WHY],
         )
-
-    def why_not(self, view: NodeView) -> Reason | None:
-        """Why a node's slots are not leased, or None."""
-        if view.status in _WHY_NOT:
-            return _WHY_NOT[view.status]
-        is_over = (
-            view.load.cpu >= self._rules.cpu_threshold_percent
-            or view.load.memory >= self._rules.memory_threshold_percent
-            or max(view.load.gpu, view.load.gpu_memory) >= self._rules.gpu_threshold_percent
-        )
-        return Reason.RESOURCE_THRESHOLD if is_over else None

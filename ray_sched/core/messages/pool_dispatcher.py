@@ -25,7 +25,7 @@ class NodeOffer(Struct, frozen=True, kw_only=True):
     has_died: bool = False
     """The node is lost because the process of its agent ended."""
     because: Why = ""
-    """What the Registry reports of a node that is not well."""
+    """What the Registry reports of a node that is not well, or which threshold it has reached."""
 
 
 class PoolOffer(Message, frozen=True, kw_only=True):

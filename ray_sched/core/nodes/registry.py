@@ -19,6 +19,7 @@ from ray_sched.core.nodes.membership import Membership, RegisteredPool
 from ray_sched.core.nodes.node import Node
 from ray_sched.core.nodes.records import NodeRecord, SavedNodes
 from ray_sched.core.rules import NodeRules, PoolRules
+from ray_sched.core.thresholds import reached
 
 _SHOW_ENDED_MS = 600_000
 
@@ -29,6 +30,7 @@ class RegistryBrain:
     def __init__(self, epoch: int, rules: NodeRules, pool_rules: PoolRules) -> None:
         """``epoch``: start time of this Registry; messages of a later one to pools are newer."""
         self._rules = rules
+        self._pool_rules = pool_rules
         self.nodes: dict[str, Node] = {}
         """The newest incarnation of each node by name, also of those that ended less than ten minutes ago."""
         self._membership = Membership(epoch, pool_rules)
@@ -41,6 +43,11 @@ class RegistryBrain:
     def pools(self) -> Mapping[str, RegisteredPool]:
         """Every pool by name."""
         return self._membership.pools
+
+    def threshold_reached(self, node: Node) -> str:
+        """Which threshold keeps new work from a node that is ready; empty: none. Its pool decides the same."""
+        is_ready = node.status is NodeStatus.READY
+        return reached(node.beat.load, self._pool_rules) if is_ready and node.beat else ""
 
     # --- facts -----------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,8 @@ class NodeState:
         self.total_slots = 0
         self.why: Reason | None = Reason.NOT_READY
         """Why the pool leases none of its slots."""
+        self.because = ""
+        """The pool's own words for it, for people."""
         self.term_ends_at_ms = 0
         self.in_flight_ms = 0
         """Audio of the attempts on its slots."""

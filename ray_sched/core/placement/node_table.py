@@ -102,11 +102,8 @@ class NodeTable:
         elif (node_state.pool, node_state.capability) != (offer.pool, offer.capability):
             self._leave_pool(node_state)
             self._join_pool(node_state, offer)
-        node_state.agent, node_state.total_slots, node_state.why = (
-            node_offer.agent,
-            node_offer.total_slots,
-            node_offer.why,
-        )
+        node_state.agent, node_state.total_slots = node_offer.agent, node_offer.total_slots
+        node_state.why, node_state.because = node_offer.why, node_offer.because
         node_state.lease(node_offer.slots, now_ms + offer.term_ms)
 
     def _add(self, offer: PoolOffer, node_offer: NodeOffer) -> NodeState:

@@ -11,6 +11,9 @@ from ray_sched.core.placement.policy import Placement
 from ray_sched.core.reasons import SENTENCE, Reason, reasons_text
 from ray_sched.core.views.job_filter import JobFilter
 
+_SAID_BY_POOL = frozenset({Reason.NOT_READY, Reason.RESOURCE_THRESHOLD})
+"""Reasons for which a node's pool has words of its own."""
+
 
 class ClusterView(Struct, frozen=True, kw_only=True):
     """The scheduler in numbers, at one moment."""
@@ -168,21 +171,24 @@ def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:
             Code.UNKNOWN_JOB, f"there is no job {job_id[:80]!r}; finished jobs are forgotten after the clean-up age"
         )
     placement = brain.placement(job, is_explained=True)
-    verdicts = tuple(_verdict(placement, node) for node in brain.node_states)
+    because = {node: node_state.because for node, node_state in brain.node_states.items()}
+    verdicts = tuple(_verdict(placement, node, words) for node, words in because.items())
     ahead = _ahead(brain, job) if job.status is JobStatus.PENDING else None
     return Explanation(
         job=job_view(job, now_ms),
-        summary=_summary(job, verdicts, ahead, now_ms),
+        summary=_summary(job, verdicts, because, ahead, now_ms),
         ahead=ahead,
         nodes=tuple(sorted(verdicts, key=lambda v: (v.score is None, v.score or 0.0, v.node))),
         story=tuple((line.at_ms - job.created_at_ms, line.attempt, line.what) for line in job.story),
     )
 
 
-def _verdict(placement: Placement, node: str) -> NodeVerdict:
+def _verdict(placement: Placement, node: str, because: str) -> NodeVerdict:
+    """``because``: what the node's pool says of it."""
     reason = placement.reasons.get(node)
     if reason:
-        return NodeVerdict(node=node, reason=reason, sentence=SENTENCE[reason])
+        said = f": {because}" if because and reason in _SAID_BY_POOL else ""
+        return NodeVerdict(node=node, reason=reason, sentence=SENTENCE[reason] + said)
     score = placement.scores[node]
     parts = {name: round(part, 4) for name, part in score.parts.items()}
     return NodeVerdict(node=node, score=round(score.total, 4), parts=parts)
@@ -196,13 +202,15 @@ def _ahead(brain: DispatchBrain, job: Job) -> int:
     return 0
 
 
-def _summary(job: Job, verdicts: tuple[NodeVerdict, ...], ahead: int | None, now_ms: int) -> str:
+def _summary(
+    job: Job, verdicts: tuple[NodeVerdict, ...], because: dict[str, str], ahead: int | None, now_ms: int
+) -> str:
     if job.status is JobStatus.PENDING:
         left_ms = max(job.deadline_at_ms - now_ms, 0)
         if not verdicts:
             return f"waits for a node: there is none; gives up in {left_ms} ms"
         reasons = {verdict.node: Reason(verdict.reason) for verdict in verdicts if verdict.reason}
-        why = reasons_text(reasons) if len(reasons) == len(verdicts) else "others come first"
+        why = reasons_text(reasons, because) if len(reasons) == len(verdicts) else "others come first"
         before_it = f"; {ahead} others of its kind come first" if ahead else ""
         return f"waits for a node: {why}{before_it}; gives up in {left_ms} ms"
     if job.status is JobStatus.ASSIGNED:

@@ -4,8 +4,11 @@ from msgspec import Struct, field
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import GpuUse, Load
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.membership import RegisteredPool
 from ray_sched.core.nodes.node import Node
+
+READY = str(NodeStatus.READY)
 
 
 class NodeRow(Struct, frozen=True, kw_only=True):
@@ -14,6 +17,7 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     node: str
     status: str
     why: str
+    """What is wrong with it, or what it does at the moment."""
     pool: str
     incarnation: int
     slots: int
@@ -31,9 +35,11 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     speech_bytes: int
     silent_ms: int
     """Since the last heartbeat; -1 before the first."""
+    threshold: str = ""
+    """Which threshold keeps new work from a node that is ready, with its value and limit; empty: none."""
 
     @classmethod
-    def of(cls, node: Node, acquired: int, now_ms: int) -> "NodeRow":
+    def of(cls, node: Node, acquired: int, now_ms: int, threshold: str = "") -> "NodeRow":
         """The row of a node; ``acquired``: of its slots, by its pool's last answer."""
         beat = node.beat
         silent_ms = node.silent_ms(now_ms)
@@ -54,7 +60,23 @@ class NodeRow(Struct, frozen=True, kw_only=True):
             audio_bytes=beat.audio_bytes if beat else 0,
             speech_bytes=beat.speech_bytes if beat else 0,
             silent_ms=-1 if silent_ms is None else silent_ms,
+            threshold=threshold,
         )
+
+
+def what_is_lacking(rows: list[NodeRow], n_nodes: int, waited_s: float) -> str:
+    """Why there are not so many nodes that may be used, after so long, in a sentence."""
+    ready = [row for row in rows if row.status == READY]
+    over = [row for row in ready if row.threshold]
+    if len(ready) < n_nodes:
+        others = [f"; {row.node} is {row.status}{row.why and f': {row.why}'}" for row in rows if row.status != READY]
+        return f"{len(ready)} of {n_nodes} nodes are ready after {waited_s:.0f} s{''.join(others)}"
+    if over:
+        may_be_used = len(ready) - len(over) or "none"
+        whys = "; ".join(sorted({row.threshold for row in over}))
+        nodes_are = "1 node is" if len(ready) == 1 else f"{len(ready)} nodes are"
+        return f"{nodes_are} ready, {may_be_used} may be used: {whys}"
+    return f"the nodes are ready, but their slots are not there after {waited_s:.0f} s"
 
 
 class PoolRow(Struct, frozen=True, kw_only=True):

@@ -60,6 +60,13 @@ def test_a_node_at_a_threshold_gets_no_new_work_and_one_below_does(what: str) ->
     assert only(offered(a_view(load=below)).nodes).slots == 4
 
 
+def test_the_offer_of_a_node_at_a_threshold_says_which() -> None:
+    over = only(offered(a_view(load=Load(memory=92.6))).nodes)
+    assert (over.why, over.because) == (Reason.RESOURCE_THRESHOLD, "memory at 93 %, limit 85 %")
+    ill = structs.replace(a_view(NodeStatus.DEGRADED, Load(memory=92.6)), why="its engine is broken")
+    assert only(offered(ill).nodes).because == "its engine is broken"
+
+
 def test_a_threshold_of_101_is_never_reached() -> None:
     rules = PoolRules(cpu_threshold_percent=101)
     assert only(offered(a_view(load=Load(cpu=100.0)), rules=rules).nodes).why is None

@@ -339,6 +339,29 @@ def test_a_job_waits_for_a_node_when_there_is_none() -> None:
     assert summary(harness, job) == "waits for a node: there is none; gives up in 0 ms"
 
 
+def test_a_node_that_is_out_because_of_a_threshold_says_which() -> None:
+    harness = DispatchHarness()
+    over = a_node("node-a", slots=0, total_slots=1, why=Reason.RESOURCE_THRESHOLD, because="memory at 93 %, limit 85 %")
+    loading = a_node("node-b", slots=0, total_slots=1, why=Reason.NOT_READY, because="loading its engine")
+    harness.offer(over, loading)
+    job = harness.submit("r1")
+    said = [verdict.sentence for verdict in explain(harness.brain, job, harness.now_ms).nodes]
+    assert said == [
+        "the node's CPU, GPU or memory is at or above its threshold: memory at 93 %, limit 85 %",
+        SENTENCE[Reason.NOT_READY] + ": loading its engine",
+    ]
+    assert "(node-a: memory at 93 %, limit 85 %)" in summary(harness, job)
+    harness.wait(11_000)
+    assert harness.job(job).outcome.error.message.endswith(  # type: ignore[union-attr]  # it has failed
+        "1 x RESOURCE_THRESHOLD (node-a: memory at 93 %, limit 85 %); 1 x NOT_READY (node-b)"
+    )
+    harness.offer(a_node("node-a", slots=1))
+    again = harness.submit("r2")
+    assert harness.job(again).node == "node-a"
+    told = {verdict.node: verdict.sentence for verdict in explain(harness.brain, again, harness.now_ms).nodes}
+    assert told["node-a"] == SENTENCE[Reason.CAPACITY_FULL]
+
+
 def test_a_waiting_job_says_what_speaks_against_each_node_and_how_many_come_first() -> None:
     harness = DispatchHarness()
     harness.offer(a_node("node-a", slots=1), a_draining_node("node-b"))

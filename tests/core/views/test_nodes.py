@@ -2,7 +2,8 @@
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import Load
-from ray_sched.core.views.nodes import NodeRow, PoolRow
+from ray_sched.core.rules import PoolRules
+from ray_sched.core.views.nodes import NodeRow, PoolRow, what_is_lacking
 from tests.support.builders import ENGLISH, a_beat, a_ray_node
 from tests.support.registry_harness import ENGLISH_POOL, RegistryHarness
 
@@ -79,3 +80,53 @@ def test_a_pool_is_shown_with_its_nodes_in_order_their_slots_and_what_runs_on_th
     assert PoolRow.of(harness.brain.pools[ENGLISH_POOL]) == PoolRow(
         pool=ENGLISH_POOL, capability=ENGLISH, nodes=("node-a", "node-b", "node-c"), slots=6, running=3
     )
+
+
+# --- what is lacking -------------------------------------------------------------------------------------------------
+
+
+def rows(harness: RegistryHarness) -> list[NodeRow]:
+    brain = harness.brain
+    return [NodeRow.of(node, 0, harness.now_ms, brain.threshold_reached(node)) for node in brain.nodes.values()]
+
+
+def two_nodes(*loads: Load) -> list[NodeRow]:
+    """Two ready nodes with these loads."""
+    harness = RegistryHarness(PoolRules(cpu_threshold_percent=50))
+    for number, load in enumerate(loads, start=1):
+        name = f"node-{number}"
+        harness.join(name, f"ray-{number}")
+        harness.beat(a_beat(name, load=load))
+    return rows(harness)
+
+
+def test_a_ready_node_at_a_threshold_is_shown_with_it_and_no_other_is() -> None:
+    over, below = two_nodes(Load(cpu=50.0), Load(cpu=49.0))
+    assert (over.status, over.threshold) == ("ready", "CPU used by others at 50 %, limit 50 %")
+    assert below.threshold == ""
+    harness = RegistryHarness()
+    harness.join()
+    harness.beat(a_beat(load=Load(memory=90.0)))
+    harness.brain.drain("node-a", None, harness.now_ms)
+    assert rows(harness)[0].threshold == "", "it gets no new work anyway"
+
+
+def test_nodes_that_are_ready_and_may_not_be_used_are_named_with_their_threshold() -> None:
+    full = Load(memory=92.8)
+    assert what_is_lacking(two_nodes(full, full), 2, 60) == (
+        "2 nodes are ready, none may be used: memory at 93 %, limit 85 %"
+    )
+    assert what_is_lacking(two_nodes(full, Load()), 2, 60) == (
+        "2 nodes are ready, 1 may be used: memory at 93 %, limit 85 %"
+    )
+
+
+def test_nodes_that_are_not_ready_are_named_with_what_they_do() -> None:
+    harness = RegistryHarness()
+    harness.join("node-1", "ray-1")
+    harness.look(*harness.listed, a_ray_node("ray-2", "node-2"))
+    harness.beat(a_beat("node-2", is_loaded=False, capability=None, why="loading its engine"))
+    assert what_is_lacking(rows(harness), 2, 60) == (
+        "1 of 2 nodes are ready after 60 s; node-2 is registering: loading its engine"
+    )
+    assert what_is_lacking(rows(harness), 1, 60) == "the nodes are ready, but their slots are not there after 60 s"
