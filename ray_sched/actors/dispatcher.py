@@ -25,6 +25,7 @@ from ray_sched.core.effects import (
     AnswerPool,
     CancelAsked,
     CleanupDue,
+    ClientBlocked,
     ClientPolled,
     ClientSpoke,
     DispatchEffect,
@@ -49,6 +50,7 @@ from ray_sched.core.job import Job
 from ray_sched.core.messages.agent_dispatcher import AgentBatch
 from ray_sched.core.messages.client_dispatcher import (
     Accepted,
+    Alive,
     Answer,
     Assigned,
     Cancel,
@@ -189,6 +191,12 @@ class Dispatcher:
         self._decide(ClientPolled(poll.client_id))
         await mailbox.wait_for_mail()
         return encode(mailbox.mail(self._brain.n_leased))
+
+    async def alive(self, raw: bytes) -> None:
+        """Note that a client lives that does not answer; a process that was replaced is not this client any more."""
+        alive = decode(raw, Alive)
+        if self.mailboxes.of(alive.client_id, alive.generation).refuse(alive.generation) is None:
+            self._decide(ClientBlocked(alive.client_id))
 
     # --- agents, pools, timer --------------------------------------------------------------------------------------
 

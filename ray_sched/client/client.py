@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, assert_never
 
@@ -20,6 +21,7 @@ from ray_sched.client.audio import AudioSource
 from ray_sched.client.connection import Connection
 from ray_sched.client.durations import milliseconds
 from ray_sched.client.job_spec import checked, language, name_of, services
+from ray_sched.client.life_signs import LifeSigns
 from ray_sched.client.options import ClientOptions
 from ray_sched.client.push import PendingPush, Pusher
 from ray_sched.client.reading import Reading
@@ -49,7 +51,7 @@ from ray_sched.core.messages.client_agent import Fetch
 from ray_sched.core.messages.client_dispatcher import JobSpec, MissingResult, Refused
 from ray_sched.wire.codec import encode
 from ray_sched.wire.outbox import OutboxClosedError
-from ray_sched.wire.peers import Directory, ObjectStore, PeerGoneError, PeerUnavailableError
+from ray_sched.wire.peers import Directory, ObjectStore, PeerGoneError, PeerUnavailableError, Post
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +80,14 @@ class Client:
     spoken; a repeated ``request_id`` is the same job. A client id is a secret: whoever has it is this client.
     """
 
-    def __init__(self, directory: Directory, object_store: ObjectStore, options: ClientOptions | None = None) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        object_store: ObjectStore,
+        options: ClientOptions | None = None,
+        post: Post | None = None,
+    ) -> None:
+        """``post``: how the Dispatcher is told that this client lives, while its event loop is blocked."""
         options = options or ClientOptions()
         self.client_id = options.client_id or secrets.token_hex(16)
         self._options = options
@@ -89,6 +98,9 @@ class Client:
         self._connection = Connection(self._brain, directory, self._perform)
         self._pusher = Pusher(self._brain.transfers, directory, object_store, self._perform, options)
         self._reading = Reading(options.read_timeout_s)
+        self._life_signs = (
+            LifeSigns(partial(post, "dispatcher", "alive", encode(self._brain.alive()))) if post else None
+        )
         self._submitted: dict[int, _Submitted] = {}
         self._sessions: dict[str, SessionStream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,6 +112,8 @@ class Client:
 
     async def __aenter__(self) -> Self:
         self._connection.start()
+        if self._life_signs:
+            self._life_signs.start()
         return self
 
     async def __aexit__(
@@ -109,6 +123,8 @@ class Client:
 
     async def close(self) -> None:
         """Cancel what has not ended, and stop."""
+        if self._life_signs:
+            self._life_signs.end()
         self._perform(self._brain.close())
         await self._pusher.close()
         await self._connection.close()

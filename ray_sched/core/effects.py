@@ -37,6 +37,12 @@ class ClientPolled(Struct, frozen=True):
     client_id: str
 
 
+class ClientBlocked(Struct, frozen=True):
+    """A client lives, and does not answer just now: it keeps its jobs, and none of them is given to a node."""
+
+    client_id: str
+
+
 class AgentSpoke(Struct, frozen=True):
     """An agent's reports have arrived. What is late or repeated changes nothing; the shell acknowledges all of it."""
 
@@ -93,6 +99,7 @@ DispatchEvent = (
     ClientSpoke
     | SubmitsWithdrawn
     | ClientPolled
+    | ClientBlocked
     | AgentSpoke
     | PoolOffered
     | PoolClosed

@@ -49,7 +49,8 @@ class DispatchRules:
     max_sessions_per_client: Annotated[int, Ge(1)] = 10_000
     """When a client opens one more, its longest idle session is forgotten; if none is idle, the new one is refused."""
     client_ttl_ms: Milliseconds = 10_000
-    """Waiting jobs of a client that has not polled for this long are cancelled."""
+    """Waiting jobs of a client whose process has not been heard of for this long are cancelled; one whose event loop is
+    blocked is heard of."""
     session_ttl_ms: Milliseconds = 3_600_000
     """A session without jobs is forgotten after this long."""
 

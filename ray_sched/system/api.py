@@ -70,8 +70,9 @@ class Client(PlainClient):
             keep_memory()
         from ray_sched.system.ray_peers import RayDirectory, RayObjectStore  # noqa: PLC0415  # imports Ray: its environment first
 
+        directory = RayDirectory(settings.namespace)
         super().__init__(
-            RayDirectory(settings.namespace),
+            directory,
             RayObjectStore(),
             ClientOptions(
                 client_id=client_id or "",
@@ -83,6 +84,7 @@ class Client(PlainClient):
                 read_timeout_s=settings.client.read_timeout_ms / 1000,
                 max_duration_s=settings.client.max_audio_s,
             ),
+            directory.post,
         )
         self._scheduler = Scheduler(settings)
 

@@ -43,6 +43,13 @@ class RayPeer:
         except ray.exceptions.RayError as error:
             raise PeerUnavailableError(f"{self._actor}: {type(error).__name__}") from error
 
+    def post(self, method: str, message: bytes) -> None:
+        """Call a method from any thread, and wait for nothing. Nothing happens before the actor was called once."""
+        handle = self._handle
+        if handle is not None:
+            answer = getattr(handle, method).remote(message).future()
+            answer.add_done_callback(lambda answered: answered.exception())  # else Ray prints it
+
     async def _call(self, method: str, args: tuple[Any, ...]) -> Any:
         handle = self._handle or await self._find()
         try:
@@ -89,6 +96,12 @@ class RayDirectory:
         if actor not in self._peers:
             self._peers[actor] = RayPeer(actor, self._namespace)
         return self._peers[actor]
+
+    def post(self, actor: str, method: str, message: bytes) -> None:
+        """See ``wire.peers.Post``."""
+        peer = self._peers.get(actor)
+        if peer is not None:
+            peer.post(method, message)
 
 
 class RayObjectStore:

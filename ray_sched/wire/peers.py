@@ -3,7 +3,7 @@
 ``system`` implements these with Ray; tests implement them in a few lines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +30,10 @@ class Peer(Protocol):
         Raises PeerGoneError, PeerUnavailableError, or the SchedError that the method raised.
         """
         ...
+
+
+Post = Callable[[str, str, bytes], None]
+"""Calls a method of an actor, named first, with one message, from any thread: no answer, and perhaps it gets lost."""
 
 
 class Directory(Protocol):

@@ -6,7 +6,7 @@ import pytest
 
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.agent_dispatcher import AgentBatch, RunFinished
-from ray_sched.core.messages.client_dispatcher import ClientBatch, ClientReply, Mail, Poll, Refused, Submit
+from ray_sched.core.messages.client_dispatcher import Alive, ClientBatch, ClientReply, Mail, Poll, Refused, Submit
 from ray_sched.core.messages.client_dispatcher import JobSpec as Spec
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import ForgetJob, SaveJob
@@ -99,6 +99,23 @@ async def test_a_second_process_with_an_older_start_is_told_that_it_was_replaced
         reply = decode(await system.dispatcher.client(encode(old)), ClientReply)
         assert reply.mail.refusal is not None
         assert reply.mail.refusal.code is Code.CLIENT_REPLACED
+
+
+async def test_a_client_that_says_only_that_it_lives_has_nothing_assigned_and_an_older_process_says_it_in_vain() -> (
+    None
+):
+    async with InProcess() as system:
+        submit = Submit(spec=Spec(request_id="r", src="en", tgt="en"))
+        await system.dispatcher.client(encode(ClientBatch(client_id="c", generation=2, messages=(submit,))))
+        await system.dispatcher.alive(encode(Alive(client_id="c", generation=1)))
+        assert not system.brain.waiting.is_paused("c")
+        await system.dispatcher.alive(encode(Alive(client_id="c", generation=2)))
+        await system.add_node("a")
+        (job,) = system.brain.jobs.values()
+        assert job.status == "pending"
+        poll = Poll(client_id="c", generation=2, epoch="", acked=0)
+        mail = decode(await system.dispatcher.poll(encode(poll)), Mail)
+        assert [type(event).__name__ for event in mail.events] == ["Assigned"]
 
 
 async def test_polls_offers_and_sweeps_do_not_wait_for_a_store_that_is_away() -> None:

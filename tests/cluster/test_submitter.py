@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import ray
 
+from ray_sched import Client, Result
 from ray_sched.core.errors import Code
 from ray_sched.core.rules import DispatchRules
 from ray_sched.core.views.job_filter import JobFilter
@@ -64,3 +67,16 @@ def test_a_killed_submitter_leaves_no_job_no_slot_and_no_byte(cluster: RunningCl
     assert told == {str(Code.CLIENT_GONE)}
     view = cluster.run(cluster.scheduler.status())
     assert (view.free_slots, view.held_bytes, view.stored_bytes) == (view.slots, 0, 0)
+
+
+def test_an_application_that_blocks_its_event_loop_keeps_its_jobs(cluster: RunningCluster) -> None:
+    async def block() -> tuple[list[str], list[Result]]:
+        async with Client(cluster.settings) as client:
+            handles = client.submit_many([np.zeros(16_000 * 5, np.int16)] * 20, src="en")
+            jobs = [await handle.accepted() for handle in handles]
+            time.sleep(7)  # noqa: ASYNC251  # it blocks
+            return jobs, [await handle.result() for handle in handles]
+
+    jobs, results = cluster.run(block())
+    assert {(result.status, result.error) for result in results} == {("completed", None)}
+    assert [result.job_id for result in results] == jobs, "it was not gone meanwhile"

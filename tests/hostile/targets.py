@@ -52,6 +52,7 @@ from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
 from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ, Fetch, Push, PushItem
 from ray_sched.core.messages.client_dispatcher import (
     Accepted,
+    Alive,
     Assigned,
     AttemptNote,
     AudioUnreadable,
@@ -379,6 +380,7 @@ def sample_messages() -> list[Message]:
         SpeechLost(job_id="boot-1", attempt=1, why="no"),
         ClientBatch(client_id="c", generation=1, messages=(submit, cancel)),
         Poll(client_id="c", generation=1, acked=0),
+        Alive(client_id="c", generation=1),
         Accepted(job_id="boot-1", utterance_index=3),
         Refused(refusal=refusal),
         assigned,

@@ -108,6 +108,7 @@ async def test_garbage_at_every_method_is_refused_and_changes_nothing() -> None:
             doors: list[Callable[[Any], Any]] = [
                 system.dispatcher.client,
                 system.dispatcher.poll,
+                system.dispatcher.alive,
                 system.dispatcher.agent,
                 system.dispatcher.offer,
                 Pool(PoolBrain("pool", 1, PoolRules()), system.network).members,

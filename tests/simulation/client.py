@@ -152,6 +152,8 @@ class Client:
         self.brain = ClientBrain(client_id, 1, _RETRY_FOR_MS)
         self.user = User(world, client_id)
         self.is_asleep = False
+        self.is_blocked = False
+        """It is asleep, and a thread of it says that it lives."""
         self.is_dead = False
         self.n_read: Counter[int] = Counter()
         """Copies of audio that are really in memory to be pushed, by number."""
@@ -270,6 +272,10 @@ class Client:
         )
 
     def _poll(self) -> None:
+        if self.is_asleep and self.is_blocked and not self.is_dead:
+            self.world.net.post(lambda: self.world.dispatcher.alive(self.client_id))
+            self.world.net.after(500, self._poll)
+            return
         if self.is_asleep:
             self._slept_ms += 200
             self.user.n_lives += self._slept_ms == _FORGOTTEN_AFTER_MS

@@ -14,6 +14,7 @@ from ray_sched.core.effects import (
     AgentSpoke,
     AnswerClient,
     CleanupDue,
+    ClientBlocked,
     ClientPolled,
     ClientSpoke,
     DispatchEffect,
@@ -298,6 +299,12 @@ class Dispatcher:
         if is_resync:
             mailbox.kept.resync()
         self.handle(ClientPolled(client_id), lambda _effects: reply(mailbox.mail()))
+
+    def alive(self, client_id: str) -> None:
+        """A client says that it lives, though it does not answer."""
+        if self.is_up:
+            self._mailbox_of(client_id)
+            self.handle(ClientBlocked(client_id))
 
     def _mailbox_of(self, client_id: str) -> ClientMailbox:
         if client_id not in self.mailboxes:

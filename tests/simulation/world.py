@@ -296,6 +296,7 @@ def act(world: World) -> None:
 
 def _sleep_or_wake(client: Client) -> None:
     client.is_asleep = client.is_dead or not client.is_asleep
+    client.is_blocked = client.world.rng.random() < 0.5  # else the whole process is asleep
 
 
 def submit_a_lot(world: World, client: Client) -> None:

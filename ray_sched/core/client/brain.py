@@ -31,6 +31,7 @@ from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.messages.client_dispatcher import (
     Accepted,
+    Alive,
     Answer,
     Assigned,
     Cancel,
@@ -180,6 +181,10 @@ class ClientBrain:
             return self._end(mail.refusal)
         effects = [] if self.inbox.is_past(mail.epoch) else self._begin(mail.epoch)
         return effects + self._handle_mail(mail)
+
+    def alive(self) -> Alive:
+        """What is said while the event loop is blocked."""
+        return Alive(client_id=self._client_id, generation=self._generation)
 
     def poll_failed(self) -> int:
         """No answer to a poll. Milliseconds after which to poll again."""

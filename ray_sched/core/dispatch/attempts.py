@@ -44,7 +44,8 @@ def requeue(state: DispatchState, step: Step, job: Job, code: Code, why: str) ->
     stop(state, step, job)
     job.attempts += (AttemptNote(attempt=job.attempt, node=job.node, why=f"{code}: {why}"),)
     job.record(step.now_ms, f"back to pending: {why}")
-    _count(job, code)
+    if not (code is Code.PUSH_TIMEOUT and state.waiting.is_paused(job.client_id)):  # no fault of a node
+        _count(job, code)
     refusal = _enough(state, step, job, code, why)
     if refusal:
         end(state, step, job, JobEvent.FAIL, refusal)

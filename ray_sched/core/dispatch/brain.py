@@ -19,6 +19,7 @@ from ray_sched.core.effects import (
     CancelAsked,
     Cleaned,
     CleanupDue,
+    ClientBlocked,
     ClientPolled,
     ClientSpoke,
     DispatchEffect,
@@ -107,7 +108,7 @@ class DispatchBrain:
     def _decide(self, step: Step, event: DispatchEvent) -> None:
         state = self._state
         match event:
-            case ClientSpoke() | ClientPolled() | SubmitsWithdrawn():
+            case ClientSpoke() | ClientPolled() | ClientBlocked() | SubmitsWithdrawn():
                 self._handle_client(step, event)
             case AgentSpoke():
                 for message in event.messages:
@@ -137,20 +138,23 @@ class DispatchBrain:
             case _:
                 assert_never(event)
 
-    def _handle_client(self, step: Step, event: ClientSpoke | ClientPolled | SubmitsWithdrawn) -> None:
-        self._state.touch_client(step, event.client_id)
+    def _handle_client(self, step: Step, event: ClientSpoke | ClientPolled | ClientBlocked | SubmitsWithdrawn) -> None:
+        client_id, state = event.client_id, self._state
+        state.touch_client(step, client_id)
         match event:
             case ClientSpoke():
-                client_id, state = event.client_id, self._state
+                requests.client_answers(state, step, client_id)
                 answers = [
                     answer for message in event.messages if (answer := requests.handle(state, step, client_id, message))
                 ]
                 step.answer(AnswerClient(tuple(answers)))
             case ClientPolled():
-                pass
+                requests.client_answers(state, step, client_id)
+            case ClientBlocked():
+                requests.client_blocked(state, client_id)
             case SubmitsWithdrawn():
                 for request_id in reversed(event.request_ids):  # a session's next index goes back to where it was
-                    requests.withdraw(self._state, step, event.client_id, request_id)
+                    requests.withdraw(state, step, client_id, request_id)
             case _:
                 assert_never(event)
 

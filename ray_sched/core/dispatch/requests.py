@@ -9,7 +9,7 @@ from typing import assert_never
 import msgspec
 
 from ray_sched.core.dispatch import admission, attempts, delivering
-from ray_sched.core.dispatch.due import ClientDue
+from ray_sched.core.dispatch.due import ClientDue, JobDue
 from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.dispatch.step import Step
 from ray_sched.core.errors import Code, Refusal
@@ -196,6 +196,21 @@ def withdraw(state: DispatchState, step: Step, client_id: str, request_id: str) 
     state.forget(step, job)
 
 
+def client_blocked(state: DispatchState, client_id: str) -> None:
+    """A client lives, and does not answer: what it has waiting waits on, and takes no slot from others."""
+    if not state.waiting.is_paused(client_id):
+        for job in state.waiting.of_client(client_id):
+            state.reservations.give_up(job.job_id)
+        state.waiting.pause(client_id)
+
+
+def client_answers(state: DispatchState, step: Step, client_id: str) -> None:
+    """A client answers again, if it did not: what waits has the time of a new job, if it has no deadline of its own."""
+    for job in state.waiting.resume(client_id):
+        if not job.spec.deadline_ms:
+            state.postpone(JobDue(job.job_id), step.now_ms + state.rules.pending_timeout_ms)
+
+
 def client_due(state: DispatchState, step: Step, client_id: str) -> None:
     """A client that has been silent for too long is gone: its waiting jobs end; what runs goes on."""
     gone_at_ms = state.clients[client_id] + state.rules.client_ttl_ms
@@ -204,6 +219,7 @@ def client_due(state: DispatchState, step: Step, client_id: str) -> None:
         return
     state.drop_client(step, client_id)
     refusal = Refusal(code=Code.CLIENT_GONE, message="the client that holds the audio has not been heard of")
+    state.waiting.resume(client_id)
     jobs = state.waiting.of_client(client_id)
     for job in jobs:
         attempts.end(state, step, job, JobEvent.CANCEL, refusal)

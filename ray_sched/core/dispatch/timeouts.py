@@ -46,9 +46,10 @@ def _handle(state: DispatchState, step: Step, due: Due, found_out: FoundOut) -> 
 
 
 def _job_due(state: DispatchState, step: Step, job: Job, found_out: FoundOut) -> None:
+    is_held_up = state.is_store_away or state.waiting.is_paused(job.client_id)
     if state.is_store_away and job.status is JobStatus.ASSIGNED:
         state.await_push(step, job)  # its submitter may not have been notified
-    elif state.is_store_away and job.status is JobStatus.PENDING and not job.spec.deadline_ms:
+    elif is_held_up and job.status is JobStatus.PENDING and not job.spec.deadline_ms:
         state.postpone(JobDue(job.job_id), step.now_ms + state.rules.pending_timeout_ms)
     elif job.status is JobStatus.PENDING:
         attempts.end(state, step, job, JobEvent.FAIL, _no_node(state, step, job, found_out))
@@ -65,6 +66,10 @@ def _job_due(state: DispatchState, step: Step, job: Job, found_out: FoundOut) ->
 
 def _no_node(state: DispatchState, step: Step, job: Job, found_out: FoundOut) -> Refusal:
     """The answer to a job that found no node in time, with the reason of each node."""
+    waited_ms = step.now_ms - job.created_at_ms
+    if state.waiting.is_paused(job.client_id):
+        message = f"its client has not answered, as its event loop was blocked, until {waited_ms} ms had passed"
+        return Refusal(code=Code.DEADLINE_EXCEEDED, message=message)
     key = (job.demand, job.excluded_node, job.is_exclusive)
     if key not in found_out:
         found_out[key] = assigning.why_no_node(state, step, job)
@@ -72,6 +77,5 @@ def _no_node(state: DispatchState, step: Step, job: Job, found_out: FoundOut) ->
     state.counters.no_node.update(why_not.counts)
     is_served = state.node_table.groups.is_served(job.demand)
     code = Code.DEADLINE_EXCEEDED if is_served and job.spec.deadline_ms else Code.NO_AVAILABLE_NODE
-    waited_ms = step.now_ms - job.created_at_ms
     services = "+".join(job.spec.services)
     return Refusal(code=code, message=f"no node for {job.demand.pair} ({services}) in {waited_ms} ms: {why_not.text}")

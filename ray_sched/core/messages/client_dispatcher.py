@@ -120,6 +120,13 @@ class Poll(Message, frozen=True, kw_only=True):
     """The client's ledger: audio in pushes that are under way."""
 
 
+class Alive(Message, frozen=True, kw_only=True):
+    """A thread of a client tells the Dispatcher that its process lives, while its event loop is blocked. No answer."""
+
+    client_id: Text
+    generation: Count
+
+
 class Accepted(Message, frozen=True, kw_only=True):
     """The Dispatcher answers a Submit or Cancel: this is the job."""
 

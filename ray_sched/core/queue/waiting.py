@@ -87,9 +87,12 @@ class Waiting:
         self._queues: dict[Demand, DemandQueue] = {}
         self._sessions: dict[SessionKey, PriorityQueue[tuple[int, int], str]] = {}
         self._enqueued: dict[str, Job] = {}
-        """Jobs in the queue of their demand: all but the skipped ones, and those behind the head of their session."""
+        """Jobs in the queue of their demand: all but the skipped ones, those of clients that are paused, and those
+        behind the head of their session."""
         self._head_of: dict[SessionKey, str] = {}
         self._of_client: dict[str, dict[str, None]] = {}
+        self._paused: set[str] = set()
+        """Clients whose jobs are in no queue."""
 
     def __len__(self) -> int:
         return len(self._jobs) + (self.lone is not None)
@@ -99,7 +102,7 @@ class Waiting:
 
     def add(self, job: Job) -> None:
         """A job begins to wait (again)."""
-        if self.lone is None and not self._jobs:
+        if self.lone is None and not self._jobs and job.client_id not in self._paused:
             self.lone = job
             return
         self.settle()
@@ -162,6 +165,28 @@ class Waiting:
         """Put a job that was skipped back to where it was."""
         self._enqueue(job)
 
+    def pause(self, client_id: str) -> None:
+        """Let others pass all that a client has waiting, now and later, until it is resumed."""
+        if client_id not in self._paused:
+            for job in self.of_client(client_id):
+                self.skip(job)
+            self._paused.add(client_id)
+
+    def resume(self, client_id: str) -> list[Job]:
+        """What a client has waiting is where it was. Returns it, in no order; nothing if it was not paused."""
+        if client_id not in self._paused:
+            return []
+        self._paused.discard(client_id)
+        jobs = self.of_client(client_id)
+        for job in jobs:
+            if not job.spec.session or self._head_of[job.session_key] == job.job_id:
+                self._enqueue(job)
+        return jobs
+
+    def is_paused(self, client_id: str) -> bool:
+        """Whether others pass what this client has waiting."""
+        return client_id in self._paused
+
     def head(self, demand: Demand) -> Job | None:
         """The next job of a demand, None if its queue is empty. The lone job is in none."""
         queue = self._queues.get(demand)
@@ -210,7 +235,7 @@ class Waiting:
             yield job
 
     def _enqueue(self, job: Job) -> None:
-        if job.job_id in self._enqueued:
+        if job.job_id in self._enqueued or job.client_id in self._paused:
             return
         self._enqueued[job.job_id] = job
         demand = job.demand

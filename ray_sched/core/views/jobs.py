@@ -173,10 +173,11 @@ def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:
     placement = brain.placement(job, is_explained=True)
     because = {node: node_state.because for node, node_state in brain.node_states.items()}
     verdicts = tuple(_verdict(placement, node, words) for node, words in because.items())
+    is_blocked = job.status is JobStatus.PENDING and brain.waiting.is_paused(job.client_id)
     ahead = _ahead(brain, job) if job.status is JobStatus.PENDING else None
     return Explanation(
         job=job_view(job, now_ms),
-        summary=_summary(job, verdicts, because, ahead, now_ms),
+        summary=_blocked(job, now_ms) if is_blocked else _summary(job, verdicts, because, ahead, now_ms),
         ahead=ahead,
         nodes=tuple(sorted(verdicts, key=lambda v: (v.score is None, v.score or 0.0, v.node))),
         story=tuple((line.at_ms - job.created_at_ms, line.attempt, line.what) for line in job.story),
@@ -200,6 +201,11 @@ def _ahead(brain: DispatchBrain, job: Job) -> int:
         if other.job_id == job.job_id:
             return ahead
     return 0
+
+
+def _blocked(job: Job, now_ms: int) -> str:
+    until = f"; gives up in {max(job.deadline_at_ms - now_ms, 0)} ms" if job.spec.deadline_ms else ""
+    return f"waits for its client, whose event loop is blocked{until}"
 
 
 def _summary(

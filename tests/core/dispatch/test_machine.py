@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ray_sched.core.effects import CleanupDue, DispatchEffect, NotifyClient, OrderAgent
+from ray_sched.core.effects import CleanupDue, ClientBlocked, DispatchEffect, NotifyClient, OrderAgent
 from ray_sched.core.errors import ABOUT, About, Code
 from ray_sched.core.job import JobStatus
 from ray_sched.core.ledger import AudioState, Ledger
@@ -249,6 +249,13 @@ class DispatchMachine(RuleBasedStateMachine):
     @rule(duration_ms=st.sampled_from([1, 60, 1_000, 2_500, 6_000, 12_000]))
     def wait(self, duration_ms: int) -> None:
         self.handle(self.harness.wait(duration_ms))
+
+    @rule(duration_ms=st.sampled_from([100, 2_500, 6_000]))
+    def block(self, duration_ms: int) -> None:
+        """The client says that it lives, and does not answer for a while."""
+        effects = self.harness.handle(ClientBlocked("c1"))
+        assert not any(isinstance(effect, NotifyClient) and isinstance(effect.event, Assigned) for effect in effects)
+        self.handle(effects + self.harness.wait(duration_ms, polling=()))
 
     @rule(max_age_ms=st.sampled_from([0, 5_000, 300_000]))
     def clean_up(self, max_age_ms: int) -> None:

@@ -1,5 +1,7 @@
 """Waiting jobs: against a model that sorts."""
 
+from collections.abc import Collection
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,12 +25,13 @@ def a_job(
     )
 
 
-def heads(jobs: list[Job]) -> list[Job]:
-    """Those that may go next: jobs without a session, and the earliest of each session."""
+def heads(jobs: list[Job], paused: Collection[str] = ()) -> list[Job]:
+    """Those that may go next: jobs without a session, and the earliest of each session; of clients that answer."""
     first: dict[tuple[str, str], Job] = {}
     for job in jobs:
         first[job.session_key] = min(first.get(job.session_key, job), job, key=lambda one: one.utterance_index or 0)
-    return [job for job in jobs if not job.spec.session or first[job.session_key] is job]
+    able = [job for job in jobs if job.client_id not in paused]
+    return [job for job in able if not job.spec.session or first[job.session_key] is job]
 
 
 def queue_key_of(waiting: Waiting, job: Job) -> QueueKey:
@@ -44,10 +47,10 @@ def serve(waiting: Waiting, job: Job) -> None:
     waiting.shares.charge(job.spec.tenant, job.session_key, cost_ms(job), is_served=True)
 
 
-def knows_what_waits(waiting: Waiting, jobs: list[Job]) -> None:
+def knows_what_waits(waiting: Waiting, jobs: list[Job], paused: Collection[str]) -> None:
     assert len(waiting) == len(jobs)
     assert all(job.job_id in waiting for job in jobs)
-    assert set(waiting.demands()) == {job.demand for job in heads(jobs) if job is not waiting.lone}
+    assert set(waiting.demands()) == {job.demand for job in heads(jobs, paused) if job is not waiting.lone}
     if waiting.lone:
         return
     for client in ("c0", "c1"):
@@ -59,9 +62,21 @@ def knows_what_waits(waiting: Waiting, jobs: list[Job]) -> None:
         )
 
 
+def pause_or_resume(waiting: Waiting, jobs: list[Job], paused: set[str], client: str) -> None:
+    """The client answers no more, or again."""
+    assert waiting.is_paused(client) == (client in paused)
+    if client in paused:
+        paused.discard(client)
+        assert {job.job_id for job in waiting.resume(client)} == {job.job_id for job in jobs if job.client_id == client}
+    else:
+        paused.add(client)
+        waiting.pause(client)
+    assert waiting.is_paused(client) == (client in paused)
+
+
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["add", "add", "next", "next", "remove", "return", "skip"]),
+        st.sampled_from(["add", "add", "next", "next", "remove", "return", "skip", "pause"]),
         st.integers(-1, 1),
         st.sampled_from(["", "s1", "s2"]),
         st.sampled_from(["en", "de"]),
@@ -77,7 +92,7 @@ steps = st.lists(
 def test_the_head_has_the_smallest_queue_key_and_overtakes_nobody_of_its_session(
     steps: list[tuple[str, int, str, str, str, int]],
 ) -> None:
-    waiting, jobs, gone = Waiting(), list[Job](), list[Job]()
+    waiting, jobs, gone, paused = Waiting(), list[Job](), list[Job](), set[str]()
     for number, (what, priority, session, src, tenant, n) in enumerate(steps):
         if what == "add":
             jobs.append(a_job(number, priority, session, client=f"c{n % 2}", src=src, tenant=tenant))
@@ -89,21 +104,23 @@ def test_the_head_has_the_smallest_queue_key_and_overtakes_nobody_of_its_session
             gone.append(jobs.pop(n % len(jobs)))
             waiting.remove(gone[-1])
             waiting.remove(gone[-1])  # a second time nothing happens
-        elif what == "skip" and jobs:
+        elif what == "pause":
+            pause_or_resume(waiting, jobs, paused, f"c{n % 2}")
+        elif what == "skip" and heads(jobs, paused):
             waiting.settle()
-            job = heads(jobs)[n % len(heads(jobs))]
+            job = heads(jobs, paused)[n % len(heads(jobs, paused))]
             waiting.skip(job)
             waiting.readmit(job)
         elif what == "next" and waiting.lone and n % 2:
             assert jobs == [waiting.lone]
             gone.append(jobs.pop())
             serve(waiting, gone[-1])
-        elif what == "next" and jobs:
+        elif what == "next" and heads(jobs, paused):
             waiting.settle()
             demand = min(waiting.demands(), key=lambda demand: waiting.queue_key(demand) or (2, 0, 0, 0, 0))
             head = waiting.head(demand)
             assert head is not None
-            assert head == min(heads(jobs), key=lambda job: queue_key_of(waiting, job))
+            assert head == min(heads(jobs, paused), key=lambda job: queue_key_of(waiting, job))
             assert waiting.queue_key(demand) == queue_key_of(waiting, head)
             serve(waiting, head)
             jobs.remove(head)
@@ -115,7 +132,7 @@ def test_the_head_has_the_smallest_queue_key_and_overtakes_nobody_of_its_session
                 sum((job.spec.tenant, job.session_key) == ("acme", ("c1", "s1")) for job in jobs),
             )
             assert waiting.lone is None
-        knows_what_waits(waiting, jobs)
+        knows_what_waits(waiting, jobs, paused)
 
 
 @given(steps)

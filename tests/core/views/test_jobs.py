@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ray_sched.core.effects import DrainBegan, PoolClosed
+from ray_sched.core.effects import ClientBlocked, DrainBegan, PoolClosed
 from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.messages.client_dispatcher import AudioUnreadable
 from ray_sched.core.placement.policy import RankingPolicy
@@ -360,6 +360,22 @@ def test_a_node_that_is_out_because_of_a_threshold_says_which() -> None:
     assert harness.job(again).node == "node-a"
     told = {verdict.node: verdict.sentence for verdict in explain(harness.brain, again, harness.now_ms).nodes}
     assert told["node-a"] == SENTENCE[Reason.CAPACITY_FULL]
+
+
+def test_a_job_whose_client_is_blocked_says_that_it_waits_for_that() -> None:
+    harness = DispatchHarness()
+    job = harness.submit("first")
+    harness.handle(ClientBlocked("c1"))
+    harness.offer(a_node("node-a"))
+    assert summary(harness, job) == "waits for its client, whose event loop is blocked"
+
+
+def test_a_job_with_a_deadline_whose_client_is_blocked_says_how_long_it_waits() -> None:
+    harness = DispatchHarness()
+    job = harness.submit("first", deadline_ms=4_000)
+    harness.handle(ClientBlocked("c1"))
+    harness.now_ms += 1_000
+    assert summary(harness, job) == "waits for its client, whose event loop is blocked; gives up in 3000 ms"
 
 
 def test_a_waiting_job_says_what_speaks_against_each_node_and_how_many_come_first() -> None:
