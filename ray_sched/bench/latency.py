@@ -10,9 +10,10 @@ from ray_sched.bench.contest import Length, Notify
 from ray_sched.bench.environment import EnvironmentPlan
 from ray_sched.bench.load import bytes_of
 from ray_sched.bench.own_contestant import OwnContestant
-from ray_sched.bench.report import Result, Setting, this_setting
+from ray_sched.bench.report import Result, Setting, this_setting, through_of
 from ray_sched.bench.rounds import Contest, hold, notes_of, results_by_in_flight
 from ray_sched.bench.trial import WARM_UP_S, Trial
+from ray_sched.client.push import Through
 from ray_sched.settings import Settings
 
 _SLOTS = 4
@@ -55,6 +56,8 @@ class LatencyReport(Struct, frozen=True, kw_only=True):
     notes: dict[str, str]
     """What each contestant is."""
     results: dict[str, Result]
+    through: Through
+    """Bytes of audio that the scheduler's client pushed while it was measured, in all runs, by their way."""
 
 
 async def measure_latency(settings: Settings, plan: LatencyPlan, notify: Notify) -> LatencyReport:
@@ -77,4 +80,5 @@ async def measure_latency(settings: Settings, plan: LatencyPlan, notify: Notify)
         nodes=plan.nodes,
         notes=notes_of(trials),
         results=results,
+        through=through_of([own]),
     )

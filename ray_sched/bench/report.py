@@ -11,6 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from ray_sched.client.push import Through
 from ray_sched.core.errors import Code, SchedError
 
 _PACKAGES = ("ray-sched", "ray", "redis", "msgspec", "numpy")
@@ -47,6 +48,8 @@ class Run(Figures, frozen=True, kw_only=True):
     """One repetition."""
 
     jobs: int
+    through: Through | None = None
+    """Bytes of audio that the scheduler's client pushed in it, by their way; None: of a rival."""
 
 
 class Result(Figures, frozen=True, kw_only=True):
@@ -68,6 +71,11 @@ def median_of(runs: Sequence[Run]) -> Result:
     """Each figure's median over the runs."""
     medians = {name: statistics.median(getattr(run, name) for run in runs) for name in Figures.__struct_fields__}
     return Result(runs=list(runs), **{name: round(median, 3) for name, median in medians.items()})
+
+
+def through_of(results: Iterable[Result]) -> Through:
+    """All that went each way in the runs of these results."""
+    return sum((run.through for result in results for run in result.runs if run.through), Through())
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -12,9 +12,10 @@ from ray_sched.bench.contest import Length, Notify
 from ray_sched.bench.environment import EnvironmentPlan
 from ray_sched.bench.load import bytes_of
 from ray_sched.bench.own_contestant import OwnContestant
-from ray_sched.bench.report import Best, Result, Setting, median_of, this_setting
+from ray_sched.bench.report import Best, Result, Setting, median_of, this_setting, through_of
 from ray_sched.bench.rounds import Contest, hold, notes_of, results_by_in_flight
 from ray_sched.bench.trial import TINY_BYTES, WARM_UP_S, Trial, TrialResult
+from ray_sched.client.push import Through
 from ray_sched.settings import Settings
 
 _MIN_SLOTS = 4
@@ -74,6 +75,8 @@ class ThroughputReport(Struct, frozen=True, kw_only=True):
     """The same for each number in flight."""
     best: dict[str, Best]
     """Over all the numbers in flight."""
+    through: Through
+    """Bytes of audio that the scheduler's client pushed while these were measured, in all runs, by their way."""
     half_load: dict[str, HalfLoad]
     bulk: Bulk | None = None
 
@@ -104,6 +107,7 @@ async def measure_throughput(settings: Settings, plan: ThroughputPlan, notify: N
         results=by_in_flight[str(plan.in_flight[0])],
         by_in_flight=by_in_flight,
         best=best_of(by_in_flight),
+        through=through_of(each[OwnContestant.name] for each in by_in_flight.values()),
         half_load={name: half for name, each in results.items() if (half := _half_load(each))},
         bulk=_bulk(plan.bulk, results[OwnContestant.name]) if plan.bulk else None,
     )

@@ -15,6 +15,7 @@ from ray_sched.bench.load import Audio, Supply
 from ray_sched.bench.own_contestant import OwnContestant
 from ray_sched.bench.processes import CpuSpent, PeakMemory, family
 from ray_sched.bench.report import Run, percentile
+from ray_sched.client.push import Through
 from ray_sched.system.store_stats import object_store_stats
 
 WARM_UP_S = 2.0
@@ -63,7 +64,7 @@ async def run_trial(
     store_bytes: Callable[[], int] = lambda: object_store_stats().bytes_used,
 ) -> TrialResult:
     """Measure a contestant that has started. ``store_bytes``: what the object stores hold now."""
-    measure = _Measure(Audio(trial.audio_s), trial, store_bytes)
+    measure = _Measure(Audio(trial.audio_s), trial, store_bytes, partial(_through, one))
     closed: dict[int, Run] = {}
     for in_flight in trial.in_flight:
         closed[in_flight] = run = await measure.run(partial(one.closed, in_flight=in_flight))
@@ -95,10 +96,18 @@ async def _bulk(own: OwnContestant, n_jobs: int) -> float:
     return round(n_jobs / (time.perf_counter() - began_s), 1)
 
 
+def _through(one: Contestant) -> Through | None:
+    """What the scheduler's client has pushed so far, as it has counted it itself."""
+    return one.client.through if isinstance(one, OwnContestant) else None
+
+
 class _Measure:
     """Runs of one contestant."""
 
-    def __init__(self, audio: Audio, trial: Trial, store_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self, audio: Audio, trial: Trial, store_bytes: Callable[[], int], through: Callable[[], Through | None]
+    ) -> None:
+        self._through = through
         self._audio = audio
         self._trial = trial
         self._store_bytes = store_bytes
@@ -107,9 +116,11 @@ class _Measure:
         """Warm up, and measure."""
         with PeakMemory(family(), self._store_bytes) as peak:
             await drive(Supply(self._audio, jobs=0, seconds=self._trial.warm_up_s))
+        before = self._through()
         with CpuSpent() as cpu:
             supply = Supply(self._audio, jobs=self._trial.length.jobs, seconds=self._trial.length.seconds)
             await drive(supply)
+        after = self._through()
         took_ms = sorted(supply.took_ms)
         return Run(
             jobs=len(took_ms),
@@ -120,4 +131,5 @@ class _Measure:
             cpu_ms_per_job=round(cpu.spent_s * 1000 / len(took_ms), 3),
             peak_rss_mb=round(peak.rss_mb, 1),
             object_store_peak_mb=round(peak.store_mb, 2),
+            through=after - before if after and before else None,
         )

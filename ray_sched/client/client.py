@@ -23,9 +23,10 @@ from ray_sched.client.durations import milliseconds
 from ray_sched.client.job_spec import checked, language, name_of, services
 from ray_sched.client.life_signs import LifeSigns
 from ray_sched.client.options import ClientOptions
-from ray_sched.client.push import PendingPush, Pusher
+from ray_sched.client.push import Pusher, Through
+from ray_sched.client.read_ahead import PendingPush
 from ray_sched.client.reading import Reading
-from ray_sched.client.results import JobHandle, Missing, Result, refused, result_of
+from ray_sched.client.results import JobHandle, Result, missing_of, refused, result_of
 from ray_sched.client.sources import Source, digest
 from ray_sched.client.streams import SessionStream, windowed
 from ray_sched.core.client.brain import NO_ANSWER, ClientBrain
@@ -33,6 +34,7 @@ from ray_sched.core.client.effects import (
     Call,
     ClientEffect,
     DiscardResult,
+    DropAhead,
     EndSessions,
     FetchSpeech,
     Notice,
@@ -109,6 +111,11 @@ class Client:
     def ledger(self) -> Ledger[int]:
         """Where this client's audio is, one entry for each submitted job that is not over or still on its way."""
         return self._brain.audio.ledger
+
+    @property
+    def through(self) -> Through:
+        """Bytes of audio that this client has pushed so far, through the object store and in calls."""
+        return self._pusher.through
 
     async def __aenter__(self) -> Self:
         self._connection.start()
@@ -192,7 +199,7 @@ class Client:
         if request_id or not source.is_ready:
             self._begin(self._ask_when_read(number, source, has_digest=bool(request_id)))
         else:  # no task for each: thousands may be submitted at once
-            self._perform(self._brain.ask(number))
+            self._ask(number, source)
         return handle
 
     def submit_many(self, audios: Iterable[AudioSource], **options: Any) -> list[JobHandle]:
@@ -212,7 +219,11 @@ class Client:
         except SchedError as error:
             self._perform(self._brain.refuse(number, error.refusal))
             return
-        self._perform(self._brain.ask(number, fingerprint, source.duration_ms))
+        self._ask(number, source, fingerprint, source.duration_ms)
+
+    def _ask(self, number: int, source: Source, fingerprint: str = "", audio_ms: int = 0) -> None:
+        self._perform(self._brain.ask(number, fingerprint, audio_ms))
+        self._pusher.put_ahead(number, source)
 
     async def _digest(self, number: int, source: Source) -> str:
         samples = await source.samples()
@@ -301,7 +312,7 @@ class Client:
     def _perform(self, effects: list[ClientEffect]) -> None:
         """Carry out what the brain has decided, in order and at once; what takes time reports back to it."""
         for effect in effects:
-            if isinstance(effect, SendMessage | SubmitLater | PushAudio | FetchSpeech):
+            if isinstance(effect, SendMessage | SubmitLater | PushAudio | DropAhead | FetchSpeech):
                 self._call(effect)
             else:
                 self._notify(effect)
@@ -314,6 +325,8 @@ class Client:
                 self._submit_later(effect)
             case PushAudio():
                 self._pusher.push(PendingPush(effect, self._submitted[effect.number].source))
+            case DropAhead():
+                self._pusher.drop_ahead()
             case FetchSpeech():
                 self._begin(self._fetch_speech(effect))
             case _:
@@ -373,14 +386,7 @@ class Client:
     def _announce_gap(self, missing: MissingResult) -> None:
         stream = self._sessions.get(missing.session)
         if stream:
-            stream.put(
-                Missing(
-                    session=missing.session,
-                    first_index=missing.first_index,
-                    last_index=missing.last_index,
-                    why=missing.why,
-                )
-            )
+            stream.put(missing_of(missing))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

@@ -1,22 +1,23 @@
 """Pushing: the audio of assigned jobs goes to their agents, in one call for all that wait for one agent.
 
-The audio is read when a node is ready for it, packed once (``wire.audio_batch``: into the call itself, or as one
-object into the store if it is much), and dropped as soon as it is packed unless its user gave it in memory. The
-client's brain is notified of every copy when it is made and when it is dropped.
+It is packed once (``wire.audio_batch``): little of it into the call itself, else into one object of the store.
+The object of a client that has nothing else to do is put there while its job is still being asked for. The client's
+brain is notified of every copy when it is made and when it is dropped.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
 from ray_sched.client.options import ClientOptions
+from ray_sched.client.read_ahead import PendingPush, ReadAhead, ReadyPush
 from ray_sched.client.sources import Source
 from ray_sched.core.client.effects import ClientEffect, PushAudio
 from ray_sched.core.client.transfers import Transfers
-from ray_sched.core.errors import Refusal, SchedError
+from ray_sched.core.errors import SchedError
 from ray_sched.core.messages.client_agent import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Push, PushItem
 from ray_sched.core.rules import push_limit_ms
 from ray_sched.wire.audio_batch import pack
@@ -26,40 +27,29 @@ from ray_sched.wire.peers import Directory, ObjectStore, Payload, PeerGoneError,
 
 _MAX_JOBS_PER_PUSH = 64
 _MAX_PUSH_BYTES = 16 * 2**20
-_MAX_READING_S = 0.25
-"""What has been read goes when the reading of the others takes longer than this."""
 
 
-class PendingPush(Struct, frozen=True):
-    """A job on its way to the agent it was assigned to."""
+class Through(Struct, frozen=True, kw_only=True):
+    """Bytes of audio that were pushed, by the way they went."""
 
-    push: PushAudio
-    source: Source
+    store: int = 0
+    call: int = 0
+
+    def __sub__(self, other: "Through") -> "Through":
+        """What went since then."""
+        return Through(store=self.store - other.store, call=self.call - other.call)
+
+    def __add__(self, other: "Through") -> "Through":
+        """Both together."""
+        return Through(store=self.store + other.store, call=self.call + other.call)
 
 
-class _Part:
-    """Jobs whose audio was read and goes in one call."""
+class _Lane:
+    """The way to one agent: what is read for it, and what goes there together."""
 
-    def __init__(self) -> None:
-        self.pushes: list[PushAudio] = []
-        self.payloads: list[Payload] = []
-
-    def add(self, push: PushAudio, payload: Payload) -> None:
-        self.pushes.append(push)
-        self.payloads.append(payload)
-
-    def filtered(self, is_wanted: Callable[[PushAudio], bool]) -> "_Part":
-        """Only those jobs; the audio of the others is let go."""
-        wanted = _Part()
-        for push, payload in zip(self.pushes, self.payloads, strict=True):
-            if is_wanted(push):
-                wanted.add(push, payload)
-        self.payloads.clear()
-        return wanted
-
-    @property
-    def n_bytes(self) -> int:
-        return sum(map(len, self.payloads))
+    def __init__(self, outbox: "Outbox[ReadyPush, None]", reading: ReadAhead) -> None:
+        self.outbox = outbox
+        self.reading = reading
 
 
 class Pusher:
@@ -79,102 +69,145 @@ class Pusher:
         self._object_store = object_store
         self._perform = perform
         self._options = options
-        self._outboxes: dict[str, Outbox[PendingPush, None]] = {}
+        self._lanes: dict[str, _Lane] = {}
         self._is_closed = False
+        self._ahead: Any = None
+        """The object that was put ahead."""
+        self.through = Through()
 
     def push(self, pending: PendingPush) -> None:
         """Bring this job's audio to its agent."""
         if self._is_closed:
             return
-        agent = pending.push.assigned.agent
-        if agent not in self._outboxes:
-            self._outboxes[agent] = Outbox(self._push_all, max_batch=_MAX_JOBS_PER_PUSH, on_lost=self._lost)
-        self._outboxes[agent].put(pending)
+        lane = self._lane(pending.push.assigned.agent)
+        samples = pending.source.kept_samples
+        if samples is None:
+            lane.reading.add(pending)
+        else:
+            lane.outbox.put(ReadyPush(pending.push, samples.view(np.uint8)))
 
-    def _lost(self, pushes: list[PendingPush], error: Exception) -> None:
-        for pending in pushes:
-            self._perform(self._transfers.failed(pending.push, f"{type(error).__name__}: {error}"))
+    def _lane(self, agent: str) -> _Lane:
+        if agent not in self._lanes:
+            outbox = Outbox(self._push_all, max_batch=_MAX_JOBS_PER_PUSH, on_lost=self._lost)
+            self._lanes[agent] = _Lane(outbox, ReadAhead(self._transfers, self._perform, outbox.put))
+        return self._lanes[agent]
+
+    def _lost(self, pushes: list[ReadyPush], error: Exception) -> None:
+        for ready in pushes:
+            if not ready.is_taken:
+                ready.take()
+                self._transfers.audio.drop(ready.push.number)
+            self._perform(self._transfers.failed(ready.push, f"{type(error).__name__}: {error}"))
 
     async def close(self) -> None:
         """Push nothing more; pushes under way are given up."""
         self._is_closed = True
-        for outbox in self._outboxes.values():
-            await outbox.close()
+        for lane in self._lanes.values():
+            await lane.outbox.close()
+            await lane.reading.close()
+        self.drop_ahead()
 
-    async def _push_all(self, pushes: list[PendingPush]) -> list[None]:
-        for incarnation in sorted({pending.push.assigned.incarnation for pending in pushes}):
-            await self._push_to([pending for pending in pushes if pending.push.assigned.incarnation == incarnation])
+    # --- ahead -----------------------------------------------------------------------------------------------------
+
+    def put_ahead(self, number: int, source: Source) -> None:
+        """Put the audio of a submission that was just asked for into the store, after the asking has left.
+
+        Only if this client has nothing else to do, and the audio is in memory and does not go in the call.
+        """
+        if source.kept_samples is not None and source.held_bytes > self._options.inline_bytes:
+            asyncio.get_running_loop().call_soon(self._put_ahead, number, source.kept_samples.view(np.uint8))
+
+    def _put_ahead(self, number: int, payload: Payload) -> None:
+        if self._is_closed or not self._transfers.begin_ahead(number):
+            return
+        try:
+            self._ahead = self._object_store.put([payload])
+        except PeerUnavailableError:  # the push itself will tell
+            self._transfers.end_ahead()
+
+    def drop_ahead(self) -> None:
+        """What was put ahead is not wanted there any more."""
+        self._ahead = None
+        self._transfers.end_ahead()
+
+    # --- pushes ----------------------------------------------------------------------------------------------------
+
+    async def _push_all(self, pushes: list[ReadyPush]) -> list[None]:
+        for part in _parts(pushes):
+            await self._push_part(part)
         return [None] * len(pushes)
 
-    async def _push_to(self, pushes: list[PendingPush]) -> None:
-        """Read, pack, put, push and drop, for one incarnation of an agent; in parts if it is much or takes long."""
-        clock = asyncio.get_running_loop().time
-        part, push_at_s = _Part(), clock() + _MAX_READING_S
-        try:
-            for pending in pushes:
-                if self._transfers.is_wanted(pending.push.number):
-                    await self._read(pending, part)
-                if part.pushes and (part.n_bytes >= _MAX_PUSH_BYTES or clock() >= push_at_s):
-                    going, part, push_at_s = part, _Part(), clock() + _MAX_READING_S
-                    await self._push_part(going)
-            going, part = part, _Part()
-            if going.pushes:
-                await self._push_part(going)
-        finally:
-            for push in part.pushes:  # none, unless the client is being closed
-                self._transfers.audio.drop(push.number)
-
-    async def _read(self, pending: PendingPush, part: _Part) -> None:
-        """Add the audio to the part as bytes; a job whose audio cannot be read fails with a clear refusal."""
-        try:
-            samples = await pending.source.samples()
-        except SchedError as error:
-            refusal = Refusal(code=error.code, message=error.message)
-        else:
-            if self._transfers.is_wanted(pending.push.number):  # still
-                self._transfers.audio.read(pending.push.number, samples.nbytes)
-                part.add(pending.push, samples.view(np.uint8))
+    async def _push_part(self, part: list[ReadyPush]) -> None:
+        """Pack, push and drop what is still wanted, for one incarnation of an agent."""
+        if self._ahead is not None and (len(part) > 1 or not self._transfers.is_ahead(part[0].push)):
+            self.drop_ahead()
+        pushes, payloads = self._begin(part)
+        if not pushes:
             return
-        self._perform(self._transfers.unreadable(pending.push, refusal))
-
-    async def _push_part(self, part: _Part) -> None:
-        """Push what is still wanted."""
-        part = part.filtered(self._transfers.begin)
-        if not part.pushes:
-            return
-        agent = part.pushes[0].assigned.agent
-        header = _describe(part)
-        timeout_s = self._timeout_s(part)
+        agent = pushes[0].assigned.agent
+        header = _describe(pushes, payloads)
+        timeout_s = self._timeout_s(sum(map(len, payloads)))
         why = ""
         try:
             peer = self._directory.peer(agent)
-            await peer.call("push", header, *self._pack(part), timeout_s=timeout_s)
+            await peer.call("push", header, *self._pack(payloads), timeout_s=timeout_s)
         except (PeerGoneError, PeerUnavailableError, SchedError) as error:
             why = f"{agent}: {error}"
         finally:
-            for push in part.pushes:
+            for push in pushes:
                 self._transfers.returned(push)
-        for push in part.pushes if why else ():
+        for push in pushes if why else ():
             self._perform(self._transfers.failed(push, why))
 
-    def _timeout_s(self, part: _Part) -> float:
+    def _begin(self, part: list[ReadyPush]) -> tuple[list[PushAudio], list[Payload]]:
+        """What is still wanted of it, with its audio: from now on these pushes are under way."""
+        pushes, payloads = list[PushAudio](), list[Payload]()
+        for ready in part:
+            payload = ready.take()
+            if self._transfers.begin(ready.push):
+                pushes.append(ready.push)
+                payloads.append(payload)
+        return pushes, payloads
+
+    def _timeout_s(self, n_bytes: int) -> float:
         """A push may take as long as its bytes need."""
-        audio_ms = part.n_bytes * 1000 // (SAMPLE_RATE_HZ * BYTES_PER_SAMPLE)
+        audio_ms = n_bytes * 1000 // (SAMPLE_RATE_HZ * BYTES_PER_SAMPLE)
         options = self._options
         return push_limit_ms(audio_ms, round(options.push_timeout_s * 1000), options.push_ms_per_audio_s) / 1000
 
-    def _pack(self, part: _Part) -> list[Any]:
+    def _pack(self, payloads: list[Payload]) -> list[Any]:
         """The audio as arguments of a call; from then on they are its only copy, as far as this call is concerned.
 
         Raises PeerUnavailableError if the object store has no room for it.
         """
-        payloads, part.payloads = part.payloads, []
-        if sum(map(len, payloads)) <= self._options.inline_bytes:
-            return [*pack(payloads)]
-        return [self._object_store.put(payloads)]
+        n_bytes = sum(map(len, payloads))
+        if n_bytes <= self._options.inline_bytes:
+            batch: list[Any] = [*pack(payloads)]
+            self.through += Through(call=n_bytes)
+        else:
+            batch = [self._object_store.put(payloads) if self._ahead is None else self._ahead]
+            self.through += Through(store=n_bytes)
+        self._ahead = None
+        payloads.clear()
+        return batch
 
 
-def _describe(part: _Part) -> bytes:
+def _parts(pushes: Iterable[ReadyPush]) -> Iterator[list[ReadyPush]]:
+    """What goes in one push: to one incarnation, and not too much."""
+    part: list[ReadyPush] = []
+    n_bytes = 0
+    for ready in sorted(pushes, key=lambda ready: ready.push.assigned.incarnation):
+        is_other = part and part[0].push.assigned.incarnation != ready.push.assigned.incarnation
+        if is_other or n_bytes >= _MAX_PUSH_BYTES:
+            yield part
+            part, n_bytes = [], 0
+        part.append(ready)
+        n_bytes += ready.n_bytes
+    if part:
+        yield part
+
+
+def _describe(pushes: list[PushAudio], payloads: list[Payload]) -> bytes:
     items = tuple(
         PushItem(
             job_id=push.assigned.job_id,
@@ -186,6 +219,6 @@ def _describe(part: _Part) -> bytes:
             n_bytes=len(payload),
             token=push.assigned.token,
         )
-        for push, payload in zip(part.pushes, part.payloads, strict=True)
+        for push, payload in zip(pushes, payloads, strict=True)
     )
-    return encode(Push(incarnation=part.pushes[0].assigned.incarnation, items=items))
+    return encode(Push(incarnation=pushes[0].assigned.incarnation, items=items))

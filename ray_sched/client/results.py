@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from ray_sched.core.errors import Refusal, SchedError
-from ray_sched.core.messages.client_dispatcher import AttemptNote, Delivered, JobSpec
+from ray_sched.core.messages.client_dispatcher import AttemptNote, Delivered, JobSpec, MissingResult
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -53,6 +53,11 @@ class Missing(Struct, frozen=True, kw_only=True):
     last_index: int
     """Inclusive."""
     why: str
+
+
+def missing_of(gap: MissingResult) -> Missing:
+    """The submitter's view of a gap."""
+    return Missing(session=gap.session, first_index=gap.first_index, last_index=gap.last_index, why=gap.why)
 
 
 def result_of(delivered: Delivered, spec: JobSpec, speech: bytes) -> Result:

@@ -68,6 +68,11 @@ class Source:
         """Whether the samples themselves are in memory between pushes, so that a push makes no copy of them."""
         return self._samples is not None
 
+    @property
+    def kept_samples(self) -> Samples | None:
+        """The samples, if they are in memory between pushes."""
+        return self._samples
+
     async def prepare(self) -> None:
         """Look at a file, and read what can be read only once. Raises SchedError INVALID_AUDIO."""
         where, self.is_ready = self._elsewhere, True

@@ -2,8 +2,9 @@
 
 A submitter has one entry for each job it has submitted: DECLARED while nothing of it is in memory (a path not read
 yet), HELD while its samples are, STORED while a push is under way (its copy is in the object store, or in the call if
-it is little). After the push it is HELD again if the user gave it in memory, else DECLARED. RELEASED once its job is
-over, whatever it was before; a copy that is on its way then stays STORED until its push has returned.
+it is little), or its copy was put there while the job is still being asked for. After the push it is HELD again if the
+user gave it in memory, else DECLARED. RELEASED once its job is over, whatever it was before; a copy that is on its way
+then stays STORED until its push has returned.
 
 A node has one entry for each attempt it has accepted: RUNNING while the audio is in the agent's memory, until its run
 has ended; then it is RELEASED, or becomes that of the synthesised speech, SPOKEN until that was fetched.

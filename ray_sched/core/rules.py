@@ -14,9 +14,9 @@ Milliseconds = Annotated[int, Ge(1), Le(30 * 24 * 3600 * 1000)]
 Percent = Annotated[float, Gt(0), Le(101)]
 
 
-INLINE_BYTES = 8 * 2**20
-"""A push of up to so much audio goes in the call itself. Out of 2, 4 and 8 MiB it was best over four nodes with 256
-jobs in flight (0.56 ms of CPU each, 0.65 with 4) and no worse with 64; Ray carries 10 MiB at most."""
+INLINE_BYTES = 100 * 2**10
+"""A push of up to so much audio goes in the call itself, a larger one through the object store: where Ray itself draws
+the line for arguments. That is 3.2 s of speech, alone or together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,8 @@ def push_limit_ms(audio_ms: int, timeout_ms: int, ms_per_audio_s: int) -> int:
     """How long the push of so much audio may take: ``push_timeout_ms`` and ``push_ms_per_audio_s`` of the rules.
 
     The client waits by it for the answer to all that is in one push, and the Dispatcher for each job by all that its
-    client brings at the same time: never less, so what a client still pushes is not given to another node.
+    client brings at the same time: never less, as far as lengths are known before they are read, so what a client still
+    pushes is not given to another node.
     """
     return timeout_ms + audio_ms * ms_per_audio_s // 1000
 

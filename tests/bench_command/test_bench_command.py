@@ -40,6 +40,9 @@ def test_everything_is_measured_one_after_the_other_and_nothing_is_left(tmp_path
         assert report["best"][name]["jobs_per_s"] >= result["jobs_per_s"]
     assert set(report["half_load"]) == {"ray_sched", *RIVALS} - {"actorpool"}, "an ActorPool cannot submit on time"
     assert report["bulk"]["jobs"] == 200
+    n_jobs = sum(run["jobs"] for each in report["by_in_flight"].values() for run in each["ray_sched"]["runs"])
+    assert report["through"] == {"store": n_jobs * report["audio_bytes"], "call": 0}, "5 s are more than goes in a call"
+    assert report["results"]["tasks"]["runs"][0]["through"] is None
     assert report["setting"]["command"].startswith("ray-sched bench throughput --runs 1")
     assert picture.stat().st_size > 5_000
 
@@ -54,6 +57,7 @@ def test_latency_beside_another_is_a_ratio(tmp_path: Path) -> None:
     assert command.left_behind() == []
     results = ended.json["results"]
     assert [run["jobs"] for run in results["tasks"]["runs"]] == [20]
+    assert ended.json["through"] == {"store": 20 * 160_000, "call": 0}
     assert ended.json["added_ms"]["p50"] == results["ray_sched"]["p50_ms"]
     assert ended.json["p50_to"] == {"tasks": round(results["ray_sched"]["p50_ms"] / results["tasks"]["p50_ms"], 3)}
 

@@ -51,6 +51,7 @@ async def test_every_load_is_warmed_up_and_measured() -> None:
     assert {in_flight: run.jobs for in_flight, run in results.closed.items()} == {2: 10, 4: 10}
     assert results.closed[2].object_store_peak_mb == 3
     assert results.note == "a fake"
+    assert results.closed[2].through is None, "a rival is not asked"
 
 
 async def test_half_load_is_half_of_the_most_in_the_same_trial() -> None:

@@ -6,7 +6,8 @@ since they come by the clock. A long poll that brings mail counts like any other
 
 from msgspec import Struct
 
-from ray_sched.core.rules import INLINE_BYTES
+IN_THE_CALL, IN_THE_STORE = 8 * 2**20, 0
+"""Bytes up to which a push goes in its call: all of it, and none."""
 
 
 class Budget(Struct, frozen=True, kw_only=True):
@@ -30,10 +31,10 @@ class Budget(Struct, frozen=True, kw_only=True):
 
 
 BUDGETS: dict[tuple[int, int], Budget] = {
-    (1, INLINE_BYTES): Budget(calls=4.1, commits=2.1, puts=0.0, put_bytes=0.0, copied_bytes=2.0, saves=2.0),
-    (64, INLINE_BYTES): Budget(calls=0.95, commits=0.3, puts=0.0, put_bytes=0.0, copied_bytes=2.0, saves=2.0),
-    (1, 0): Budget(calls=4.1, commits=2.1, puts=1.0, put_bytes=1.0, copied_bytes=1.0, saves=2.0),
-    (64, 0): Budget(calls=0.7, commits=0.15, puts=0.25, put_bytes=1.0, copied_bytes=1.0, saves=2.0),
+    (1, IN_THE_CALL): Budget(calls=4.1, commits=2.1, puts=0.0, put_bytes=0.0, copied_bytes=2.0, saves=2.0),
+    (64, IN_THE_CALL): Budget(calls=0.95, commits=0.3, puts=0.0, put_bytes=0.0, copied_bytes=2.0, saves=2.0),
+    (1, IN_THE_STORE): Budget(calls=4.1, commits=2.1, puts=1.0, put_bytes=1.0, copied_bytes=1.0, saves=2.0),
+    (64, IN_THE_STORE): Budget(calls=0.7, commits=0.15, puts=0.25, put_bytes=1.0, copied_bytes=1.0, saves=2.0),
 }
 """By the number in flight and the bytes up to which a push goes in its call. Measured in process: with one exactly 4
 calls and 2 commits; with 64, where threads decide how large the batches become, 0.47 to 0.77 calls and 0.14 to 0.23

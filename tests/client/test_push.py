@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ray_sched.client.options import ClientOptions
-from ray_sched.client.push import PendingPush, Pusher
+from ray_sched.client.push import Pusher
+from ray_sched.client.read_ahead import PendingPush
 from ray_sched.client.sources import Source
 from ray_sched.core.client.brain import ClientBrain
 from ray_sched.core.client.effects import ClientEffect, PushAudio
@@ -52,11 +53,11 @@ async def test_an_assignment_that_comes_when_the_client_has_closed_brings_no_aud
 async def test_a_push_may_take_as_long_as_its_audio_needs() -> None:
     network, performed = NoteTimeouts(), list[ClientEffect]()
     brain = ClientBrain("c1", 1, 0)
-    brain.open(1, SPEC, 0)
+    seven_minutes = np.zeros(420 * 16_000, np.int16)
+    brain.open(1, SPEC, seven_minutes.nbytes)
     options = ClientOptions(push_timeout_s=2, push_ms_per_audio_s=20, max_duration_s=600)
     pusher = Pusher(brain.transfers, network, MemoryObjectStore(), performed.extend, options)
     assigned = Assigned(job_id="j1", attempt=1, node="a", agent="agent:a", incarnation=1)
-    seven_minutes = np.zeros(420 * 16_000, np.int16)
     pusher.push(PendingPush(PushAudio(1, SPEC, assigned), Source(seven_minutes, None, 600, copy=False)))
     await network.is_called.wait()
     await pusher.close()

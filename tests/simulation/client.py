@@ -11,6 +11,7 @@ from ray_sched.core.client.effects import (
     Call,
     ClientEffect,
     DiscardResult,
+    DropAhead,
     EndSessions,
     FetchSpeech,
     Notice,
@@ -158,7 +159,9 @@ class Client:
         self.n_read: Counter[int] = Counter()
         """Copies of audio that are really in memory to be pushed, by number."""
         self.n_pushed: Counter[int] = Counter()
-        """Copies of audio that are really on their way, by number."""
+        """Copies of audio that are really in the store or on their way, by number."""
+        self._ahead = 0
+        """Number of the submission whose audio is in the store ahead of its push."""
         self._slept_ms = 0
         self._outbox: list[SendMessage] = []
         self._sending: list[SendMessage] = []
@@ -187,7 +190,7 @@ class Client:
         spec = JobSpec(**facts)  # type: ignore[arg-type]
         want = self.wants[number] = Want(number, spec, is_kept=number % 3 != 0)
         self._perform(self.brain.open(number, spec, want.n_bytes if want.is_kept else 0))
-        self._perform(self.brain.ask(number))
+        self._ask(number, want)
         return want
 
     def submit_again(self, want: Want) -> None:
@@ -198,7 +201,19 @@ class Client:
         spec = structs.replace(want.spec, submission=f"call {number}")
         again = self.wants[number] = Want(number, spec, is_kept=number % 3 != 0, before=want)
         self._perform(self.brain.open(number, spec, again.n_bytes if again.is_kept else 0))
+        self._ask(number, again)
+
+    def _ask(self, number: int, want: Want) -> None:
         self._perform(self.brain.ask(number))
+        if want.is_kept and self.brain.transfers.begin_ahead(number):
+            self._ahead = number
+            self.n_pushed[number] += 1
+
+    def _drop_ahead(self) -> None:
+        if self._ahead:
+            self.n_pushed[self._ahead] -= 1
+            self._ahead = 0
+        self.brain.transfers.end_ahead()
 
     def cancel(self, want: Want) -> None:
         """The job is no longer wanted; nothing happens before its id is known."""
@@ -215,7 +230,7 @@ class Client:
         if self.is_dead:
             return
         for effect in effects:
-            if isinstance(effect, SendMessage | SubmitLater | PushAudio | FetchSpeech):
+            if isinstance(effect, SendMessage | SubmitLater | PushAudio | DropAhead | FetchSpeech):
                 self._call(effect)
             else:
                 self.user.notify(effect)
@@ -230,6 +245,8 @@ class Client:
                 self.world.net.after(effect.after_ms, lambda: self._perform(self.brain.submit_again(number)))
             case PushAudio():
                 self._read(effect)
+            case DropAhead():
+                self._drop_ahead()
             case FetchSpeech():
                 self._fetch(effect)
             case _:
@@ -335,10 +352,15 @@ class Client:
     def _push(self, push: PushAudio, want: Want) -> None:
         if self.is_dead:
             return
+        if self._ahead and (self._ahead != push.number or self.world.rng.random() < 0.3):  # others go with it
+            self._drop_ahead()
         self.n_read[push.number] -= not want.is_kept
         if not self.brain.transfers.begin(push):
             return
-        self.n_pushed[push.number] += 1
+        if self._ahead:
+            self._ahead = 0
+        else:
+            self.n_pushed[push.number] += 1
 
         def ended(why_not: str) -> None:
             if self.is_dead:

@@ -230,7 +230,7 @@ class ClientBrain:
         numbers = self._submissions.clear()
         for number in numbers:
             self.audio.release(number)
-        return [*(NotifyRefused(number, refusal) for number in numbers), EndSessions()]
+        return [*(NotifyRefused(number, refusal) for number in numbers), EndSessions(), *self.transfers.settle_ahead()]
 
     # --- mail ------------------------------------------------------------------------------------------------------
 
@@ -253,7 +253,8 @@ class ClientBrain:
         if self.ended:
             return []
         ready = self._held.add(events, self._submissions.n_asked, self._may_handle)
-        return [effect for event in ready for effect in self._handle_event(event)]
+        effects = [effect for event in ready for effect in self._handle_event(event)]
+        return effects + self.transfers.settle_ahead()
 
     def _may_handle(self, event: ClientEvent, last_asked: int) -> bool:
         """Whether it is known which submission an event is for, or that it is for none of this client."""

@@ -39,6 +39,10 @@ class PushAudio(Struct, frozen=True, gc=False):
     assigned: Assigned
 
 
+class DropAhead(Struct, frozen=True, gc=False):
+    """Drop the object that was put ahead, and call ``end_ahead``: its job was not assigned at once, or is over."""
+
+
 class FetchSpeech(Struct, frozen=True, gc=False):
     """Fetch the speech of this submission from its agent, then call ``speech_fetched`` or ``speech_lost``."""
 
@@ -93,7 +97,7 @@ class EndSessions(Struct, frozen=True, gc=False):
     """End the streams of all sessions: no further result or gap will come."""
 
 
-Call = SendMessage | SubmitLater | PushAudio | FetchSpeech
+Call = SendMessage | SubmitLater | PushAudio | DropAhead | FetchSpeech
 """What takes time: the shell hands the brain what came of it, as a fact."""
 
 Notice = NotifyAccepted | NotifyPartial | NotifyResult | NotifyRefused | NotifyGap | DiscardResult | EndSessions

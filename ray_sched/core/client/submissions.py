@@ -49,6 +49,11 @@ class Submissions:
         """The submission of this number, if it has no result yet."""
         return self._open.get(number)
 
+    @property
+    def is_only(self) -> bool:
+        """Whether there is one submission, and no other."""
+        return len(self._open) == 1
+
     def of_job(self, job_id: str) -> Submission | None:
         """The first submission of a job that was taken and has no result yet."""
         return self._jobs.get(job_id)

@@ -1,7 +1,7 @@
 """What goes between a client and the agents: audio to them, speech back; and what the Dispatcher is sent about it."""
 
 from ray_sched.core.client.audio import AudioBook
-from ray_sched.core.client.effects import ClientEffect, PushAudio, SendMessage
+from ray_sched.core.client.effects import ClientEffect, DropAhead, PushAudio, SendMessage
 from ray_sched.core.client.submissions import Submission, Submissions
 from ray_sched.core.errors import Refusal
 from ray_sched.core.messages.client_dispatcher import (
@@ -21,6 +21,8 @@ class Transfers:
     def __init__(self, submissions: Submissions) -> None:
         self._submissions = submissions
         self.audio = AudioBook()
+        self._ahead = 0
+        """Number of the submission whose audio was put into the store ahead of its push; 0: of none."""
 
     def push(self, submission: Submission, assigned: Assigned) -> list[ClientEffect]:
         """An attempt is assigned to an agent. No effects if that comes again while its push is under way."""
@@ -40,13 +42,45 @@ class Transfers:
         job_id, attempt = push.assigned.job_id, push.assigned.attempt
         return [SendMessage(AudioUnreadable(job_id=job_id, attempt=attempt, refusal=refusal))]
 
+    def begin_ahead(self, number: int) -> bool:
+        """Samples that are kept may be put into the store while their job is being asked for. True: now they are.
+
+        The submission is the only one, so the store holds one such copy of each client at most.
+        """
+        submission = self._submissions.get(number)
+        if self._ahead or submission is None or not submission.asked or not self._submissions.is_only:
+            return False
+        self._ahead = number
+        self.audio.push_began(number)
+        return True
+
+    def is_ahead(self, push: PushAudio) -> bool:
+        """Whether the copy that this push is to bring is in the store already."""
+        return push.number == self._ahead
+
+    def settle_ahead(self) -> list[ClientEffect]:
+        """Called after each answer and each mail: what was put ahead and is not pushed at once does not stay there."""
+        submission = self._submissions.get(self._ahead)
+        if not self._ahead or (submission and (submission.asked or submission.pushing)):
+            return []
+        return [DropAhead()]
+
+    def end_ahead(self) -> None:
+        """What was put ahead, if anything was, is dropped."""
+        number, self._ahead = self._ahead, 0
+        if number:
+            self.audio.push_ended(number)
+
     def begin(self, push: PushAudio) -> bool:
         """The push of audio that was read is about to begin. False if nobody wants it any more: it is to be dropped."""
-        if self.is_wanted(push.number):
+        if not self.is_wanted(push.number):
+            self.audio.drop(push.number)
+            return False
+        if self.is_ahead(push):
+            self._ahead = 0
+        else:
             self.audio.push_began(push.number)
-            return True
-        self.audio.drop(push.number)
-        return False
+        return True
 
     def returned(self, push: PushAudio) -> None:
         """A push that had begun has returned, or was given up: its copy of the audio is gone."""
