@@ -261,7 +261,8 @@ def _closing(setting: "Setting", notes: "Mapping[str, str]") -> list[str]:
     versions = ", ".join(f"{name} {number}" for name, number in setting.versions.items())
     return [
         *(f"{name}: {note}" for name, note in notes.items()),
-        f"{setting.command}\n{setting.machine}; {versions}; load before: {setting.load_before}",
+        setting.command,
+        f"{setting.machine}; {versions}; load before: {setting.load_before}",
     ]
 
 

@@ -21,6 +21,7 @@ from ray_sched.cli.exit_codes import READER_GONE, UNKNOWN, exit_status
 from ray_sched.cli.output import Output
 from ray_sched.cli.signals import Signals
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.wire.plain_log import log_plainly
 
 if TYPE_CHECKING:
     from ray_sched.settings import Settings
@@ -160,6 +161,7 @@ def _fail(call: Call, code: str, sentence: str, status: int) -> int:
 
 def _begin_log(*, is_verbose: bool) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
+    log_plainly()
     logging.getLogger().setLevel(logging.INFO if is_verbose else logging.WARNING)
     logging.getLogger("ray_sched").setLevel(logging.DEBUG if is_verbose else logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.INFO if is_verbose else logging.CRITICAL)

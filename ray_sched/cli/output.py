@@ -1,8 +1,8 @@
 r"""What a person or a program reads: results on stdout, everything else on stderr.
 
 With ``--json`` stdout carries one JSON value and nothing more, whoever prints; with ``--stream`` one JSON value on each
-line. Without a terminal there are no control characters and no progress bars, only a line for each step. File names may
-hold bytes that are no text: they are written as ``\udcff``, which in JSON gives the name back.
+line. Without a terminal there are no control characters and no progress bars, only a line for each step. What strangers
+named is shown plain (``core.plain``); in JSON it is as it was, also the name of a file whose bytes are no text.
 """
 
 import json
@@ -20,7 +20,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from ray_sched.core.errors import printable
+from ray_sched.core.plain import plain
 
 _PIPE_WIDTH = 200
 _WHOLE = ("job", "node", "status")
@@ -107,7 +107,7 @@ class Output:
             self._stdout.write(_json(data, is_line=self.is_stream))
             return
         for part in page:
-            self._page.print(part, soft_wrap=isinstance(part, str))
+            self._page.print(plain(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str))
 
     def show_part(self, data: Any, *page: RenderableType) -> None:
         """A part of the result, as soon as it is there; a progress bar steps aside for it."""
@@ -125,7 +125,7 @@ class Output:
 
     def note(self, sentence: str) -> None:
         """A sentence beside the result."""
-        self._notes.print(printable(sentence), soft_wrap=True)
+        self._notes.print(plain(sentence), soft_wrap=True)
 
     @property
     def is_terminal(self) -> bool:
@@ -153,7 +153,7 @@ class Output:
     def step(self, what: str) -> None:
         """What is done now."""
         if self._spinner:
-            self._spinner.update(what)
+            self._spinner.update(Text(plain(what)))
         else:
             self.note(what)
 
@@ -198,4 +198,4 @@ def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:
 
 def add_row(to: Table, *cells: Any) -> None:
     """A row; what is not there is a dash."""
-    to.add_row(*(Text("-" if cell is None or cell == "" else printable(str(cell))) for cell in cells))
+    to.add_row(*(Text("-" if cell is None or cell == "" else plain(str(cell))) for cell in cells))

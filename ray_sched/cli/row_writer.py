@@ -17,6 +17,7 @@ from ray_sched.cli.exit_codes import exit_status
 from ray_sched.cli.output import Output, add_row
 from ray_sched.cli.rows import NUMBERS, Row, RowError, shown_text, speech_sentences
 from ray_sched.core.errors import Code, Refusal, SchedError, printable
+from ray_sched.core.plain import plain
 
 _WIDEST_NAME = 40
 _NODE_WIDTH = 12
@@ -96,7 +97,7 @@ class _Lines:
     """A table whose rows come one at a time: its columns are as wide as what is known before the first."""
 
     def __init__(self, names: list[str], pair: str, *, has_translation: bool) -> None:
-        widest = max(len(printable(name)) for name in names)
+        widest = max(len(plain(name)) for name in names)
         self._widths = {"file": max(min(widest, _WIDEST_NAME), 4), "node": _NODE_WIDTH, "pair": len(pair)}
         self._has_translation = has_translation
         self._has_begun = False

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from ray_sched.cli.output import add_row, table
-from ray_sched.core.errors import Code, Refusal, SchedError, printable
+from ray_sched.core.errors import Code, Refusal, SchedError
 
 if TYPE_CHECKING:
     from ray_sched.client.results import Result
@@ -79,7 +79,7 @@ def speech_sentences(rows: list[Row]) -> list[RenderableType]:
     """Where the speech is."""
     folders = sorted({str(Path(row.speech_file).parent) for row in rows if row.speech_file})
     n_files = sum(bool(row.speech_file) for row in rows)
-    return [f"speech: {n_files} files in {printable(folder)}" for folder in folders]
+    return [f"speech: {n_files} files in {folder}" for folder in folders]
 
 
 def rows_table(rows: list[Row]) -> Table:

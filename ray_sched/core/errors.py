@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from ray_sched.core.plain import plain
+
 
 class Code(StrEnum):
     """Stable error codes; users may match on them."""
@@ -118,7 +120,7 @@ class SchedError(Exception):
 
     def __init__(self, code: Code, message: str, retry_after_ms: int = 0) -> None:
         text = printable(message)
-        super().__init__(text)
+        super().__init__(plain(text))
         self.code = code
         self.message = text
         self.retry_after_ms = retry_after_ms

@@ -40,6 +40,7 @@ from ray_sched.system.table import AGENT, DISPATCHER, POOL, REGISTRY, ControlNod
 from ray_sched.wire.auth import agent_key
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.peers import PeerUnavailableError
+from ray_sched.wire.plain_log import log_plainly
 
 _SWEEP_MS = 100
 _STORE_MS = 1_000
@@ -57,6 +58,7 @@ def _begin() -> None:
     gc.set_threshold(50_000, 50, 1_000)
     keep_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    log_plainly()
 
 
 def _store(settings: Settings, redis_url: str, actor: str) -> RedisStore:

@@ -53,7 +53,7 @@ def test_a_reader_that_has_gone_ends_the_call_without_a_word() -> None:
 
 def test_a_name_that_is_no_text_comes_back_from_json_and_can_be_read(tmp_path: Path) -> None:
     name = os.fsdecode(b"b\xff\n.wav")
-    for how, shown in (("json", '{"file": "b\\udcff\\n.wav", "number": 0}'), ("people", "b\\udcff")):
+    for how, shown in (("json", '{"file": "b\\udcff\\n.wav", "number": 0}'), ("people", "b\\udcff\\n.wav 0")):
         with (tmp_path / "out").open("wb") as out:
             assert print_to(out.fileno(), name, how).stderr == b""
         first = (tmp_path / "out").read_text(encoding="utf-8").splitlines()[0]
