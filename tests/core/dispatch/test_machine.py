@@ -183,6 +183,8 @@ class DispatchMachine(RuleBasedStateMachine):
             self.handle(self.harness.send(PushFailed(job_id=event.job_id, attempt=event.attempt, why="lost")))
         elif agent is None or event.incarnation != self.incarnations[event.node]:
             return
+        elif key in agent.running:  # whoever asks again is told again where to push
+            self.report(event.node, accepted(*key))
         elif key in agent.fenced or (is_moody and n % 2 == 0):
             self.report(event.node, refused(*key))
         else:
