@@ -58,6 +58,10 @@ def _job_due(state: DispatchState, step: Step, job: Job, found_out: FoundOut) ->
     elif job.status is JobStatus.ASSIGNED:
         waited_ms = step.now_ms - job.assigned_at_ms
         attempts.requeue(state, step, job, Code.PUSH_TIMEOUT, f"the audio was not accepted in {waited_ms} ms")
+    elif job.speech:  # the node has done its part, and would do no more in another attempt
+        attempts.drop_speech(step, job)
+        message = f"its speech was not fetched in {step.now_ms - job.accepted_at_ms} ms"
+        attempts.end(state, step, job, JobEvent.FAIL, Refusal(code=Code.JOB_TIMEOUT, message=message))
     else:
         ran_ms = step.now_ms - job.accepted_at_ms
         attempts.note_run(state, step, job, is_success=False)
