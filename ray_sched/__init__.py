@@ -9,17 +9,31 @@ from ray_sched.core.errors import Code, SchedError
 
 if TYPE_CHECKING:
     from ray_sched.client.results import Missing, Result
+    from ray_sched.core.messages.recognition import Segment, Word
     from ray_sched.settings import Settings, load_settings
     from ray_sched.system.api import BlockingClient, Client
 
-__all__ = ["BlockingClient", "Client", "Code", "Missing", "Result", "SchedError", "Settings", "load_settings"]
+__all__ = [
+    "BlockingClient",
+    "Client",
+    "Code",
+    "Missing",
+    "Result",
+    "SchedError",
+    "Segment",
+    "Settings",
+    "Word",
+    "load_settings",
+]
 
 _WHERE = {
     "BlockingClient": "ray_sched.system.api",
     "Client": "ray_sched.system.api",
     "Missing": "ray_sched.client.results",
     "Result": "ray_sched.client.results",
+    "Segment": "ray_sched.core.messages.recognition",
     "Settings": "ray_sched.settings",
+    "Word": "ray_sched.core.messages.recognition",
     "load_settings": "ray_sched.settings",
 }
 

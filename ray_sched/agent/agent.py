@@ -203,7 +203,7 @@ class _Checks:
 
     def admit(self, item: PushItem) -> str | None:
         try:
-            why = self._host.admit(work_of(item))
+            why = self._host.admit(work_of(item, self._host.capability()))
         except Exception as error:  # an engine's own code; the others of this push are decided nevertheless
             log.exception("the engine cannot say whether it takes job %s", item.job_id)
             why = f"the engine cannot say whether it takes this job: {type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Protocol
 from msgspec import Struct
 
 from ray_sched.core.capability import Capability
+from ray_sched.core.messages.recognition import NO_HINTS, NOTHING_MORE, Hints, Recognition
 from ray_sched.wire.samples import Samples
 
 
@@ -19,11 +20,14 @@ class Work(Struct, frozen=True, kw_only=True):
     job_id: str
     attempt: int
     src: str
+    """As the engine's capability has it, ``en`` where a job says ``en-US``; ``auto`` if the engine is to find out."""
     tgt: str
     services: tuple[str, ...]
     """Sorted names out of ``asr``, ``mt``, ``tts``."""
     wants_partials: bool = False
     """Whether anybody looks at what is recognised so far; an engine for which it costs something may leave it out."""
+    hints: Hints = NO_HINTS
+    """What the job says beyond that; leave out what cannot be used."""
 
 
 class EngineResult(Struct, frozen=True, kw_only=True):
@@ -34,10 +38,16 @@ class EngineResult(Struct, frozen=True, kw_only=True):
     speech: bytes = b""
     """Signed 16-bit mono samples, little endian; empty unless ``tts`` was asked for."""
     speech_rate_hz: int = 0
+    recognition: Recognition = NOTHING_MORE
+    """What is known beyond the text; times are put in order and into the audio by whoever passes them on."""
 
 
 class ModelNotAvailableError(Exception):
-    """A model this run needs is not there at the moment; ``service`` is skipped on this node for a while."""
+    """A model this run needs is not there at the moment, so it is tried elsewhere; nothing counts as failed.
+
+    ``service``: ``asr``, ``mt`` or ``tts``, which is skipped on this node for a while; anything narrower, such as
+    ``mt:cs:en`` for a language that was found and cannot be translated here, is not.
+    """
 
     def __init__(self, service: str, message: str) -> None:
         super().__init__(message)

@@ -10,11 +10,13 @@ from typing import Protocol
 
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Work
 from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
+from ray_sched.agent.recognition import passable
 from ray_sched.core.agent.effects import RunDeclined, RunEnd, RunErred, RunReturned
-from ray_sched.core.capability import Capability
+from ray_sched.core.capability import Capability, Demand, served_as
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.core.messages.client_agent import PushItem
+from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ, PushItem
 from ray_sched.core.messages.fields import MAX_LONG_TEXT, MAX_TEXT
+from ray_sched.core.messages.recognition import NO_HINTS, Recognition
 from ray_sched.wire.codec import decode, encode, plain
 from ray_sched.wire.samples import Samples
 
@@ -50,15 +52,22 @@ class Host(Protocol):
         ...
 
 
-def work_of(item: PushItem) -> Work:
-    """The work of a pushed job, as it is given to engines."""
+def work_of(item: PushItem, capability: Capability) -> Work:
+    """The work of a pushed job, as it is given to engines: a region that they do not know becomes its language."""
+    src, tgt = item.src, item.tgt
+    if "-" in src or "-" in tgt:
+        demand = Demand(
+            src=src, tgt=tgt, services=item.services, candidates=item.hints.candidates if item.hints else ()
+        )
+        src, tgt = served_as(demand, capability) or (src, tgt)
     return Work(
         job_id=item.job_id,
         attempt=item.attempt,
-        src=item.src,
-        tgt=item.tgt,
+        src=src,
+        tgt=tgt,
         services=item.services,
         wants_partials=item.wants_partials,
+        hints=item.hints or NO_HINTS,
     )
 
 
@@ -74,8 +83,9 @@ async def run_to_end(
         if item.wants_partials:
             emit_partial(plain(text, MAX_LONG_TEXT))
 
+    work = work_of(item, host.capability())
     try:
-        return _passable(await host.run(work_of(item), audio, emit))
+        return _passable(await host.run(work, audio, emit), item, work, len(audio) * 1000 // SAMPLE_RATE_HZ)
     except Exception as error:  # noqa: BLE001  # whatever it is, the slot must not be lost with it
         end = _end_of(item, error)
         _forget_frames(error)
@@ -105,16 +115,16 @@ def _forget_frames(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _passable(result: EngineResult) -> tuple[RunEnd, bytes]:
+def _passable(result: EngineResult, item: PushItem, work: Work, audio_ms: int) -> tuple[RunEnd, bytes]:
     """The result as a fact, or the failure of an engine that returned what cannot be passed on."""
     try:
-        return _returned(result), result.speech
+        return _returned(result, passable(result.recognition, item, work.src, audio_ms)), result.speech
     except (SchedError, AttributeError, TypeError, ValueError, OverflowError) as error:
         why = plain(f"the engine's result cannot be passed on: {error}")
         return RunErred(code=Code.ENGINE_FAILED, why=why), b""
 
 
-def _returned(result: EngineResult) -> RunReturned:
+def _returned(result: EngineResult, recognition: Recognition | None) -> RunReturned:
     """The fact, read once as the Dispatcher will read it. Raises one of many errors if it is none."""
     if not isinstance(result.speech, bytes):
         raise TypeError(f"speech is {type(result.speech).__name__}, not bytes")
@@ -123,5 +133,6 @@ def _returned(result: EngineResult) -> RunReturned:
         translation=result.translation,
         speech_bytes=len(result.speech),
         speech_rate_hz=result.speech_rate_hz,
+        recognition=recognition,
     )
     return decode(encode(fact), RunReturned)

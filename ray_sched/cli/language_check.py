@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from ray_sched.core.capability import MT, Demand, uncovered
+from msgspec import structs
+
+from ray_sched.core.capability import MT, Capability, Demand, uncovered
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.reasons import SENTENCE
 
@@ -13,12 +15,17 @@ _APERTIUM = {"ca": "apertium-eng-cat", "eo": "apertium-eo-en", "es": "apertium-e
 """Debian's packages that translate from English, by target."""
 
 
+def spoken(text: str) -> str | list[str]:
+    """What ``--from`` says: a tag, ``auto``, or several tags with commas between them."""
+    return [tag for tag in text.split(",") if tag] if "," in text else text
+
+
 def demand(src: str, to: str | None, *, speech: bool) -> Demand:
     """What a job with these options needs of a node. Raises SchedError INVALID_LANGUAGE."""
-    from ray_sched.client.job_spec import language, services
+    from ray_sched.client.job_spec import languages, services
 
-    tgt = language(to or src)
-    return Demand(src=language(src), tgt=tgt, services=services(src, tgt, speech=speech))
+    source, tgt, candidates = languages(spoken(src), to, speech=speech)
+    return Demand(src=source, tgt=tgt, services=services(source, tgt, speech=speech), candidates=candidates)
 
 
 def is_covered(demanded: Demand, rows: "list[NodeRow]") -> bool:
@@ -28,7 +35,7 @@ def is_covered(demanded: Demand, rows: "list[NodeRow]") -> bool:
 
 def not_covered(demanded: Demand, rows: "list[NodeRow]") -> SchedError:
     """Why no node of this machine can do it, and what to install."""
-    if MT in demanded.services and not any(row.capability.translates(demanded.src, demanded.tgt) for row in rows):
+    if MT in demanded.services and not any(_translates(demanded, row.capability) for row in rows):
         return SchedError(Code.NO_AVAILABLE_NODE, _translation_advice(demanded))
     reasons = {reason for row in rows if (reason := uncovered(demanded, row.capability))}
     why = "; ".join(SENTENCE[reason] for reason in sorted(reasons)) or "there is no node"
@@ -37,6 +44,11 @@ def not_covered(demanded: Demand, rows: "list[NodeRow]") -> SchedError:
         Code.NO_AVAILABLE_NODE,
         f"no node serves {demanded.pair}: {why}; recognised here: {', '.join(known) or 'nothing'}",
     )
+
+
+def _translates(demanded: Demand, capability: Capability) -> bool:
+    translation = structs.replace(demanded, services=(MT,), tenant=capability.tenant)
+    return uncovered(translation, capability) is None
 
 
 def _translation_advice(demanded: Demand) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ray_sched.cli.exit_codes import exit_status
 from ray_sched.cli.output import Output, add_row
-from ray_sched.cli.rows import NUMBERS, Row, RowError, shown_text, speech_sentences
+from ray_sched.cli.rows import NUMBERS, Row, RowError, shown_pair, shown_text, speech_sentences
 from ray_sched.core.errors import Code, Refusal, SchedError, printable
 from ray_sched.core.plain import plain
 
@@ -106,7 +106,7 @@ class _Lines:
         """The line of a row; before the first one the headings."""
         texts = [shown_text(row), *([row.translation] if self._has_translation else [])]
         line = self._table()
-        add_row(line, Path(row.file).name, row.node, row.pair, row.audio_s, row.wait_ms, row.run_ms, *texts)
+        add_row(line, Path(row.file).name, row.node, shown_pair(row), row.audio_s, row.wait_ms, row.run_ms, *texts)
         if self._has_begun:
             return [line]
         self._has_begun = True

@@ -10,7 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from ray_sched.cli.output import add_row, table
+from ray_sched.core.capability import AUTO
 from ray_sched.core.errors import Code, Refusal, SchedError
+from ray_sched.core.messages.recognition import Segment, Word
 
 if TYPE_CHECKING:
     from ray_sched.client.results import Result
@@ -38,6 +40,12 @@ class Row(Struct, kw_only=True):
     pair: str = ""
     text: str = ""
     translation: str = ""
+    language: str = ""
+    """What was spoken, as the node has found it or as it was said."""
+    model: str = ""
+    segments: tuple[Segment, ...] = ()
+    words: tuple[Word, ...] = ()
+    """Words with their times, if they were asked for."""
     audio_s: float = 0.0
     wait_ms: int = 0
     """From submission until a node had the audio."""
@@ -58,6 +66,10 @@ class Row(Struct, kw_only=True):
             pair=result.pair,
             text=result.text,
             translation=result.translation,
+            language=result.language,
+            model=result.model,
+            segments=result.segments,
+            words=result.words,
             audio_s=round(result.audio_ms / 1000, 3),
             wait_ms=result.wait_ms,
             run_ms=result.run_ms,
@@ -91,7 +103,15 @@ def rows_table(rows: list[Row]) -> Table:
     for row in rows:
         more = (_cell(row, name) for name in extra)
         add_row(
-            made, Path(row.file).name, row.node, row.pair, shown_text(row), row.audio_s, row.wait_ms, row.run_ms, *more
+            made,
+            Path(row.file).name,
+            row.node,
+            shown_pair(row),
+            shown_text(row),
+            row.audio_s,
+            row.wait_ms,
+            row.run_ms,
+            *more,
         )
     return made
 
@@ -99,6 +119,11 @@ def rows_table(rows: list[Row]) -> Table:
 NUMBERS = ("audio s", "wait ms", "run ms")
 """Headings of the columns of numbers."""
 _EXTRA = {"translation": "translation"}
+
+
+def shown_pair(row: Row) -> str:
+    """The pair, with the language that was found in the place of ``auto``."""
+    return row.pair.replace(AUTO, row.language) if row.language else row.pair
 
 
 def shown_text(row: Row) -> str:

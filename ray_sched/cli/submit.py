@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ray_sched.cli.call import Call
-from ray_sched.cli.language_check import demand, is_covered
+from ray_sched.cli.language_check import demand, is_covered, spoken
+from ray_sched.cli.named_values import typed_values
 from ray_sched.cli.row_writer import RowWriter
 from ray_sched.cli.rows import Row, SpeechFolder
 from ray_sched.cli.scheduler_watch import while_it_runs
@@ -30,29 +31,49 @@ _ENDED = (Code.SCHEDULER_NOT_RUNNING, Code.SHUTTING_DOWN)
 """Errors of a job after which no other one need be tried."""
 
 
+Spoken = Annotated[
+    str, typer.Option("--from", help="Language that is spoken, such as en; auto, or en,es: the node finds out.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder for speech files, made if it is missing; else this one.")
+]
+Stream = Annotated[
+    bool, typer.Option("--stream", help="With --json: one JSON line for each file, as soon as it has ended.")
+]
+Deadline = Annotated[
+    float | None, typer.Option("--deadline-s", min=0.001, help="A node must have taken it within this time.")
+]
+RequestId = Annotated[
+    str, typer.Option("--request-id", help="Submitting it again gives the same job; for a single file.")
+]
+Partials = Annotated[bool, typer.Option("--partials", help="Show what is recognised so far; for a single file.")]
+Words = Annotated[bool, typer.Option("--words", help="Each word with its times, which --json prints.")]
+Prompt = Annotated[str, typer.Option(help="What was said before, or a text in the style that is wanted.")]
+Hotwords = Annotated[list[str] | None, typer.Option(help="A name or word that is likely to be said; may be repeated.")]
+Temperature = Annotated[float | None, typer.Option(min=0, max=2, help="Of the model's choice between words.")]
+Options = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="What only the nodes' engine knows; may be repeated.")
+]
+
+
 async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may say of a job
     call: Call,
     files: Annotated[list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3 or AIFF.")],
-    src: Annotated[str, typer.Option("--from", help="Language that is spoken, such as en.")],
+    src: Spoken,
     to: Annotated[str | None, typer.Option("--to", help="Language to translate into, such as es.")] = None,
     speech: Annotated[bool, typer.Option("--speech", help="Have the text spoken, too, into a WAV file.")] = False,
     session: Annotated[str, typer.Option(help="Results of a session come in its order.")] = "",
     priority: Annotated[int, typer.Option(min=-1000, max=1000, help="Higher is sooner.")] = 0,
-    deadline_s: Annotated[
-        float | None, typer.Option("--deadline-s", min=0.001, help="A node must have taken it within this time.")
-    ] = None,
-    request_id: Annotated[
-        str, typer.Option("--request-id", help="Submitting it again gives the same job; for a single file.")
-    ] = "",
-    partials: Annotated[
-        bool, typer.Option("--partials", help="Show what is recognised so far; for a single file.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for speech files, made if it is missing; else this one.")
-    ] = None,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="With --json: one JSON line for each file, as soon as it has ended.")
-    ] = False,
+    deadline_s: Deadline = None,
+    request_id: RequestId = "",
+    partials: Partials = False,
+    words: Words = False,
+    prompt: Prompt = "",
+    hotword: Hotwords = None,
+    temperature: Temperature = None,
+    option: Options = None,
+    out: Out = None,
+    stream: Stream = False,
 ) -> int:
     """Submit audio files and print what was said, each as soon as it has ended. A bad file does not stop the others.
 
@@ -69,7 +90,10 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     folder = SpeechFolder(out or Path(), files)
     if speech or out is not None:
         folder.check()
-    options = {"src": src, "tgt": to, "speech": speech, "session": session, "priority": priority}
+    options: dict[str, Any] = {"src": spoken(src), "tgt": to, "speech": speech}
+    options |= {"session": session, "priority": priority}
+    options |= {"words": words, "prompt": prompt, "hotwords": hotword or (), "temperature": temperature}
+    options |= {"options": typed_values(option)}
     if request_id:
         options["request_id"] = request_id
     call.out.is_stream = stream

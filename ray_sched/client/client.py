@@ -10,7 +10,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Coroutine, Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, assert_never
@@ -20,7 +20,7 @@ from msgspec import structs
 from ray_sched.client.audio import AudioSource
 from ray_sched.client.connection import Connection
 from ray_sched.client.durations import milliseconds
-from ray_sched.client.job_spec import checked, language, name_of, services
+from ray_sched.client.job_spec import checked, hints, languages, name_of, services
 from ray_sched.client.life_signs import LifeSigns
 from ray_sched.client.options import ClientOptions
 from ray_sched.client.push import Pusher, Through
@@ -29,6 +29,7 @@ from ray_sched.client.reading import Reading
 from ray_sched.client.results import JobHandle, Result, missing_of, refused, result_of
 from ray_sched.client.sources import Source, digest
 from ray_sched.client.streams import SessionStream, windowed
+from ray_sched.client.submitted import Submitted
 from ray_sched.core.client.brain import NO_ANSWER, ClientBrain
 from ray_sched.core.client.effects import (
     Call,
@@ -51,6 +52,7 @@ from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.ledger import Ledger
 from ray_sched.core.messages.client_agent import Fetch
 from ray_sched.core.messages.client_dispatcher import JobSpec, MissingResult, Refused
+from ray_sched.core.messages.recognition import Option
 from ray_sched.wire.codec import encode
 from ray_sched.wire.outbox import OutboxClosedError
 from ray_sched.wire.peers import Directory, ObjectStore, PeerGoneError, PeerUnavailableError, Post
@@ -62,17 +64,6 @@ _MIN_WINDOW = 4
 _MAX_WINDOW = 1_000
 _SLOTS_AHEAD = 2
 _BULK_WAIT_S = 600.0
-
-
-class _Submitted:
-    """A job on its way: its handle, its audio and the speech that was fetched."""
-
-    __slots__ = ("handle", "source", "speech")
-
-    def __init__(self, handle: JobHandle, source: Source) -> None:
-        self.handle = handle
-        self.source = source
-        self.speech = b""
 
 
 class Client:
@@ -103,7 +94,7 @@ class Client:
         self._life_signs = (
             LifeSigns(partial(post, "dispatcher", "alive", encode(self._brain.alive()))) if post else None
         )
-        self._submitted: dict[int, _Submitted] = {}
+        self._submitted: dict[int, Submitted] = {}
         self._sessions: dict[str, SessionStream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -145,7 +136,7 @@ class Client:
         self,
         audio: AudioSource,
         *,
-        src: str,
+        src: str | Collection[str],
         tgt: str | None = None,
         session: str = "",
         utterance_index: int | None = None,
@@ -154,6 +145,11 @@ class Client:
         deadline_s: float | None = None,
         speech: bool = False,
         partials: bool = False,
+        words: bool = False,
+        prompt: str = "",
+        hotwords: Collection[str] = (),
+        temperature: float | None = None,
+        options: Mapping[str, Option] | None = None,
         needs_gpu: bool = False,
         sample_rate_hz: int | None = None,
         copy: bool = True,
@@ -166,19 +162,20 @@ class Client:
         may be a coroutine, or a function, plain or a coroutine, that gives one of these. Paths and functions are read
         when a node is ready; an open file that is no ordinary one stays open until ``accepted``. An array or a buffer
         may be used again at once; ``copy=False`` promises that an array is left alone until the result is there.
-        ``tgt`` other than ``src`` asks for translation, ``speech`` for synthesis of the target. ``deadline_s``: seconds
-        within which a node must have taken it, the next one too if that is lost. Raises SchedError INVALID_AUDIO or
-        INVALID_LANGUAGE at once for what cannot be right; what only reading tells is the error of the result.
+        ``tgt`` other than ``src`` asks for translation, ``speech`` for synthesis of the target. ``src`` may be
+        ``auto``, or several languages of which it is one. The engine leaves out what it cannot use of ``words`` (each
+        with its times), ``prompt``, ``hotwords``, ``temperature`` and ``options``. ``deadline_s``: seconds within which
+        a node must have taken it, the next one too if that is lost. Raises SchedError INVALID_AUDIO, INVALID_LANGUAGE
+        or INVALID_MESSAGE for what cannot be right; what only reading tells is the error of the result.
         """
-        longest_s = self._options.max_duration_s
-        source = Source(audio, sample_rate_hz, longest_s, copy=copy, reading=self._reading)
-        number = next(self._numbers)
+        source = Source(audio, sample_rate_hz, self._options.max_duration_s, copy=copy, reading=self._reading)
+        number, (source_tag, target_tag, candidates) = next(self._numbers), languages(src, tgt, speech=speech)
         spec = checked(
             JobSpec(
                 request_id=request_id or f"{self._request_ids}-{number}",
-                src=language(src),
-                tgt=language(tgt or src),
-                services=services(src, tgt or src, speech=speech),
+                src=source_tag,
+                tgt=target_tag,
+                services=services(source_tag, target_tag, speech=speech),
                 session=session,
                 utterance_index=utterance_index,
                 audio_ms=source.duration_ms,
@@ -187,20 +184,24 @@ class Client:
                 tenant=self._options.tenant,
                 needs_gpu=needs_gpu,
                 wants_partials=partials,
-                name=name or name_of(audio),
                 trace_id=trace_id,
+                name=name or name_of(audio),
+                hints=hints(candidates, words, prompt, hotwords, temperature, options),
             )
         )
         handle = JobHandle(spec, self._cancel)
-        self._submitted[number] = _Submitted(handle, source)
-        self._perform(self._brain.open(number, spec, source.held_bytes if source.holds_samples else 0))
+        self._open(number, handle, source, has_digest=bool(request_id))
+        return handle
+
+    def _open(self, number: int, handle: JobHandle, source: Source, *, has_digest: bool) -> None:
+        self._submitted[number] = Submitted(handle, source)
+        self._perform(self._brain.open(number, handle.spec, source.held_bytes if source.holds_samples else 0))
         if not source.holds_samples:
             self._brain.audio.keep(number, source.held_bytes, are_samples=False)
-        if request_id or not source.is_ready:
-            self._begin(self._ask_when_read(number, source, has_digest=bool(request_id)))
+        if has_digest or not source.is_ready:
+            self._begin(self._ask_when_read(number, source, has_digest=has_digest))
         else:  # no task for each: thousands may be submitted at once
             self._ask(number, source)
-        return handle
 
     def submit_many(self, audios: Iterable[AudioSource], **options: Any) -> list[JobHandle]:
         """Submit several utterances with the same options; they go to the Dispatcher in one call."""

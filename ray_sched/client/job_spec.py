@@ -2,14 +2,16 @@
 
 import functools
 import os
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from ray_sched.client.audio import AudioSource
-from ray_sched.core.capability import ASR, MT, TTS, Language
+from ray_sched.core.capability import ASR, AUTO, MT, TTS, Language
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.client_dispatcher import JobSpec
 from ray_sched.core.messages.fields import MAX_TEXT
+from ray_sched.core.messages.recognition import Hints, Option
 from ray_sched.wire.codec import encode
 
 
@@ -19,6 +21,58 @@ def language(tag: str) -> str:
         return _checked_language(tag)
     except (msgspec.ValidationError, TypeError):  # TypeError: something that cannot even be remembered
         raise SchedError(Code.INVALID_LANGUAGE, f"{tag!r} is not a language tag; write it as en, es or pt-BR") from None
+
+
+def languages(src: str | Collection[str], tgt: str | None, *, speech: bool) -> tuple[str, str, tuple[str, ...]]:
+    """The source, the target, and the languages to choose from. Raises SchedError INVALID_LANGUAGE.
+
+    ``src``: a tag, ``auto``, or several tags of which the spoken one is one.
+    """
+    candidates: tuple[str, ...] = ()
+    if isinstance(src, str):
+        source = src if src == AUTO else language(src)
+    else:
+        source, candidates = _one_of(src)
+    if tgt is not None:
+        return source, language(tgt), candidates
+    if speech and source == AUTO:
+        raise SchedError(Code.INVALID_LANGUAGE, "name a target language: what is spoken again has to be in a known one")
+    return source, source, candidates
+
+
+def _one_of(tags: Collection[str]) -> tuple[str, tuple[str, ...]]:
+    """``auto`` and the languages to choose from, sorted; a single one needs no choice."""
+    try:
+        candidates = tuple(sorted({language(tag) for tag in tags}))
+    except TypeError:
+        raise SchedError(Code.INVALID_LANGUAGE, f"{tags!r} is not a language tag, nor several of them") from None
+    if not candidates:
+        raise SchedError(Code.INVALID_LANGUAGE, "name a language that may be spoken, or say auto")
+    return (AUTO, candidates) if len(candidates) > 1 else (candidates[0], ())
+
+
+def hints(  # the fields of Hints, as Client.submit has them
+    candidates: tuple[str, ...],
+    words: bool,  # noqa: FBT001  # one of them
+    prompt: str,
+    hotwords: Collection[str],
+    temperature: float | None,
+    options: Mapping[str, Option] | None,
+) -> Hints | None:
+    """What the engine is told beyond languages and services; None if that is nothing. Raises INVALID_MESSAGE."""
+    if not (candidates or words or prompt or hotwords or options) and temperature is None:
+        return None
+    try:
+        return Hints(
+            candidates=candidates,
+            words=words,
+            prompt=prompt,
+            hotwords=(hotwords,) if isinstance(hotwords, str) else tuple(hotwords),
+            temperature=temperature,
+            options=dict(options or {}),
+        )
+    except (TypeError, ValueError) as error:
+        raise SchedError(Code.INVALID_MESSAGE, f"the job's description is not valid: {error}") from None
 
 
 @functools.lru_cache(1_024)

@@ -6,8 +6,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from ray_sched.core.capability import AUTO
 from ray_sched.core.errors import Refusal, SchedError
 from ray_sched.core.messages.client_dispatcher import AttemptNote, Delivered, JobSpec, MissingResult
+from ray_sched.core.messages.recognition import NOTHING_MORE, Segment, Word
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -34,6 +36,16 @@ class Result(Struct, frozen=True, kw_only=True):
     """From submission until a node had the audio."""
     run_ms: int = 0
     attempts: tuple[AttemptNote, ...] = ()
+    language: str = ""
+    """What was spoken: what the engine has found, or the tag that has served a regional one, or what was asked for."""
+    language_confidence: float | None = None
+    """From 0 to 1; None if the language was not looked for."""
+    segments: tuple[Segment, ...] = ()
+    """Parts of the text with their times, as far as the engine knows them."""
+    words: tuple[Word, ...] = ()
+    """Words with their times, if they were asked for and the engine knows them."""
+    model: str = ""
+    """The name of the model that has recognised, as the engine says it."""
     position: int | None = None
     """Of a ``map``: which of its audios this is the result of, from 0."""
     error: Refusal | None = None
@@ -63,6 +75,7 @@ def missing_of(gap: MissingResult) -> Missing:
 def result_of(delivered: Delivered, spec: JobSpec, speech: bytes) -> Result:
     """The submitter's view of a delivered outcome."""
     outcome = delivered.outcome
+    more = outcome.recognition or NOTHING_MORE
     return Result(
         job_id=delivered.job_id,
         name=spec.name,
@@ -81,6 +94,11 @@ def result_of(delivered: Delivered, spec: JobSpec, speech: bytes) -> Result:
         wait_ms=outcome.wait_ms,
         run_ms=outcome.run_ms,
         attempts=outcome.attempts,
+        language=more.language or ("" if spec.src == AUTO or outcome.error else spec.src),
+        language_confidence=more.language_confidence,
+        segments=more.segments,
+        words=more.words,
+        model=more.model,
         error=outcome.error,
     )
 

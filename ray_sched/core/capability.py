@@ -2,9 +2,11 @@
 
 Both are values. A node's :class:`Capability` comes from its labels and is refined by its engine with what is really
 installed; a job's :class:`Demand` comes from its language pair and services. ``uncovered`` compares them and names
-what is missing. Nothing here knows load, health or time.
+what is missing. A tag with a region is served by its language where nobody has the region: ``en-US`` by ``en``.
+Nothing here knows load, health or time.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated
@@ -20,6 +22,8 @@ TTS = "tts"
 SERVICES = (ASR, MT, TTS)
 ANY = "any"
 """In an MT pair: any language on that side (``any:en`` translates everything into English)."""
+AUTO = "auto"
+"""As the source of a job: its engine finds out which language is spoken. Among the ASR languages of a node: it can."""
 
 LABEL_PREFIX = "ray-sched.io/"
 """Ray node labels with this prefix declare a node (Ray allows letters, digits, ``-``, ``_`` and ``.`` in values)."""
@@ -28,6 +32,9 @@ LANGUAGE = r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}"
 """What a tag looks like, as a regular expression."""
 Language = Annotated[str, Meta(pattern=rf"\A{LANGUAGE}\Z")]
 """A BCP 47 tag such as ``en`` or ``pt-BR``."""
+
+SpokenLanguage = Annotated[str, Meta(pattern=rf"\A({LANGUAGE}|{AUTO})\Z")]
+"""A tag, or AUTO."""
 
 Pair = Annotated[str, Meta(pattern=rf"\A{LANGUAGE}:{LANGUAGE}\Z")]
 """A directed pair such as ``en:es``, of which either side may be ``any``."""
@@ -40,7 +47,9 @@ Name = Annotated[str, Meta(max_length=MAX_NAME, pattern=rf"\A{_NAME}\Z")]
 NameOrNone = Annotated[str, Meta(max_length=MAX_NAME, pattern=rf"\A({_NAME})?\Z")]
 """A name, or nothing."""
 
-Languages = Annotated[tuple[Language, ...], Meta(max_length=1_000)]
+MAX_LANGUAGES = 1_000
+Languages = Annotated[tuple[Language, ...], Meta(max_length=MAX_LANGUAGES)]
+SpokenLanguages = Annotated[tuple[SpokenLanguage, ...], Meta(max_length=MAX_LANGUAGES)]
 Pairs = Annotated[tuple[Pair, ...], Meta(max_length=10_000)]
 
 MAX_POOL_NAME = 128
@@ -50,11 +59,12 @@ MAX_POOL_NAME = 128
 class Capability(Struct, frozen=True, kw_only=True):
     """What a node can do. Equal capabilities share a pool.
 
-    Languages are sorted tuples of tags; ``mt`` holds directed pairs ``"en:es"``, either side may be ``any``.
+    Languages are sorted tuples of tags; ``mt`` holds directed pairs ``"en:es"``, either side may be ``any``; ``auto``
+    in ``asr`` says that the engine recognises which of the others is spoken.
     """
 
     engine: Name
-    asr: Languages = ()
+    asr: SpokenLanguages = ()
     mt: Pairs = ()
     tts: Languages = ()
     tenant: NameOrNone = ""
@@ -120,6 +130,8 @@ class Demand(Struct, frozen=True, kw_only=True, cache_hash=True):
     """Sorted names out of SERVICES."""
     tenant: str = ""
     needs_gpu: bool = False
+    candidates: tuple[str, ...] = ()
+    """With ``auto`` as the source: the languages it may be, sorted; empty: any that the node recognises."""
 
     @property
     def pair(self) -> str:
@@ -128,9 +140,16 @@ class Demand(Struct, frozen=True, kw_only=True, cache_hash=True):
 
 
 @lru_cache(4_096)
-def demand_of(src: str, tgt: str, services: tuple[str, ...], tenant: str, needs_gpu: bool) -> Demand:  # noqa: FBT001  # for the cache
+def demand_of(  # the parts of a Demand, in their order
+    src: str,
+    tgt: str,
+    services: tuple[str, ...],
+    tenant: str,
+    needs_gpu: bool,  # noqa: FBT001  # for the cache
+    candidates: tuple[str, ...] = (),
+) -> Demand:
     """The demand with these parts, made once: it is looked up several times for every job."""
-    return Demand(src=src, tgt=tgt, services=services, tenant=tenant, needs_gpu=needs_gpu)
+    return Demand(src=src, tgt=tgt, services=services, tenant=tenant, needs_gpu=needs_gpu, candidates=candidates)
 
 
 def uncovered(demand: Demand, capability: Capability) -> Reason | None:
@@ -140,12 +159,67 @@ def uncovered(demand: Demand, capability: Capability) -> Reason | None:
         return Reason.TENANT_MISMATCH
     if missing:
         return Reason.SERVICE_MISSING
-    if ASR in demand.services and demand.src not in capability.asr:
-        return Reason.ASR_LANG_UNSUPPORTED
-    if MT in demand.services and not capability.translates(demand.src, demand.tgt):
-        return Reason.LANG_PAIR_UNSUPPORTED
-    if TTS in demand.services and demand.tgt not in capability.tts:
-        return Reason.TTS_LANG_UNSUPPORTED
+    reason = _unserved(demand, demand.src, demand.tgt, capability)
+    if reason and served_as(demand, capability) is None:
+        return reason
     if demand.needs_gpu and not capability.has_gpu:
         return Reason.GPU_REQUIRED
     return None
+
+
+def served_as(demand: Demand, capability: Capability) -> tuple[str, str] | None:
+    """The languages that really serve this demand's, nearest first: ``en-US`` to ``pt-BR`` may become en to pt.
+
+    None if none do. ``auto`` stays as it is.
+    """
+    has_target, is_translated = MT in demand.services or TTS in demand.services, MT in demand.services
+    for src in broader(demand.src):
+        for tgt in broader(demand.tgt) if has_target else (src,):
+            if not (is_translated and src == tgt) and _unserved(demand, src, tgt, capability) is None:
+                return src, tgt
+    return None
+
+
+def broader(tag: str) -> Iterator[str]:
+    """The tag, then what it is a kind of: ``zh-Hant-TW``, ``zh-Hant``, ``zh``."""
+    yield tag
+    while "-" in tag:
+        tag = tag.rpartition("-")[0]
+        yield tag
+
+
+def nearest(tag: str, known: tuple[str, ...]) -> str | None:
+    """The tag itself if it is known, else the nearest that it is a kind of."""
+    return next((it for it in broader(tag) if it in known), None)
+
+
+def _unserved(demand: Demand, src: str, tgt: str, capability: Capability) -> Reason | None:
+    """The first service that the capability does not have for exactly these languages."""
+    services = demand.services
+    if ASR in services and not _recognises(src, demand.candidates, capability):
+        return Reason.ASR_LANG_UNSUPPORTED
+    if MT in services and not _translates(src, tgt, demand.candidates, capability):
+        return Reason.LANG_PAIR_UNSUPPORTED
+    if TTS in services and tgt not in capability.tts:
+        return Reason.TTS_LANG_UNSUPPORTED
+    return None
+
+
+def _recognises(src: str, candidates: tuple[str, ...], capability: Capability) -> bool:
+    return src in capability.asr and all(nearest(candidate, capability.asr) for candidate in candidates)
+
+
+def _translates(src: str, tgt: str, candidates: tuple[str, ...], capability: Capability) -> bool:
+    """Of an unknown source: what may be spoken can be translated; if it may be anything, one language can."""
+    if src != AUTO:
+        return capability.translates(src, tgt)
+    if candidates:
+        return all(translated_as(candidate, tgt, capability) is not None for candidate in candidates)
+    return any(translated_as(source, tgt, capability) for source in capability.asr if source != AUTO)
+
+
+def translated_as(found: str, tgt: str, capability: Capability) -> str | None:
+    """The source of the pair that translates what was found; empty if it is the target already; None without one."""
+    if tgt in broader(found):
+        return ""
+    return next((source for source in broader(found) if capability.translates(source, tgt)), None)

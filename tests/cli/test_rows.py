@@ -13,7 +13,7 @@ import pytest
 
 from ray_sched.cli.output import Output
 from ray_sched.cli.row_writer import RowWriter
-from ray_sched.cli.rows import Row, SpeechFolder
+from ray_sched.cli.rows import Row, SpeechFolder, shown_pair
 from ray_sched.client.results import Result
 from ray_sched.core.errors import Code, Refusal, SchedError
 
@@ -142,3 +142,10 @@ def test_a_disk_that_is_full_leaves_the_speech_of_before(tmp_path: Path) -> None
     with no_room(100_000):
         SpeechFolder(tmp_path, FILES).row(FILES[0], SPOKEN)
     assert (tmp_path / "a.es.wav").read_bytes() == b"before"
+
+
+def test_people_read_the_language_that_was_found() -> None:
+    found = Row(file="a.wav", pair="auto:es", language="en")
+    assert shown_pair(found) == "en:es"
+    assert shown_pair(Row(file="a.wav", pair="auto:es")) == "auto:es"
+    assert shown_pair(Row(file="a.wav", pair="en-US:es", language="en")) == "en-US:es"

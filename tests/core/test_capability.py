@@ -2,7 +2,7 @@
 
 import pytest
 
-from ray_sched.core.capability import BadCapabilityError, Capability, Demand, checked, uncovered
+from ray_sched.core.capability import BadCapabilityError, Capability, Demand, checked, served_as, uncovered
 from ray_sched.core.reasons import SENTENCE, Reason
 from tests.support.builders import EN_ES
 
@@ -118,3 +118,57 @@ def test_the_name_of_a_capability_of_many_languages_counts_them_and_is_its_own()
     assert name == "x" * 41 + "/asr=28-languages"
     assert len(fingerprint) == 16
     assert one_more.text() != Capability(engine="x" * 41, asr=("en", *fits.asr[1:])).text()
+
+
+WHISPER = Capability(engine="x", asr=("auto", "cs", "de", "en", "pt"), mt=("de:en", "en:pt"), tts=("en", "pt"))
+"""Recognises which language is spoken, out of four."""
+
+
+@pytest.mark.parametrize(
+    ("src", "tgt", "services", "served"),
+    [
+        ("en-US", "en-US", ("asr",), ("en", "en")),
+        ("en-US", "pt-BR", ("asr", "mt", "tts"), ("en", "pt")),
+        ("de-Latn-CH", "en", ("asr", "mt"), ("de", "en")),
+        ("en", "en", ("asr",), ("en", "en")),
+        ("auto", "auto", ("asr",), ("auto", "auto")),
+        ("auto", "en-GB", ("asr", "mt", "tts"), ("auto", "en")),
+        ("en", "en-GB", ("asr", "tts"), ("en", "en")),
+        ("es-MX", "es-MX", ("asr",), None),
+        ("en", "en-GB", ("asr", "mt"), None),
+        ("auto", "de", ("asr", "mt"), None),
+    ],
+)
+def test_a_regional_tag_is_served_by_the_language_it_belongs_to(
+    src: str, tgt: str, services: tuple[str, ...], served: tuple[str, str] | None
+) -> None:
+    demand = Demand(src=src, tgt=tgt, services=services)
+    assert served_as(demand, WHISPER) == served
+    assert (uncovered(demand, WHISPER) is None) == (served is not None)
+
+
+def test_a_region_of_its_own_comes_before_its_language_and_a_language_is_never_served_by_a_region() -> None:
+    both = Capability(engine="x", asr=("pt", "pt-BR"))
+    assert served_as(Demand(src="pt-BR", tgt="pt-BR", services=("asr",)), both) == ("pt-BR", "pt-BR")
+    only_brazil = Capability(engine="x", asr=("pt-BR",))
+    assert uncovered(Demand(src="pt", tgt="pt", services=("asr",)), only_brazil) is Reason.ASR_LANG_UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("candidates", "tgt", "services", "lacks"),
+    [
+        (("de", "en"), "auto", ("asr",), None),
+        (("de-AT", "en-US"), "auto", ("asr",), None),
+        (("de", "es"), "auto", ("asr",), Reason.ASR_LANG_UNSUPPORTED),
+        (("de", "en"), "en", ("asr", "mt"), None),
+        (("cs", "de"), "en", ("asr", "mt"), Reason.LANG_PAIR_UNSUPPORTED),
+    ],
+)
+def test_each_language_that_may_be_spoken_is_one_that_the_node_serves(
+    candidates: tuple[str, ...], tgt: str, services: tuple[str, ...], lacks: Reason | None
+) -> None:
+    assert uncovered(Demand(src="auto", tgt=tgt, services=services, candidates=candidates), WHISPER) is lacks
+
+
+def test_an_engine_that_does_not_tell_languages_apart_is_not_asked_to() -> None:
+    assert uncovered(Demand(src="auto", tgt="auto", services=("asr",)), EN_ES) is Reason.ASR_LANG_UNSUPPORTED

@@ -9,6 +9,7 @@ from msgspec import Struct
 from ray_sched.core.errors import Code
 from ray_sched.core.messages.client_agent import PushItem
 from ray_sched.core.messages.fields import AttemptKey, Count, LongText
+from ray_sched.core.messages.recognition import Recognition
 
 # --- how a run ended ------------------------------------------------------------------------------------------------
 
@@ -20,6 +21,7 @@ class RunReturned(Struct, frozen=True, kw_only=True):
     translation: LongText = ""
     speech_bytes: Count = 0
     speech_rate_hz: Count = 0
+    recognition: Recognition | None = None
 
 
 class RunErred(Struct, frozen=True, kw_only=True):

@@ -137,6 +137,7 @@ def end_report(key: AttemptKey, end: RunEnd, run_ms: int) -> AgentMessage:
                 speech_bytes=end.speech_bytes,
                 speech_rate_hz=end.speech_rate_hz,
                 run_ms=run_ms,
+                recognition=end.recognition,
             )
         case RunErred():
             why, service = end.why, end.service

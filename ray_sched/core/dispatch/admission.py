@@ -2,7 +2,7 @@
 
 from msgspec import structs
 
-from ray_sched.core.capability import ASR, MT, SERVICES
+from ray_sched.core.capability import ASR, AUTO, MT, SERVICES, TTS
 from ray_sched.core.errors import ABOUT, About, Code, Refusal
 from ray_sched.core.job import Job
 from ray_sched.core.messages.client_dispatcher import JobSpec
@@ -23,13 +23,28 @@ def invalid(spec: JobSpec) -> Refusal | None:
         return _refuse(Code.INVALID_MESSAGE, f"unknown service {unknown[0]!r}; there are {', '.join(SERVICES)}")
     if tuple(sorted(set(spec.services))) != spec.services or ASR not in spec.services:
         return _refuse(Code.INVALID_MESSAGE, "services must be sorted, without repetition, and include asr")
-    if (MT in spec.services) != (spec.src != spec.tgt):
-        return _refuse(Code.INVALID_MESSAGE, f"mt goes with two different languages, not with {spec.src}:{spec.tgt}")
+    wrong = _wrong_with_languages(spec)
+    if wrong:
+        return _refuse(Code.INVALID_MESSAGE, wrong)
     if spec.audio_ms > MAX_AUDIO_MS:
         return _refuse(Code.INVALID_MESSAGE, f"{spec.audio_ms} ms of audio are more than a day; split it")
     if spec.utterance_index is not None and not spec.session:
         return _refuse(Code.INVALID_MESSAGE, "an utterance index needs a session")
     return None
+
+
+def _wrong_with_languages(spec: JobSpec) -> str:
+    """What is wrong with the pair or with a language that is to be found out, or nothing."""
+    if (MT in spec.services) != (spec.src != spec.tgt):
+        return f"mt goes with two different languages, not with {spec.src}:{spec.tgt}"
+    if spec.tgt == AUTO and (spec.src != AUTO or TTS in spec.services):
+        return "auto is a target only for what is recognised as auto and not spoken again"
+    candidates = spec.hints.candidates if spec.hints else ()
+    if candidates and spec.src != AUTO:
+        return f"languages to choose from go with auto as the source, not with {spec.src}"
+    if tuple(sorted(set(candidates))) != candidates:
+        return "languages to choose from must be sorted, without repetition"
+    return ""
 
 
 def is_same_content(job: Job, spec: JobSpec) -> bool:
@@ -38,13 +53,14 @@ def is_same_content(job: Job, spec: JobSpec) -> bool:
     It may be the one that was wanted, too, if the job has another one.
     """
     known = job.spec
-    return (known.src, known.tgt, known.services, known.session, known.digest, known.tenant) == (
+    return (known.src, known.tgt, known.services, known.session, known.digest, known.tenant, known.hints) == (
         spec.src,
         spec.tgt,
         spec.services,
         spec.session,
         spec.digest,
         spec.tenant,
+        spec.hints,
     ) and spec.utterance_index in {None, job.utterance_index, known.utterance_index}
 
 

@@ -107,6 +107,7 @@ def _run_finished(state: DispatchState, step: Step, job: Job, message: RunFinish
         speech_bytes=message.speech_bytes,
         speech_rate_hz=message.speech_rate_hz,
         run_ms=message.run_ms,
+        recognition=message.recognition,
     )
     if message.speech_bytes:
         job.record(step.now_ms, f"ran {message.run_ms} ms on {job.node}; speech waits to be fetched")

@@ -6,6 +6,7 @@ from msgspec import Meta
 
 from ray_sched.core.errors import Code
 from ray_sched.core.messages.fields import Attempt, AudioMs, Count, Key, LongText, Message, Text
+from ray_sched.core.messages.recognition import Recognition
 
 
 class RunAccepted(Message, frozen=True, kw_only=True):
@@ -35,7 +36,7 @@ class RunPartial(Message, frozen=True, kw_only=True):
     text: LongText
 
 
-class RunFinished(Message, frozen=True, kw_only=True):
+class RunFinished(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Agent to Dispatcher: the job has run and its slot is free. Speech, if any, waits there to be fetched."""
 
     job_id: Text
@@ -45,6 +46,8 @@ class RunFinished(Message, frozen=True, kw_only=True):
     speech_bytes: Count = 0
     speech_rate_hz: Count = 0
     run_ms: Count
+    recognition: Recognition | None = None
+    """None: the engine says nothing beyond the text."""
 
 
 class RunFailed(Message, frozen=True, kw_only=True):

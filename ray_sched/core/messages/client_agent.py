@@ -8,27 +8,29 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ray_sched.core.capability import Language
+from ray_sched.core.capability import SpokenLanguage
 from ray_sched.core.messages.fields import Attempt, Count, Message, Services, Text
+from ray_sched.core.messages.recognition import Hints
 
 SAMPLE_RATE_HZ = 16_000
 BYTES_PER_SAMPLE = 2
 """Of audio in a push: 16 kHz, mono, signed, 16 bit."""
 
 
-class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One job of a push; its audio has its place in the batch, as 16 kHz mono signed 16-bit samples."""
 
     job_id: Text
     attempt: Attempt
-    src: Language
-    tgt: Language
+    src: SpokenLanguage
+    tgt: SpokenLanguage
     services: Services
     wants_partials: bool
     n_bytes: Count
     """Of its audio."""
     token: Text = ""
     """As it came with Assigned."""
+    hints: Hints | None = None
 
 
 class Push(Message, frozen=True, kw_only=True):

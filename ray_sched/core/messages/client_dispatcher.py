@@ -7,19 +7,22 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ray_sched.core.capability import Demand, Language, demand_of
+from ray_sched.core.capability import Demand, SpokenLanguage, demand_of
 from ray_sched.core.errors import Refusal
 from ray_sched.core.messages.fields import Attempt, AudioMs, Count, Index, LongText, Message, Number, Services, Text
+from ray_sched.core.messages.recognition import Hints, Recognition
 
 
-class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The description of a job: everything but its audio."""
 
     request_id: Text
     """Unique per client; submitting it again returns the same job, or a new one if that had failed for no fault of its
     own."""
-    src: Language
-    tgt: Language
+    src: SpokenLanguage
+    """``auto``: the engine finds out."""
+    tgt: SpokenLanguage
+    """``auto``, with ``auto`` as the source: no other than what is spoken."""
     services: Services = ("asr",)
     """Sorted names out of ``asr``, ``mt``, ``tts``."""
     session: Text = ""
@@ -42,10 +45,14 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=
     name: Text = ""
     """What people call it, such as the file's name."""
     trace_id: Text = ""
+    hints: Hints | None = None
 
     def demand(self) -> Demand:
         """What this job needs of a node; the same object for all jobs that need the same."""
-        return demand_of(self.src, self.tgt, self.services, self.tenant, self.needs_gpu)
+        if self.hints is None:
+            return demand_of(self.src, self.tgt, self.services, self.tenant, self.needs_gpu)
+        candidates = self.hints.candidates
+        return demand_of(self.src, self.tgt, self.services, self.tenant, self.needs_gpu, candidates)
 
 
 class Submit(Message, frozen=True, kw_only=True):
@@ -185,7 +192,7 @@ class AttemptNote(Struct, frozen=True, kw_only=True, gc=False):
     why: str
 
 
-class Outcome(Struct, frozen=True, kw_only=True, gc=False):
+class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How a job ended."""
 
     status: str
@@ -204,6 +211,8 @@ class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     error: Refusal | None = None
     attempts: tuple[AttemptNote, ...] = ()
     """Earlier attempts, oldest first."""
+    recognition: Recognition | None = None
+    """What the engine says beyond the text; None: nothing."""
 
 
 class Delivered(Message, frozen=True, kw_only=True, gc=False):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from ray_sched.core.capability import LABEL_PREFIX, LANGUAGE, Capability, Name
+from ray_sched.core.capability import AUTO, LABEL_PREFIX, LANGUAGE, Capability, Name
 from ray_sched.core.effects import Log
 from ray_sched.core.messages.fields import MAX_SLOTS, Slots, Text
 
@@ -60,7 +60,7 @@ def declare(ray_node: RayNode, default_slots: int) -> Declaration | None:
     _check_names(labels, "engine", "tenant", "node")
     capability = Capability(
         engine=engine,
-        asr=_languages(labels, "asr"),
+        asr=_languages(labels, "asr", AUTO),
         mt=_pairs(labels),
         tts=_languages(labels, "tts"),
         tenant=labels.get("tenant", ""),
@@ -91,10 +91,10 @@ def _slots(labels: dict[str, str], default_slots: int) -> int:
     return int(text)
 
 
-def _languages(labels: dict[str, str], name: str) -> tuple[str, ...]:
+def _languages(labels: dict[str, str], name: str, other: str = "") -> tuple[str, ...]:
     tags = [tag for tag in labels.get(name, "").split(".") if tag]
     for tag in tags:
-        if not _LANGUAGE.fullmatch(tag):
+        if tag != other and not _LANGUAGE.fullmatch(tag):
             raise BadLabelError(
                 f"{LABEL_PREFIX}{name}={labels[name][:80]!r}: {tag[:80]!r} is not a language tag such as en"
             )
