@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from ray_sched.cli.call import Call
-from ray_sched.cli.units import counted
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import JobStatus
+from ray_sched.core.units import counted
 from ray_sched.core.views.job_filter import JobFilter
 
 

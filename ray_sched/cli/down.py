@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ray_sched.cli.call import Call
-from ray_sched.cli.units import counted
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.units import counted
 
 if TYPE_CHECKING:
     from ray_sched.system.start import Note

@@ -1,7 +1,6 @@
 """``ray-sched jobs``: the newest jobs."""
 
 import time
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,22 +8,15 @@ from rich.console import RenderableType
 
 from ray_sched.cli.call import Call
 from ray_sched.cli.live import is_watched, watch
-from ray_sched.cli.output import add_row, table
-from ray_sched.cli.units import short_ms
+from ray_sched.cli.output import LAYOUT, Layout, add_row, table
 from ray_sched.core.job import JobStatus
+from ray_sched.core.units import short_ms
 from ray_sched.core.views.job_filter import JobFilter
 
 if TYPE_CHECKING:
     from ray_sched.core.views.jobs import JobView
 
 _EVERY_S = 1.0
-
-
-class Layout(StrEnum):
-    """How much of a row is shown."""
-
-    NARROW = "narrow"
-    WIDE = "wide"
 
 
 async def jobs(  # noqa: PLR0913  # one option for each thing that may be said of a job
@@ -37,7 +29,7 @@ async def jobs(  # noqa: PLR0913  # one option for each thing that may be said o
     tenant: Annotated[str, typer.Option(help="Only of this tenant.")] = "",
     pair: Annotated[str, typer.Option(help="Only of these languages, as en:de.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 50,
-    output: Annotated[Layout, typer.Option("--output", "-o", help="How much to show of each.")] = Layout.NARROW,
+    output: Annotated[Layout, LAYOUT] = Layout.NARROW,
     watched: Annotated[bool, typer.Option("--watch", help="Refresh each second until Ctrl-C.")] = False,
 ) -> None:
     """List jobs, the newest first; finished ones until they are cleaned up."""

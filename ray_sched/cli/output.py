@@ -10,9 +10,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Any, Literal
 
 import msgspec
+import typer
 from rich import box
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -194,6 +196,17 @@ def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:
         justify: Literal["right", "left"] = "right" if is_number else "left"
         made.add_column(heading, justify=justify, no_wrap=is_whole, overflow="fold", min_width=width)
     return made
+
+
+class Layout(StrEnum):
+    """How much of a row is shown."""
+
+    NARROW = "narrow"
+    """What fits into 80 columns."""
+    WIDE = "wide"
+
+
+LAYOUT = typer.Option("--output", "-o", help="How much to show of each row.")
 
 
 def add_row(to: Table, *cells: Any) -> None:

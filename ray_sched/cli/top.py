@@ -7,7 +7,7 @@ from rich.console import RenderableType
 
 from ray_sched.cli.call import Call
 from ray_sched.cli.live import is_watched, watch
-from ray_sched.cli.nodes import nodes_table
+from ray_sched.cli.nodes import nodes_page
 from ray_sched.cli.status import status_page
 
 
@@ -19,10 +19,10 @@ async def top(
     async with call.scheduler() as scheduler:
 
         async def look() -> list[RenderableType]:
-            return [*status_page(await scheduler.status()), nodes_table(await scheduler.nodes())]
+            return [*status_page(await scheduler.status()), *nodes_page(await scheduler.nodes())]
 
         if is_watched(call):
             await watch(call, look, every_s)
             return
         view, rows = await scheduler.status(), await scheduler.nodes()
-        call.out.show({"status": view, "nodes": rows}, *status_page(view), nodes_table(rows))
+        call.out.show({"status": view, "nodes": rows}, *status_page(view), *nodes_page(rows))

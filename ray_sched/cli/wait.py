@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from ray_sched.cli.call import Call
-from ray_sched.cli.units import counted
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.units import counted
 
 _LOOK_S = 0.25
 _NOT_YET = {Code.SCHEDULER_NOT_RUNNING, Code.NO_CLUSTER}

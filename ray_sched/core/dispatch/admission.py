@@ -9,6 +9,7 @@ from ray_sched.core.messages.client_dispatcher import JobSpec
 from ray_sched.core.messages.fields import MAX_AUDIO_MS
 from ray_sched.core.queue.waiting import Backlog
 from ray_sched.core.rules import DispatchRules
+from ray_sched.core.units import shown_ms
 
 _MIN_RETRY_MS = 50
 _MAX_RETRY_MS = 10_000
@@ -27,7 +28,7 @@ def invalid(spec: JobSpec) -> Refusal | None:
     if wrong:
         return _refuse(Code.INVALID_MESSAGE, wrong)
     if spec.audio_ms > MAX_AUDIO_MS:
-        return _refuse(Code.INVALID_MESSAGE, f"{spec.audio_ms} ms of audio are more than a day; split it")
+        return _refuse(Code.INVALID_MESSAGE, f"{shown_ms(spec.audio_ms)} of audio are more than a day; split it")
     if spec.utterance_index is not None and not spec.session:
         return _refuse(Code.INVALID_MESSAGE, "an utterance index needs a session")
     return None
@@ -106,7 +107,7 @@ def too_many_sessions(rules: DispatchRules) -> Refusal:
     most = rules.max_sessions_per_client
     return Refusal(
         code=Code.OVERLOADED,
-        message=f"{most} sessions of this client have jobs that have not ended; try again in {_MIN_RETRY_MS} ms",
+        message=f"{most} sessions of this client have jobs that have not ended; try again in {shown_ms(_MIN_RETRY_MS)}",
         retry_after_ms=_MIN_RETRY_MS,
     )
 
@@ -135,7 +136,7 @@ def overloaded(backlog: Backlog, spec: JobSpec, rules: DispatchRules, ended_per_
         return None
     wait_ms = int(100 * n_jobs / ended_per_s) if ended_per_s > 0 else 1_000
     retry_ms = min(max(wait_ms, _MIN_RETRY_MS), _MAX_RETRY_MS)
-    return Refusal(code=Code.OVERLOADED, message=f"{what}; try again in {retry_ms} ms", retry_after_ms=retry_ms)
+    return Refusal(code=Code.OVERLOADED, message=f"{what}; try again in {shown_ms(retry_ms)}", retry_after_ms=retry_ms)
 
 
 def _refuse(code: Code, message: str) -> Refusal:

@@ -10,6 +10,7 @@ from ray_sched.core.job import Job, JobEvent, JobStatus
 from ray_sched.core.messages.agent_dispatcher import DropSpeech
 from ray_sched.core.messages.client_dispatcher import AttemptNote, Outcome
 from ray_sched.core.placement.node_state import NodeState
+from ray_sched.core.units import shown_ms
 
 _MAX_WHY = 500
 """Characters of a reason that others give: it is kept with the job and is part of every failure's message."""
@@ -124,7 +125,7 @@ def note_run(state: DispatchState, step: Step, job: Job, *, is_success: bool) ->
     if node_state is None or not (is_success or _is_node_to_blame(state, step, job, node_state)):
         return
     if node_state.record_outcome(is_success=is_success, now_ms=step.now_ms, rules=rules):
-        step.log(f"{job.node} failed too often and rests for {rules.quarantine_ms} ms")
+        step.log(f"{job.node} failed too often and rests for {shown_ms(rules.quarantine_ms)}")
 
 
 def _is_node_to_blame(state: DispatchState, step: Step, job: Job, node_state: NodeState) -> bool:

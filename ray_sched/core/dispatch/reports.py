@@ -23,6 +23,7 @@ from ray_sched.core.messages.agent_dispatcher import (
 )
 from ray_sched.core.messages.client_dispatcher import PartialText
 from ray_sched.core.messages.fields import MAX_AUDIO_MS
+from ray_sched.core.units import shown_ms
 
 _CODES_OF_ENGINES = frozenset({Code.ENGINE_FAILED, Code.ENGINE_CRASHED, Code.MODEL_NOT_AVAILABLE, Code.INVALID_AUDIO})
 """Codes that an agent may report of a run; any other one counts as a failure of its engine."""
@@ -110,11 +111,11 @@ def _run_finished(state: DispatchState, step: Step, job: Job, message: RunFinish
         recognition=message.recognition,
     )
     if message.speech_bytes:
-        job.record(step.now_ms, f"ran {message.run_ms} ms on {job.node}; speech waits to be fetched")
+        job.record(step.now_ms, f"ran {shown_ms(message.run_ms)} on {job.node}; speech waits to be fetched")
         state.keep_speech(step, job, outcome)
         delivering.notify_speech_ready(step, job)
     else:
-        job.record(step.now_ms, f"ran {message.run_ms} ms on {job.node}")
+        job.record(step.now_ms, f"ran {shown_ms(message.run_ms)} on {job.node}")
         attempts.finish(state, step, job, outcome)
 
 

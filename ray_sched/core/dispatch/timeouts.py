@@ -10,6 +10,7 @@ from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.dispatch.step import Step
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Job, JobEvent, JobStatus
+from ray_sched.core.units import shown_ms
 
 FoundOut = dict[tuple[Demand, str, bool], WhyNot]
 """Why there is no node, found out once in a sweep for all jobs with this demand, excluded node and exclusiveness."""
@@ -57,22 +58,22 @@ def _job_due(state: DispatchState, step: Step, job: Job, found_out: FoundOut) ->
         state.postpone(JobDue(job.job_id), due_at_ms)  # more audio has come to travel with it
     elif job.status is JobStatus.ASSIGNED:
         waited_ms = step.now_ms - job.assigned_at_ms
-        attempts.requeue(state, step, job, Code.PUSH_TIMEOUT, f"the audio was not accepted in {waited_ms} ms")
+        attempts.requeue(state, step, job, Code.PUSH_TIMEOUT, f"the audio was not accepted in {shown_ms(waited_ms)}")
     elif job.speech:  # the node has done its part, and would do no more in another attempt
         attempts.drop_speech(step, job)
-        message = f"its speech was not fetched in {step.now_ms - job.accepted_at_ms} ms"
+        message = f"its speech was not fetched in {shown_ms(step.now_ms - job.accepted_at_ms)}"
         attempts.end(state, step, job, JobEvent.FAIL, Refusal(code=Code.JOB_TIMEOUT, message=message))
     else:
         ran_ms = step.now_ms - job.accepted_at_ms
         attempts.note_run(state, step, job, is_success=False)
-        attempts.requeue(state, step, job, Code.JOB_TIMEOUT, f"not finished {ran_ms} ms after acceptance")
+        attempts.requeue(state, step, job, Code.JOB_TIMEOUT, f"not finished {shown_ms(ran_ms)} after acceptance")
 
 
 def _no_node(state: DispatchState, step: Step, job: Job, found_out: FoundOut) -> Refusal:
     """The answer to a job that found no node in time, with the reason of each node."""
     waited_ms = step.now_ms - job.created_at_ms
     if state.waiting.is_paused(job.client_id):
-        message = f"its client has not answered, as its event loop was blocked, until {waited_ms} ms had passed"
+        message = f"its client has not answered, as its event loop was blocked, until {shown_ms(waited_ms)} had passed"
         return Refusal(code=Code.DEADLINE_EXCEEDED, message=message)
     key = (job.demand, job.excluded_node, job.is_exclusive)
     if key not in found_out:
@@ -82,4 +83,6 @@ def _no_node(state: DispatchState, step: Step, job: Job, found_out: FoundOut) ->
     is_served = state.node_table.groups.is_served(job.demand)
     code = Code.DEADLINE_EXCEEDED if is_served and job.spec.deadline_ms else Code.NO_AVAILABLE_NODE
     services = "+".join(job.spec.services)
-    return Refusal(code=code, message=f"no node for {job.demand.pair} ({services}) in {waited_ms} ms: {why_not.text}")
+    return Refusal(
+        code=code, message=f"no node for {job.demand.pair} ({services}) in {shown_ms(waited_ms)}: {why_not.text}"
+    )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from ray_sched.core.node_status import NodeEvent, NodeStatus
 from ray_sched.core.nodes.node import Node
 from ray_sched.core.rules import NodeRules
+from ray_sched.core.units import shown_ms
 
 _MAX_RESPAWN_DELAY_MS = 30_000
 
@@ -28,9 +29,9 @@ def judge_silence(node: Node, rules: NodeRules, now_ms: int) -> Verdict | None:
         is_late = now_ms - node.started_at_ms >= limit_ms
         return Verdict(NodeEvent.TOO_LONG_SILENT, "no first heartbeat") if is_late else None
     if silent_ms >= rules.lost_after_ms:
-        return Verdict(NodeEvent.TOO_LONG_SILENT, f"silent for {silent_ms} ms")
+        return Verdict(NodeEvent.TOO_LONG_SILENT, f"silent for {shown_ms(silent_ms)}")
     if silent_ms >= rules.suspect_after_ms and node.status is not NodeStatus.SUSPECT:
-        return Verdict(NodeEvent.SILENT, f"silent for {silent_ms} ms")
+        return Verdict(NodeEvent.SILENT, f"silent for {shown_ms(silent_ms)}")
     return None
 
 

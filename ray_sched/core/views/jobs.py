@@ -9,6 +9,7 @@ from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.placement.policy import Placement
 from ray_sched.core.reasons import SENTENCE, Reason, reasons_text
+from ray_sched.core.units import shown_ms
 from ray_sched.core.views.job_filter import JobFilter
 
 _SAID_BY_POOL = frozenset({Reason.NOT_READY, Reason.RESOURCE_THRESHOLD})
@@ -204,7 +205,7 @@ def _ahead(brain: DispatchBrain, job: Job) -> int:
 
 
 def _blocked(job: Job, now_ms: int) -> str:
-    until = f"; gives up in {max(job.deadline_at_ms - now_ms, 0)} ms" if job.spec.deadline_ms else ""
+    until = f"; gives up in {shown_ms(max(job.deadline_at_ms - now_ms, 0))}" if job.spec.deadline_ms else ""
     return f"waits for its client, whose event loop is blocked{until}"
 
 
@@ -214,18 +215,18 @@ def _summary(
     if job.status is JobStatus.PENDING:
         left_ms = max(job.deadline_at_ms - now_ms, 0)
         if not verdicts:
-            return f"waits for a node: there is none; gives up in {left_ms} ms"
+            return f"waits for a node: there is none; gives up in {shown_ms(left_ms)}"
         reasons = {verdict.node: Reason(verdict.reason) for verdict in verdicts if verdict.reason}
         why = reasons_text(reasons, because) if len(reasons) == len(verdicts) else "others come first"
         before_it = f"; {ahead} others of its kind come first" if ahead else ""
-        return f"waits for a node: {why}{before_it}; gives up in {left_ms} ms"
+        return f"waits for a node: {why}{before_it}; gives up in {shown_ms(left_ms)}"
     if job.status is JobStatus.ASSIGNED:
-        return f"assigned to {job.node} {now_ms - job.assigned_at_ms} ms ago; the submitter brings the audio"
+        return f"assigned to {job.node} {shown_ms(now_ms - job.assigned_at_ms)} ago; the submitter brings the audio"
     if job.status is JobStatus.PROCESSING:
         doing = "its speech waits to be fetched" if job.speech else "it runs there"
-        return f"accepted by {job.node} {now_ms - job.accepted_at_ms} ms ago; {doing}"
+        return f"accepted by {job.node} {shown_ms(now_ms - job.accepted_at_ms)} ago; {doing}"
     delivery = "" if job.is_delivered else "; its result waits for earlier ones of its session"
     error = job.outcome.error if job.outcome else None
-    return f"{job.status} {now_ms - job.ended_at_ms} ms ago on {job.node or 'no node'}" + (
+    return f"{job.status} {shown_ms(now_ms - job.ended_at_ms)} ago on {job.node or 'no node'}" + (
         f": {error.message}" if error else delivery
     )

@@ -17,7 +17,7 @@ def test_speech_that_nobody_fetches_ends_its_job_and_accuses_no_node() -> None:
         harness.offer(*(a_node(name) for name in nodes), capability=EN_ES)
         error = only(told(effects, Delivered)).outcome.error
         assert error
-        assert error.message == "its speech was not fetched in 60000 ms"
+        assert error.message == "its speech was not fetched in 1 min"
         assert orders(effects) == [DropSpeech(job_id=job, attempt=1)]
         assert harness.job(job).attempt == 1, "it has run, and does not run again"
     assert not any(node_state.quarantined_until_ms for node_state in harness.brain.node_states.values())

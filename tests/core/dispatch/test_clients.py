@@ -122,7 +122,7 @@ def test_one_session_cannot_take_all_the_room() -> None:
     harness.submit("r1", session="s1")
     refusal = harness.refusal("r2", session="s1")
     assert refusal.code is Code.OVERLOADED
-    assert refusal.message == "2 jobs of session 's1' wait already; try again in 1000 ms"
+    assert refusal.message == "2 jobs of session 's1' wait already; try again in 1 s"
     harness.submit("r3", session="s2")
     harness.submit("r4")
 

@@ -559,7 +559,7 @@ def test_a_pair_that_nobody_serves_fails_after_ten_seconds_with_the_reason_of_ea
     assert harness.status(job) == "pending"
     assert only(told(harness.wait(1), Delivered)).outcome.error == Refusal(
         code=Code.NO_AVAILABLE_NODE,
-        message="no node for en:fr (asr+mt) in 10000 ms: "
+        message="no node for en:fr (asr+mt) in 10 s: "
         "2 x SERVICE_MISSING (node-a, node-b); 1 x LANG_PAIR_UNSUPPORTED (node-c)",
     )
     assert harness.brain.counters.no_node == {Reason.SERVICE_MISSING: 2, Reason.LANG_PAIR_UNSUPPORTED: 1}
@@ -570,7 +570,7 @@ def test_without_any_node_the_failure_says_so() -> None:
     harness.submit()
     error = only(told(harness.wait(10_000), Delivered)).outcome.error
     assert error is not None
-    assert error.message == "no node for en:en (asr) in 10000 ms: there is no node at all"
+    assert error.message == "no node for en:en (asr) in 10 s: there is no node at all"
 
 
 def test_a_job_with_a_deadline_of_its_own_waits_that_long() -> None:

@@ -39,7 +39,7 @@ def test_what_was_accepted_first_was_on_the_way_too() -> None:
     harness.wait(1_999)
     assert harness.status(jobs[9]) == "assigned"
     harness.wait(1)
-    assert harness.job(jobs[9]).attempts[0].why == "PUSH_TIMEOUT: the audio was not accepted in 14000 ms"
+    assert harness.job(jobs[9]).attempts[0].why == "PUSH_TIMEOUT: the audio was not accepted in 14 s"
 
 
 def test_the_audio_of_other_clients_travels_another_way() -> None:

@@ -25,9 +25,9 @@ def a_new_node(*, is_restored: bool = False) -> Node:
     [
         (0, None),
         (1_499, None),
-        (1_500, Verdict(NodeEvent.SILENT, "silent for 1500 ms")),
-        (2_999, Verdict(NodeEvent.SILENT, "silent for 2999 ms")),
-        (3_000, Verdict(NodeEvent.TOO_LONG_SILENT, "silent for 3000 ms")),
+        (1_500, Verdict(NodeEvent.SILENT, "silent for 1.5 s")),
+        (2_999, Verdict(NodeEvent.SILENT, "silent for 2.9 s")),
+        (3_000, Verdict(NodeEvent.TOO_LONG_SILENT, "silent for 3 s")),
     ],
 )
 def test_a_node_that_has_beaten_is_suspect_and_lost_when_its_time_is_up(
@@ -43,14 +43,14 @@ def test_a_suspect_node_is_no_news_until_it_is_lost() -> None:
     node.handle_heartbeat(a_beat(), BEAT_MS)
     node.move(NodeEvent.SILENT)
     assert judge_silence(node, RULES, BEAT_MS + 2_999) is None
-    assert judge_silence(node, RULES, BEAT_MS + 3_000) == Verdict(NodeEvent.TOO_LONG_SILENT, "silent for 3000 ms")
+    assert judge_silence(node, RULES, BEAT_MS + 3_000) == Verdict(NodeEvent.TOO_LONG_SILENT, "silent for 3 s")
 
 
 def test_a_beat_at_the_very_start_of_time_is_a_beat() -> None:
     node = a_new_node()
     node.handle_heartbeat(a_beat(), 0)
     assert node.silent_ms(1_000) == 1_000
-    assert judge_silence(node, RULES, 1_500) == Verdict(NodeEvent.SILENT, "silent for 1500 ms")
+    assert judge_silence(node, RULES, 1_500) == Verdict(NodeEvent.SILENT, "silent for 1.5 s")
 
 
 def test_an_agent_that_starts_may_load_for_the_time_to_start() -> None:

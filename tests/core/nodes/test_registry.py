@@ -665,4 +665,4 @@ def test_why_a_node_is_lost_is_told_to_its_pool_and_to_people() -> None:
     assert why_lost(harness, harness.brain.agent_died("node-a", 1, "signal 9", harness.now_ms)) == "signal 9"
     harness = RegistryHarness()
     harness.join()
-    assert why_lost(harness, harness.wait(3_000)) == "silent for 3000 ms"
+    assert why_lost(harness, harness.wait(3_000)) == "silent for 3 s"

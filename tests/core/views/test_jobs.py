@@ -333,7 +333,7 @@ def test_a_job_waits_for_a_node_when_there_is_none() -> None:
     job = harness.submit(deadline_ms=4_000)
     harness.now_ms += 1_000
     told = explain(harness.brain, job, harness.now_ms)
-    assert told.summary == "waits for a node: there is none; gives up in 3000 ms"
+    assert told.summary == "waits for a node: there is none; gives up in 3 s"
     assert (told.ahead, told.nodes) == (0, ())
     harness.now_ms += 9_000
     assert summary(harness, job) == "waits for a node: there is none; gives up in 0 ms"
@@ -375,7 +375,7 @@ def test_a_job_with_a_deadline_whose_client_is_blocked_says_how_long_it_waits() 
     job = harness.submit("first", deadline_ms=4_000)
     harness.handle(ClientBlocked("c1"))
     harness.now_ms += 1_000
-    assert summary(harness, job) == "waits for its client, whose event loop is blocked; gives up in 3000 ms"
+    assert summary(harness, job) == "waits for its client, whose event loop is blocked; gives up in 3 s"
 
 
 def test_a_waiting_job_says_what_speaks_against_each_node_and_how_many_come_first() -> None:
@@ -389,7 +389,7 @@ def test_a_waiting_job_says_what_speaks_against_each_node_and_how_many_come_firs
     assert told.ahead == 2
     assert told.summary == (
         "waits for a node: 1 x CAPACITY_FULL (node-a); 1 x DRAINING (node-b); 2 others of its kind come first; "
-        "gives up in 10000 ms"
+        "gives up in 10 s"
     )
     assert told.nodes == (
         NodeVerdict(node="node-a", reason="CAPACITY_FULL", sentence=SENTENCE[Reason.CAPACITY_FULL]),
@@ -397,7 +397,7 @@ def test_a_waiting_job_says_what_speaks_against_each_node_and_how_many_come_firs
     )
     first = harness.brain.waiting.in_order(harness.job(job).demand)
     assert summary(harness, next(iter(first)).job_id) == (
-        "waits for a node: 1 x CAPACITY_FULL (node-a); 1 x DRAINING (node-b); gives up in 10000 ms"
+        "waits for a node: 1 x CAPACITY_FULL (node-a); 1 x DRAINING (node-b); gives up in 10 s"
     )
 
 
@@ -406,7 +406,7 @@ def test_others_come_first_where_nothing_speaks_against_one_of_the_nodes() -> No
     harness.offer(a_node("node-a", slots=1))
     harness.submit("first")
     job = harness.submit("second")
-    assert summary(harness, job) == "waits for a node: others come first; gives up in 10000 ms"
+    assert summary(harness, job) == "waits for a node: others come first; gives up in 10 s"
 
 
 def test_an_assigned_job_says_since_when_and_a_running_one_what_it_does() -> None:

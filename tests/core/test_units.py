@@ -2,7 +2,7 @@
 
 import pytest
 
-from ray_sched.cli.units import counted, short_ms, shown_ms
+from ray_sched.core.units import counted, short_ms, shown_ms
 
 
 @pytest.mark.parametrize(
