@@ -4,8 +4,8 @@ An engine never touches Ray, Redis or the network. It runs outside the agent's e
 that a stuck or crashing model never silences a heartbeat.
 """
 
-from collections.abc import Callable
-from typing import ClassVar, Literal, Protocol
+from collections.abc import Callable, Hashable, Sequence
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -68,7 +68,7 @@ Isolation = Literal["thread", "process", "process_per_slot"]
 
 ``thread``: loaded once, in the agent's own process, where ``run`` releases the GIL or is short.
 ``process``: loaded once per replica, a process that serves many slots. An engine that does not say that it can be
-shared (:class:`SharedEngine`) is loaded once per slot all the same.
+shared (:class:`BatchEngine`, :class:`SharedEngine`) is loaded once per slot all the same.
 ``process_per_slot``: one process per slot, killed when stuck.
 """
 
@@ -99,6 +99,30 @@ class Engine(Protocol):
         """Do the work. ``audio`` is 16 kHz mono.
 
         Raises :class:`ModelNotAvailableError`; every other exception fails this attempt.
+        """
+        ...
+
+
+class BatchItem(NamedTuple):
+    """One run of a batch: what :meth:`Engine.run` is given."""
+
+    work: Work
+    audio: Samples
+    emit_partial: Callable[[str], None]
+
+
+class BatchEngine(Engine, Protocol):
+    """An engine that serves several runs in one pass of its model; in its process it makes one pass at a time."""
+
+    def batch_key(self, work: Work) -> Hashable:
+        """What the runs of a pass must have in common, such as their services and languages. Must be quick."""
+        ...
+
+    def run_batch(self, items: Sequence[BatchItem]) -> Sequence[EngineResult | Exception]:
+        """Do the work of one run or more, of equal keys: for each, in order, its result or why it failed.
+
+        If it raises, every run of a larger batch is run by itself. The class may say how much fits into a pass, as
+        ``max_batch``, ``max_batch_audio_s`` and ``max_batch_wait_ms``; the node's options, with dashes, go before it.
         """
         ...
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from ray_sched.agent.engine import EngineResult, Work
+from ray_sched.core.agent.batches import BatchLimits
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code
 
@@ -27,15 +28,23 @@ class LoadEngine(Struct, frozen=True, tag=True):
     options: dict[str, str]
     slots: int
     """How many runs there will be at the same time, at most."""
+    limits: BatchLimits = BatchLimits()
+    """Of an engine that runs batches."""
 
 
 class RunWork(Struct, frozen=True, tag=True):
-    """Agent to process, after EngineLoaded: run this beside whatever runs; no more than ``slots`` at a time."""
+    """Agent to process, after EngineLoaded: run this as soon as it may; no more than ``slots`` at a time."""
 
     run: int
     work: Work
     audio: bytes
     """16 kHz mono, signed 16-bit little endian."""
+
+
+class DropRun(Struct, frozen=True, tag=True):
+    """Agent to process: nobody wants this run any more. One that has not begun is dropped, others go on."""
+
+    run: int
 
 
 class EngineLoaded(Struct, frozen=True, tag=True):
@@ -57,6 +66,12 @@ class PartialEmitted(Struct, frozen=True, tag=True):
     text: str
 
 
+class RunDropped(Struct, frozen=True, tag=True):
+    """Process to agent, the answer to DropRun: the run had not begun, and never will."""
+
+    run: int
+
+
 class EngineFinished(Struct, frozen=True, tag=True):
     """Process to agent: the work is done."""
 
@@ -74,8 +89,8 @@ class EngineFailed(Struct, frozen=True, tag=True):
     is_refusal: bool = False
 
 
-ToProcess = LoadEngine | RunWork
-FromProcess = EngineLoaded | LoadFailed | PartialEmitted | EngineFinished | EngineFailed
+ToProcess = LoadEngine | RunWork | DropRun
+FromProcess = EngineLoaded | LoadFailed | PartialEmitted | RunDropped | EngineFinished | EngineFailed
 
 _encoder = msgspec.msgpack.Encoder()
 _to_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)

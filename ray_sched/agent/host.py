@@ -139,7 +139,7 @@ class EngineHost:
     def _start_processes(self) -> None:
         layout = self._layout
         for number, n_slots in enumerate(layout.slots):
-            load = LoadEngine(self._name, self._declared, self._options, n_slots)
+            load = LoadEngine(self._name, self._declared, self._options, n_slots, layout.limits)
             environment = child_environment(self._machine, number, len(layout.slots), layout.threads)
             replica = ProcessReplica(load, environment, self._backoff_s, self._changed)
             self._replicas.append(replica)

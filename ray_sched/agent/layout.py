@@ -1,7 +1,7 @@
 """How a node's slots are laid out: where its engine runs, and how often it is loaded.
 
-The engine's class says what fits it, the node's options ``isolation``, ``replicas`` and
-``threads`` go before that.
+The engine's class says what fits it, the node's options ``isolation``, ``replicas``,
+``threads``, ``max-batch``, ``max-batch-audio-s`` and ``max-batch-wait-ms`` go before that.
 """
 
 from typing import cast, get_args
@@ -9,8 +9,12 @@ from typing import cast, get_args
 from msgspec import Struct
 
 from ray_sched.agent.engine import Engine, Isolation
+from ray_sched.core.agent.batches import BatchLimits
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.fields import MAX_SLOTS
+
+_MAX_AUDIO_S = 86_400
+_MAX_WAIT_MS = 60_000
 
 
 class Layout(Struct, frozen=True, kw_only=True):
@@ -22,6 +26,8 @@ class Layout(Struct, frozen=True, kw_only=True):
     """Of each replica."""
     threads: int = 0
     """Of each replica's libraries; 0: its share of the cores."""
+    limits: BatchLimits = BatchLimits()
+    """Of an engine that runs batches."""
 
 
 def lay_out(engine: type[Engine], options: dict[str, str], n_slots: int, n_gpus: int = 0) -> Layout:
@@ -29,17 +35,22 @@ def lay_out(engine: type[Engine], options: dict[str, str], n_slots: int, n_gpus:
 
     Raises SchedError INVALID_CONFIGURATION for an option that is wrong, or asks of the engine what it cannot do.
     """
+    batches = hasattr(engine, "run_batch")
+    if batches and not hasattr(engine, "batch_key"):
+        raise _invalid("this engine has run_batch but no batch_key, which says what may share a batch")
     isolation, threads = _isolation(engine, options), _number(options, "threads", 0)
     n_replicas = _number(options, "replicas", max(1, n_gpus))
-    can_share = engine.isolation == "thread" or getattr(engine, "is_thread_safe", False)
+    has_threads = engine.isolation == "thread" or getattr(engine, "is_thread_safe", False)
     if isolation == "thread":
-        if not can_share and n_slots > 1:
+        if not has_threads and n_slots > 1:
             raise _invalid(
                 f"this engine cannot serve {n_slots} slots in one process: leave isolation out, or say slots=1"
             )
         return Layout(is_in_process=False, slots=(n_slots,))
-    if isolation == "process" and can_share:
-        return Layout(is_in_process=True, slots=_dealt(n_slots, min(n_replicas, n_slots)), threads=threads)
+    if isolation == "process" and (has_threads or batches):
+        slots = _dealt(n_slots, min(n_replicas, n_slots))
+        limits = _limits(engine, options) if batches else BatchLimits()
+        return Layout(is_in_process=True, slots=slots, threads=threads, limits=limits)
     if "replicas" in options:
         raise _invalid("this engine is loaded once per slot, so slots says how often: leave the option replicas out")
     return Layout(is_in_process=True, slots=(1,) * n_slots, threads=threads)
@@ -52,12 +63,20 @@ def _isolation(engine: type[Engine], options: dict[str, str]) -> Isolation:
     return cast("Isolation", wanted)
 
 
-def _number(options: dict[str, str], name: str, default: int) -> int:
+def _limits(engine: type[Engine], options: dict[str, str]) -> BatchLimits:
+    """By default a pass takes whatever its replica's slots hold, and waits for nothing."""
+    audio_s = _number(options, "max-batch-audio-s", getattr(engine, "max_batch_audio_s", 0), 0, _MAX_AUDIO_S)
+    wait_ms = _number(options, "max-batch-wait-ms", getattr(engine, "max_batch_wait_ms", 0), 0, _MAX_WAIT_MS)
+    max_batch = _number(options, "max-batch", getattr(engine, "max_batch", MAX_SLOTS))
+    return BatchLimits(max_batch=max_batch, max_batch_audio_ms=audio_s * 1000, max_batch_wait_ms=wait_ms)
+
+
+def _number(options: dict[str, str], name: str, default: int, least: int = 1, most: int = MAX_SLOTS) -> int:
     text = options.get(name, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_SLOTS):
-        raise _invalid(f"option {name} is {text!r}; it must be a whole number from 1 to {MAX_SLOTS}")
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise _invalid(f"option {name} is {text!r}; it must be a whole number from {least} to {most}")
     return int(text)
 
 

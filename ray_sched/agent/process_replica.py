@@ -17,6 +17,7 @@ from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
 from ray_sched.agent.engine_messages import (
     LENGTH_BYTES,
     BadFrameError,
+    DropRun,
     EngineFailed,
     EngineFinished,
     EngineLoaded,
@@ -24,6 +25,7 @@ from ray_sched.agent.engine_messages import (
     LoadEngine,
     LoadFailed,
     PartialEmitted,
+    RunDropped,
     RunWork,
     ToProcess,
     decode_from_process,
@@ -56,8 +58,8 @@ class _Run(NamedTuple):
 class ProcessReplica:
     """A process with one slot or many. One task keeps it alive: start, load, listen, start again.
 
-    With one slot, cancelling its run kills the process. With many, the others go on: the slot stays taken until the
-    engine comes back by itself, and what it brings is thrown away.
+    With one slot, cancelling its run kills the process. With many, the others go on: a run that has begun keeps its
+    slot until the engine comes back by itself, and what it brings is thrown away.
     """
 
     def __init__(
@@ -123,11 +125,15 @@ class ProcessReplica:
         if run is None:  # it has just ended
             return
         run.outcome.cancel()
-        if self._load.slots == 1 and self.state is ReplicaState.READY:
+        if self.state is not ReplicaState.READY or self._process is None:
+            return
+        if self._load.slots == 1:
             self._is_abandoned = True
             self._runs.clear()
             self._set(ReplicaState.LOADING)
             self._kill()
+        else:
+            _write(self._process, DropRun(number))
 
     async def _keep(self) -> None:
         try:
@@ -179,10 +185,8 @@ class ProcessReplica:
             raise
 
     async def _send(self, process: Process, message: ToProcess) -> None:
-        assert process.stdin is not None  # noqa: S101  it was made with a pipe
-        process.stdin.write(encode_frame(message))
         with suppress(ConnectionError):  # it died; the keeper reads the end of its output and fails the run
-            await process.stdin.drain()
+            await _write(process, message).drain()
 
     async def _receive(self, process: Process) -> FromProcess | None:
         assert process.stdout is not None  # noqa: S101  it was made with a pipe
@@ -204,6 +208,8 @@ class ProcessReplica:
                 run = self._runs.get(message.run)
                 if run and not run.outcome.done():
                     run.emit_partial(message.text)
+            case RunDropped():
+                self._end(message.run, RefusedError("it was cancelled before it began"))
             case EngineFinished():
                 self._end(message.run, message.result)
             case EngineFailed():
@@ -247,6 +253,12 @@ class ProcessReplica:
         if self.state is not ReplicaState.STOPPED:
             self.state = state
         self._changed.set()
+
+
+def _write(process: Process, message: ToProcess) -> asyncio.StreamWriter:
+    assert process.stdin is not None  # noqa: S101  # it was made with a pipe
+    process.stdin.write(encode_frame(message))
+    return process.stdin
 
 
 def _as_error(message: EngineFailed) -> Exception:

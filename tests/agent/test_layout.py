@@ -6,12 +6,17 @@ import pytest
 
 from ray_sched.agent.engine import Engine, Isolation
 from ray_sched.agent.layout import Layout, lay_out
+from ray_sched.core.agent.batches import BatchLimits
 from ray_sched.core.errors import Code, SchedError
-from tests.support.engines import PlainEngine, SharedEngine, ThreadEngine
+from tests.support.engines import BatchEngine, PlainEngine, SharedEngine, ThreadEngine
 
 
 class LonelyEngine(SharedEngine):
     isolation: ClassVar[Isolation] = "process_per_slot"
+
+
+class KeylessEngine(PlainEngine):
+    def run_batch(self) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -23,6 +28,7 @@ class LonelyEngine(SharedEngine):
         (SharedEngine, {"replicas": "9"}, (1, 1, 1, 1)),
         (SharedEngine, {"isolation": "process_per_slot"}, (1, 1, 1, 1)),
         (SharedEngine, {"threads": "3"}, (4,)),
+        (BatchEngine, {"replicas": "2"}, (2, 2)),
         (LonelyEngine, {}, (1, 1, 1, 1)),
         (LonelyEngine, {"isolation": "process"}, (4,)),
         (ThreadEngine, {"isolation": "process"}, (4,)),
@@ -31,8 +37,19 @@ class LonelyEngine(SharedEngine):
 def test_slots_are_dealt_out_to_processes(
     engine: type[Engine], options: dict[str, str], slots: tuple[int, ...]
 ) -> None:
-    threads = int(options.get("threads", "0"))
-    assert lay_out(engine, options, 4) == Layout(is_in_process=True, slots=slots, threads=threads)
+    layout = lay_out(engine, options, 4)
+    assert (layout.is_in_process, layout.slots, layout.threads) == (True, slots, int(options.get("threads", "0")))
+
+
+def test_how_much_fits_into_a_batch_is_said_by_the_class_and_before_it_by_the_options() -> None:
+    class SmallBatches(BatchEngine):
+        max_batch = 3
+        max_batch_wait_ms = 7
+
+    assert lay_out(BatchEngine, {}, 4).limits == BatchLimits(max_batch=1024)
+    assert lay_out(SmallBatches, {}, 4).limits == BatchLimits(max_batch=3, max_batch_wait_ms=7)
+    options = {"max-batch": "2", "max-batch-audio-s": "30", "max-batch-wait-ms": "0"}
+    assert lay_out(SmallBatches, options, 4).limits == BatchLimits(max_batch=2, max_batch_audio_ms=30_000)
 
 
 def test_there_is_one_replica_for_each_gpu_unless_the_option_says_otherwise() -> None:
@@ -51,6 +68,10 @@ def test_threads_share_one_engine_in_the_agents_process(engine: type[Engine], op
         (PlainEngine, {"isolation": "cage"}, "'cage' of an engine is unknown; it is one of thread, process"),
         (SharedEngine, {"replicas": "0"}, "option replicas is '0'; it must be a whole number from 1 to 1024"),
         (SharedEngine, {"replicas": "two"}, "option replicas is 'two'"),
+        (BatchEngine, {"max-batch": "0"}, "option max-batch is '0'"),
+        (BatchEngine, {"max-batch-wait-ms": "-1"}, "it must be a whole number from 0 to 60000"),
+        (BatchEngine, {"isolation": "thread"}, "cannot serve 4 slots in one process"),
+        (KeylessEngine, {}, "has run_batch but no batch_key"),
         (PlainEngine, {"threads": "all"}, "option threads is 'all'"),
         (PlainEngine, {"replicas": "2"}, "loaded once per slot"),
         (PlainEngine, {"isolation": "thread"}, "cannot serve 4 slots in one process"),

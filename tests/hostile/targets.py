@@ -25,6 +25,7 @@ from ray_sched.agent.engine_messages import (
     EngineLoaded,
     FromProcess,
     PartialEmitted,
+    RunDropped,
     decode_from_process,
     encode_frame,
     reply_length,
@@ -493,6 +494,7 @@ def _frame_seeds() -> list[bytes]:
         EngineLoaded(),
         PartialEmitted(1, "hel"),
         EngineFinished(1, EngineResult(text="hello", speech=b"\0\0", speech_rate_hz=16_000)),
+        RunDropped(1),
         EngineFailed(1, "broke"),
     ]
     return [b"".join(map(encode_frame, said)), b"\xff\xff\xff\xff\x00", b"Loading the model ...\n"]

@@ -6,13 +6,13 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import ClassVar
 
 from msgspec import structs
 
-from ray_sched.agent.engine import EngineResult, Isolation, ModelNotAvailableError, RefusedError, Work
+from ray_sched.agent.engine import BatchItem, EngineResult, Isolation, ModelNotAvailableError, RefusedError, Work
 from ray_sched.agent.engines.echo import EchoEngine
 from ray_sched.agent.machine import Machine
 from ray_sched.core.capability import Capability
@@ -82,6 +82,37 @@ class SharedEngine(CrashingEngine):
         if work.src == "exit":
             sys.exit("enough")
         return super().run(work, audio, emit_partial)
+
+
+class BatchEngine(CrashingEngine):
+    """Says with whom a run shared its pass; ``hold`` stays until the file of its option ``release`` is there.
+
+    Targets say the rest: ``odd`` fails by itself, ``strict`` raises for all if it is not by itself, ``short`` loses
+    results, ``killer`` kills the process.
+    """
+
+    def batch_key(self, work: Work) -> str:
+        if work.src == "xx":
+            raise LookupError("nobody speaks xx")
+        return work.src
+
+    def run_batch(self, items: Sequence[BatchItem]) -> list[EngineResult | Exception]:
+        for item in items:
+            match item.work.src, item.work.tgt:
+                case ("hold", _):
+                    item.emit_partial("holding")
+                    while not os.path.exists(self.options["release"]):  # noqa: PTH110  # as short as it gets
+                        time.sleep(0.005)
+                case (_, "killer"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case (_, "strict") if len(items) > 1:
+                    raise ValueError("by itself only")
+        names = " ".join(item.work.job_id for item in items)
+        n_results = len(items) - any(item.work.tgt == "short" for item in items)
+        return [
+            ValueError("odd") if item.work.tgt == "odd" else EngineResult(text=names, speech=item.audio.tobytes())
+            for item in items[:n_results]
+        ]
 
 
 class VariableEngine(SharedEngine):
