@@ -119,8 +119,8 @@ class NodeAgent:
         tasks = [*self._background, *self._runs.values()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await self._host.stop()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._reporter.close()
         self._has_ended.set()
 

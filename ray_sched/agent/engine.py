@@ -26,6 +26,8 @@ class Work(Struct, frozen=True, kw_only=True):
     """Sorted names out of ``asr``, ``mt``, ``tts``."""
     wants_partials: bool = False
     """Whether anybody looks at what is recognised so far; an engine for which it costs something may leave it out."""
+    has_own_pass: bool = False
+    """Nothing else is in the model while this runs: a process has ended in a pass that it was in."""
     hints: Hints = NO_HINTS
     """What the job says beyond that; leave out what cannot be used."""
 

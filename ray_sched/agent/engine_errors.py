@@ -7,6 +7,11 @@ from ray_sched.agent.engine_messages import describe_error
 class EngineCrashedError(Exception):
     """The engine's process ended in the middle of a run; the sentence names the signal or status."""
 
+    def __init__(self, message: str, *, was_alone: bool = True) -> None:
+        """``was_alone``: nothing else was in the pass."""
+        super().__init__(message)
+        self.was_alone = was_alone
+
 
 class EngineFailedError(Exception):
     """The engine raised an error; the sentence holds its type and text, and the engine lives on."""

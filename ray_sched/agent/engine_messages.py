@@ -28,8 +28,9 @@ class LoadEngine(Struct, frozen=True, tag=True):
     options: dict[str, str]
     slots: int
     """How many runs there will be at the same time, at most."""
+    is_batched: bool = False
+    """It runs batches, of no more than this:"""
     limits: BatchLimits = BatchLimits()
-    """Of an engine that runs batches."""
 
 
 class RunWork(Struct, frozen=True, tag=True):
@@ -57,6 +58,15 @@ class LoadFailed(Struct, frozen=True, tag=True):
     message: str
     code: Code | None
     """Set when the engine itself named what is missing; loading again will not help."""
+
+
+class PassBegan(Struct, frozen=True, tag=True):
+    """Process to agent: if the process ends now, it ends in these runs.
+
+    Sent of every pass of batches, and of a run that has a pass for itself.
+    """
+
+    runs: tuple[int, ...]
 
 
 class PartialEmitted(Struct, frozen=True, tag=True):
@@ -90,7 +100,7 @@ class EngineFailed(Struct, frozen=True, tag=True):
 
 
 ToProcess = LoadEngine | RunWork | DropRun
-FromProcess = EngineLoaded | LoadFailed | PartialEmitted | RunDropped | EngineFinished | EngineFailed
+FromProcess = EngineLoaded | LoadFailed | PassBegan | PartialEmitted | RunDropped | EngineFinished | EngineFailed
 
 _encoder = msgspec.msgpack.Encoder()
 _to_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)

@@ -81,7 +81,7 @@ def _load(commands: BinaryIO, reply: Reply) -> Passes:
     assert isinstance(message, LoadEngine)  # noqa: S101  # the agent sends it first
     try:
         engine: Engine = find_engine(message.engine)(message.declared, message.options)
-        passes = Passes(engine, message.limits, message.slots, reply)
+        passes = Passes(engine, message, reply)
         threading.Thread(target=_listen, args=(commands, passes), daemon=True, name="commands").start()
         engine.load()
     except SchedError as error:

@@ -67,6 +67,7 @@ def work_of(item: PushItem, capability: Capability) -> Work:
         tgt=tgt,
         services=item.services,
         wants_partials=item.wants_partials,
+        has_own_pass=item.has_own_pass,
         hints=item.hints or NO_HINTS,
     )
 
@@ -100,7 +101,7 @@ def _end_of(item: PushItem, error: Exception) -> RunEnd:
             service = plain(error.service, MAX_TEXT)
             return RunErred(code=Code.MODEL_NOT_AVAILABLE, why=plain(error.message), service=service)
         case EngineCrashedError():
-            return RunErred(code=Code.ENGINE_CRASHED, why=plain(str(error)))
+            return RunErred(code=Code.ENGINE_CRASHED, why=plain(str(error)), was_alone=error.was_alone)
         case EngineFailedError():
             return RunErred(code=Code.ENGINE_FAILED, why=plain(str(error)))
         case _:

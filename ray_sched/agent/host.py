@@ -116,9 +116,10 @@ class EngineHost:
         Waits for a slot that is starting again. Raises RefusedError when none is free, ModelNotAvailableError and
         EngineFailedError as the engine does, EngineCrashedError when its process ended.
 
-        Cancel the task that awaits this to end the run: a process that runs nothing else is killed with all it started
-        and starts again in the background. Elsewhere the slot stays taken until the engine comes back by itself, and
-        its result is thrown away.
+        Cancel the task that awaits this to end the run: a process with one slot is killed with all it started and
+        starts again in the background. In a process with more slots, a run that has begun goes on beside the others and
+        its result is thrown away; this raises CancelledError when the slot is free, at the latest when the process was
+        killed because the run is stuck. A thread keeps its slot until the engine comes back by itself.
         """
         key = (work.job_id, work.attempt)
         if key in self._runs:
@@ -139,9 +140,11 @@ class EngineHost:
     def _start_processes(self) -> None:
         layout = self._layout
         for number, n_slots in enumerate(layout.slots):
-            load = LoadEngine(self._name, self._declared, self._options, n_slots, layout.limits)
+            load = LoadEngine(self._name, self._declared, self._options, n_slots, layout.is_batched, layout.limits)
             environment = child_environment(self._machine, number, len(layout.slots), layout.threads)
-            replica = ProcessReplica(load, environment, self._backoff_s, self._changed)
+            replica = ProcessReplica(
+                load, environment, self._changed, backoff_s=self._backoff_s, stuck_after_s=layout.stuck_after_s
+            )
             self._replicas.append(replica)
             replica.start()
 

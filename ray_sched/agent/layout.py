@@ -15,6 +15,8 @@ from ray_sched.core.messages.fields import MAX_SLOTS
 
 _MAX_AUDIO_S = 86_400
 _MAX_WAIT_MS = 60_000
+_STUCK_AFTER_S = 60
+_MAX_STUCK_AFTER_S = 86_400
 
 
 class Layout(Struct, frozen=True, kw_only=True):
@@ -26,8 +28,11 @@ class Layout(Struct, frozen=True, kw_only=True):
     """Of each replica."""
     threads: int = 0
     """Of each replica's libraries; 0: its share of the cores."""
+    stuck_after_s: int = _STUCK_AFTER_S
+    """How long a run may go on after it was cancelled, before its replica is killed."""
+    is_batched: bool = False
+    """The engine runs batches, of no more than this:"""
     limits: BatchLimits = BatchLimits()
-    """Of an engine that runs batches."""
 
 
 def lay_out(engine: type[Engine], options: dict[str, str], n_slots: int, n_gpus: int = 0) -> Layout:
@@ -50,7 +55,15 @@ def lay_out(engine: type[Engine], options: dict[str, str], n_slots: int, n_gpus:
     if isolation == "process" and (has_threads or batches):
         slots = _dealt(n_slots, min(n_replicas, n_slots))
         limits = _limits(engine, options) if batches else BatchLimits()
-        return Layout(is_in_process=True, slots=slots, threads=threads, limits=limits)
+        stuck_after_s = _number(options, "stuck-after-s", _STUCK_AFTER_S, 1, _MAX_STUCK_AFTER_S)
+        return Layout(
+            is_in_process=True,
+            slots=slots,
+            threads=threads,
+            stuck_after_s=stuck_after_s,
+            is_batched=batches,
+            limits=limits,
+        )
     if "replicas" in options:
         raise _invalid("this engine is loaded once per slot, so slots says how often: leave the option replicas out")
     return Layout(is_in_process=True, slots=(1,) * n_slots, threads=threads)

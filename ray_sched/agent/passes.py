@@ -17,13 +17,15 @@ from ray_sched.agent.engine_messages import (
     EngineFailed,
     EngineFinished,
     FromProcess,
+    LoadEngine,
     PartialEmitted,
+    PassBegan,
     RunDropped,
     RunWork,
     describe_error,
     passable,
 )
-from ray_sched.core.agent.batches import BatchLimits, PassQueue
+from ray_sched.core.agent.batches import PassQueue
 from ray_sched.core.messages.client_agent import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 logger = logging.getLogger(__name__)
@@ -35,13 +37,14 @@ Outcome = EngineResult | Exception
 class Passes:
     """One engine's runs. Each thread that calls ``work`` makes one pass at a time."""
 
-    def __init__(self, engine: Engine, limits: BatchLimits, slots: int, reply: Reply) -> None:
+    def __init__(self, engine: Engine, load: LoadEngine, reply: Reply) -> None:
         self._engine = engine
-        self._batches = cast("BatchEngine", engine) if hasattr(engine, "run_batch") else None
+        self._batches = cast("BatchEngine", engine) if load.is_batched else None
         self._reply = reply
-        self.at_once = 1 if self._batches else slots
+        self._has_many_slots = load.slots > 1
+        self.at_once = 1 if self._batches else load.slots
         """How many passes there may be at the same time, and so how many threads have something to do."""
-        self._queue = PassQueue(limits if self._batches else BatchLimits(), self.at_once)
+        self._queue = PassQueue(load.limits, self.at_once)
         self._messages: dict[int, RunWork] = {}
         """The runs that wait."""
         self._changed = threading.Condition()
@@ -57,7 +60,7 @@ class Passes:
         audio_ms = len(message.audio) * 1000 // (SAMPLE_RATE_HZ * BYTES_PER_SAMPLE)
         with self._changed:
             self._messages[message.run] = message
-            self._queue.add(message.run, key, audio_ms, _now_ms())
+            self._queue.add(message.run, key, audio_ms, _now_ms(), is_alone=message.work.has_own_pass)
             self._changed.notify()
 
     def drop(self, message: DropRun) -> None:
@@ -91,6 +94,8 @@ class Passes:
         return self._batches.batch_key(message.work) if self._batches else None
 
     def _pass(self, messages: Sequence[RunWork]) -> None:
+        if self._has_many_slots and (self._batches or messages[0].work.has_own_pass):
+            self._reply(PassBegan(tuple(message.run for message in messages)))
         items = [self._item(message) for message in messages]
         outcomes = self._run_batch(self._batches, items) if self._batches else [self._run(items[0])]
         for message, outcome in zip(messages, outcomes, strict=True):

@@ -7,8 +7,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from itertools import count
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 import psutil
 
@@ -25,6 +24,7 @@ from ray_sched.agent.engine_messages import (
     LoadEngine,
     LoadFailed,
     PartialEmitted,
+    PassBegan,
     RunDropped,
     RunWork,
     ToProcess,
@@ -32,7 +32,8 @@ from ray_sched.agent.engine_messages import (
     encode_frame,
     reply_length,
 )
-from ray_sched.agent.replicas import ReplicaState, settle
+from ray_sched.agent.replica_runs import ReplicaRuns, Run
+from ray_sched.agent.replicas import ReplicaState
 from ray_sched.wire.samples import Samples
 
 logger = logging.getLogger(__name__)
@@ -48,22 +49,22 @@ _START = (
 """The child gets the agent's sys.path, which Ray extends in the running process only, so that it finds the engine."""
 
 
-class _Run(NamedTuple):
-    """What is running in the process."""
-
-    outcome: "asyncio.Future[EngineResult]"
-    emit_partial: Callable[[str], None]
-
-
 class ProcessReplica:
     """A process with one slot or many. One task keeps it alive: start, load, listen, start again.
 
-    With one slot, cancelling its run kills the process. With many, the others go on: a run that has begun keeps its
-    slot until the engine comes back by itself, and what it brings is thrown away.
+    With one slot, cancelling its run kills the process. With many, the others go on: one that has begun keeps its slot
+    until the engine comes back by itself, and what it brings is thrown away; if it does not come back within
+    ``stuck_after_s`` the process is killed.
     """
 
     def __init__(
-        self, load: LoadEngine, environment: Mapping[str, str], backoff_s: float, changed: asyncio.Event
+        self,
+        load: LoadEngine,
+        environment: Mapping[str, str],
+        changed: asyncio.Event,
+        *,
+        backoff_s: float,
+        stuck_after_s: float,
     ) -> None:
         """``environment``: all of the process's variables.
 
@@ -75,12 +76,12 @@ class ProcessReplica:
         self._load = load
         self._environment = environment
         self._backoff_s = backoff_s
+        self._stuck_after_s = stuck_after_s
         self._failed_loads = 0
         self._is_loaded = False
         self._is_abandoned = False
         self._process: Process | None = None
-        self._numbers = count()
-        self._runs: dict[int, _Run] = {}
+        self._runs = ReplicaRuns(load.slots, changed, is_batched=load.is_batched)
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -101,39 +102,45 @@ class ProcessReplica:
         """Run in the process. Raises what a thread replica raises, or EngineCrashedError."""
         if self._process is None:
             raise EngineCrashedError("the engine's process is not running")
-        number = next(self._numbers)
-        run = self._runs[number] = _Run(asyncio.get_running_loop().create_future(), emit_partial)
+        run = self._runs.open(work, emit_partial)
         try:
-            await self._send(self._process, RunWork(number, work, _as_bytes(audio)))
+            await self._send(self._process, RunWork(run.number, work, _as_bytes(audio)))
             return await run.outcome
         except asyncio.CancelledError:
-            self._abandon(number)
+            await self._abandon(run)
             raise
 
     async def stop(self) -> None:
         """Kill the process and wait until it is gone."""
         self._set(ReplicaState.STOPPED)
-        for run in self._runs.values():
-            run.outcome.cancel()
+        self._runs.cancel_all()
         if self._keeper is not None:
             self._keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeper
 
-    def _abandon(self, number: int) -> None:
-        run = self._runs.get(number)
-        if run is None:  # it has just ended
-            return
+    async def _abandon(self, run: Run) -> None:
+        """Nobody waits for this run any more. Returns when its slot is free, however often it is cancelled."""
         run.outcome.cancel()
-        if self.state is not ReplicaState.READY or self._process is None:
+        if run.over.is_set() or self._process is None:
             return
         if self._load.slots == 1:
             self._is_abandoned = True
-            self._runs.clear()
+            self._runs.end(run.number, RefusedError("it was cancelled"))
             self._set(ReplicaState.LOADING)
             self._kill()
-        else:
-            _write(self._process, DropRun(number))
+            return
+        _write(self._process, DropRun(run.number))
+        killing = asyncio.get_running_loop().call_later(self._stuck_after_s, self._kill_stuck)
+        while not run.over.is_set():
+            with suppress(asyncio.CancelledError):
+                await run.over.wait()
+        killing.cancel()
+
+    def _kill_stuck(self) -> None:
+        why = "the process of engine %s is killed: a run goes on %g s after it was cancelled"
+        logger.warning(why, self._load.engine, self._stuck_after_s)
+        self._kill()
 
     async def _keep(self) -> None:
         try:
@@ -204,33 +211,24 @@ class ProcessReplica:
             case LoadFailed():
                 self.why = message.message
                 self._failed_loads = MAX_LOADS - 1 if message.code else self._failed_loads
+            case PassBegan():
+                self._runs.begin_pass(message.runs)
             case PartialEmitted():
-                run = self._runs.get(message.run)
-                if run and not run.outcome.done():
-                    run.emit_partial(message.text)
+                self._runs.emit(message.run, message.text)
             case RunDropped():
-                self._end(message.run, RefusedError("it was cancelled before it began"))
+                self._runs.end(message.run, RefusedError("it was cancelled before it began"))
             case EngineFinished():
-                self._end(message.run, message.result)
+                self._runs.end(message.run, message.result)
             case EngineFailed():
-                self._end(message.run, _as_error(message))
+                self._runs.end(message.run, _as_error(message))
             case _:
                 assert_never(message)
-
-    def _end(self, number: int, outcome: EngineResult | Exception) -> None:
-        run = self._runs.pop(number, None)
-        if run is not None:
-            settle(run.outcome, outcome)
-            self._changed.set()
 
     def _bury(self, status: int | None, nonsense: str) -> None:
         """Fail the runs, if there are any, since their process ended, and count a load that did not succeed."""
         how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
         how += nonsense
-        runs = list(self._runs.values())
-        self._runs.clear()
-        for run in runs:
-            settle(run.outcome, EngineCrashedError(f"the engine's process ended with {how} in the middle of a run"))
+        self._runs.end_all(how)
         if not self._is_loaded:
             self._failed_loads += 1
             self.why = self.why or f"the engine's process ended with {how} while loading"

@@ -218,6 +218,7 @@ def _describe(pushes: list[PushAudio], payloads: list[Payload]) -> bytes:
             wants_partials=push.spec.wants_partials,
             n_bytes=len(payload),
             token=push.assigned.token,
+            has_own_pass=push.assigned.has_own_pass,
             hints=push.spec.hints,
         )
         for push, payload in zip(pushes, payloads, strict=True)

@@ -112,7 +112,9 @@ class Job(Struct, kw_only=True, gc=False):
     kills: Number = 0
     """Processes that died while nobody but this job ran in them."""
     suspicions: Number = 0
-    """Agents that died while it and others ran there."""
+    """Agents and engines that died while it and others ran there."""
+    has_own_pass: bool = False
+    """An engine died of it or of one beside it: nothing else is in the model while it runs."""
     is_exclusive: bool = msgspec.field(default=False, name="runs_alone")
     """It is suspected so much that a node is reserved for its next attempt, on which nothing else runs."""
     node: str = ""

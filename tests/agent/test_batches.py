@@ -1,14 +1,16 @@
 """Runs that share a pass of one model, in a real process."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ray_sched.agent.engine import EngineResult, Work
-from ray_sched.agent.engine_errors import EngineFailedError
+from ray_sched.agent.engine import EngineResult, RefusedError, Work
+from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
 from ray_sched.agent.host import EngineHost
 from ray_sched.core.capability import Capability
 from tests.support.engines import MACHINE
@@ -27,7 +29,7 @@ class Model:
     async def hold(self) -> None:
         """Begin a pass that goes on until :meth:`release`."""
         holding = asyncio.Event()
-        self.holder = self.begin("holder", "hold", emit_partial=lambda _: holding.set())
+        self.holder = self.begin("holder", "hld", emit_partial=lambda _: holding.set())
         async with asyncio.timeout(20):
             await holding.wait()
 
@@ -41,9 +43,10 @@ class Model:
         tgt: str = "es",
         *,
         n_samples: int = 160,
+        has_own_pass: bool = False,
         emit_partial: Callable[[str], None] = print,
     ) -> asyncio.Task[EngineResult]:
-        work = Work(job_id=job_id, attempt=1, src=src, tgt=tgt, services=("asr",))
+        work = Work(job_id=job_id, attempt=1, src=src, tgt=tgt, services=("asr",), has_own_pass=has_own_pass)
         return asyncio.create_task(self.host.run(work, np.full(n_samples, ord(job_id[0]), np.int16), emit_partial))
 
 
@@ -123,6 +126,43 @@ async def test_the_runs_of_a_batch_that_fails_as_a_whole_are_run_by_themselves(h
     else:
         with pytest.raises(EngineFailedError, match="run_batch returned 0 results for 1 runs"):
             await culprit
+
+
+async def test_the_crash_of_a_batch_is_blamed_on_its_runs_and_on_no_other(make_model: MakeModel) -> None:
+    model = await make_model()
+    killer, beside, waiting = model.begin("a", tgt="kil"), model.begin("b"), model.begin("c", "fr")
+    await asyncio.sleep(0)
+    model.release()
+    for run in (killer, beside):
+        with pytest.raises(EngineCrashedError, match="ended with signal 9 in the middle of a run, with 1 others") as it:
+            await run
+        assert not it.value.was_alone
+    with pytest.raises(RefusedError, match="ended with signal 9 before this run had begun"):
+        await waiting
+    assert (await model.begin("d")).text == "d"
+
+
+async def test_a_process_that_is_killed_from_outside_in_the_middle_of_a_batch_comes_back(make_model: MakeModel) -> None:
+    model = await make_model()
+    os.kill(model.host.pids[0], signal.SIGKILL)
+    with pytest.raises(EngineCrashedError, match=r"in the middle of a run$") as caught:
+        await model.holder
+    assert caught.value.was_alone
+    assert (await model.begin("a")).text == "a"
+
+
+async def test_a_run_that_has_its_pass_for_itself_is_blamed_alone(make_model: MakeModel) -> None:
+    model = await make_model()
+    innocent, killer = model.begin("a", has_own_pass=True), model.begin("b", tgt="kil", has_own_pass=True)
+    after = model.begin("c")
+    await asyncio.sleep(0)
+    model.release()
+    assert (await innocent).text == "a"
+    with pytest.raises(EngineCrashedError, match=r"in the middle of a run$") as caught:
+        await killer
+    assert caught.value.was_alone
+    with pytest.raises(RefusedError):
+        await after
 
 
 async def test_a_run_that_is_cancelled_before_its_pass_frees_its_slot_at_once(make_model: MakeModel) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import numpy as np
 import psutil
 import pytest
+from msgspec import structs
 
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Work
 from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
@@ -138,10 +139,43 @@ async def test_cancelling_one_run_of_a_shared_process_leaves_the_others_alone(ma
     await ear.first()
     (pid,) = host.pids
     stuck.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await stuck
+    await asyncio.sleep(0)
     assert host.free_slots == 1
     assert (await host.run(work(3, "meet"), AUDIO, print)).text == (await waiting).text == str(pid)
+    assert not stuck.done(), "its slot is not free"
+
+
+async def test_a_run_that_goes_on_for_too_long_after_it_was_cancelled_takes_its_process_with_it(
+    make_host: MakeHost,
+) -> None:
+    host = await make_host("SharedEngine", 3, **{"stuck-after-s": "1"})
+    ears = [Ear(), Ear()]
+    stuck, beside = (begin(host, work(n, "hang"), ear) for n, ear in enumerate(ears))
+    for ear in ears:
+        await ear.first()
+    stuck.cancel()
+    with pytest.raises(EngineCrashedError, match="with 1 others") as caught:
+        await beside
+    assert not caught.value.was_alone
+    with pytest.raises(asyncio.CancelledError):
+        await stuck
+    assert host.free_slots == 3
+
+
+async def test_on_threads_a_run_for_itself_begins_when_the_others_have_ended_and_is_blamed_alone(
+    make_host: MakeHost,
+) -> None:
+    host = await make_host("SharedEngine", 4)
+    first = begin(host, work(1, "meet"))
+    beside = begin(host, work(2, "meet"))
+    killer = begin(host, structs.replace(work(3, "die"), has_own_pass=True))
+    late = begin(host, work(4, "hang"))
+    assert (await first).text == (await beside).text
+    with pytest.raises(EngineCrashedError, match=r"ended with signal 9 in the middle of a run$") as caught:
+        await killer
+    assert caught.value.was_alone
+    with pytest.raises(RefusedError, match="before this run had begun"):
+        await late
 
 
 async def test_capability_and_admission_are_the_engines(make_host: MakeHost) -> None:

@@ -25,6 +25,7 @@ from ray_sched.agent.engine_messages import (
     EngineLoaded,
     FromProcess,
     PartialEmitted,
+    PassBegan,
     RunDropped,
     decode_from_process,
     encode_frame,
@@ -494,6 +495,7 @@ def _frame_seeds() -> list[bytes]:
         EngineLoaded(),
         PartialEmitted(1, "hel"),
         EngineFinished(1, EngineResult(text="hello", speech=b"\0\0", speech_rate_hz=16_000)),
+        PassBegan((1, 2)),
         RunDropped(1),
         EngineFailed(1, "broke"),
     ]

@@ -139,9 +139,11 @@ def finished(
     )
 
 
-def failed(job: str, attempt: int = 1, code: Code = Code.ENGINE_FAILED, *, service: str = "") -> RunFailed:
+def failed(
+    job: str, attempt: int = 1, code: Code = Code.ENGINE_FAILED, *, service: str = "", was_alone: bool = True
+) -> RunFailed:
     """The agent's engine did not bring it to its end."""
-    return RunFailed(job_id=job, attempt=attempt, code=code, why="it broke", service=service)
+    return RunFailed(job_id=job, attempt=attempt, code=code, why="it broke", service=service, was_alone=was_alone)
 
 
 def stopped(job: str, attempt: int = 1) -> RunStopped:

@@ -85,10 +85,10 @@ class SharedEngine(CrashingEngine):
 
 
 class BatchEngine(CrashingEngine):
-    """Says with whom a run shared its pass; ``hold`` stays until the file of its option ``release`` is there.
+    """Says with whom a run shared its pass; ``hld`` stays until the file of its option ``release`` is there.
 
     Targets say the rest: ``odd`` fails by itself, ``strict`` raises for all if it is not by itself, ``short`` loses
-    results, ``killer`` kills the process.
+    results, ``kil`` kills the process.
     """
 
     def batch_key(self, work: Work) -> str:
@@ -99,11 +99,11 @@ class BatchEngine(CrashingEngine):
     def run_batch(self, items: Sequence[BatchItem]) -> list[EngineResult | Exception]:
         for item in items:
             match item.work.src, item.work.tgt:
-                case ("hold", _):
+                case ("hld", _):
                     item.emit_partial("holding")
                     while not os.path.exists(self.options["release"]):  # noqa: PTH110  # as short as it gets
                         time.sleep(0.005)
-                case (_, "killer"):
+                case (_, "kil"):
                     os.kill(os.getpid(), signal.SIGKILL)
                 case (_, "strict") if len(items) > 1:
                     raise ValueError("by itself only")

@@ -31,6 +31,8 @@ class RunErred(Struct, frozen=True, kw_only=True):
     why: str
     service: str = ""
     """With MODEL_NOT_AVAILABLE: the service whose model is missing."""
+    was_alone: bool = True
+    """With ENGINE_CRASHED: nothing else was in its pass."""
 
 
 class RunDeclined(Struct, frozen=True, kw_only=True):

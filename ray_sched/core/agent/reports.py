@@ -140,8 +140,14 @@ def end_report(key: AttemptKey, end: RunEnd, run_ms: int) -> AgentMessage:
                 recognition=end.recognition,
             )
         case RunErred():
-            why, service = end.why, end.service
-            return RunFailed(job_id=job_id, attempt=attempt, code=end.code, why=why, service=service)
+            return RunFailed(
+                job_id=job_id,
+                attempt=attempt,
+                code=end.code,
+                why=end.why,
+                service=end.service,
+                was_alone=end.was_alone,
+            )
         case RunDeclined():
             return RunRefused(job_id=job_id, attempt=attempt, why=end.why)
         case RunCancelled():

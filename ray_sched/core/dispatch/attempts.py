@@ -39,14 +39,17 @@ def drop_speech(step: Step, job: Job) -> None:
     step.order(job.agent, job.incarnation, DropSpeech(job_id=job.job_id, attempt=job.attempt))
 
 
-def requeue(state: DispatchState, step: Step, job: Job, code: Code, why: str) -> None:
-    """End this attempt; the next one may begin elsewhere, unless there were enough."""
+def requeue(state: DispatchState, step: Step, job: Job, code: Code, why: str, *, was_alone: bool = True) -> None:
+    """End this attempt; the next one may begin elsewhere, unless there were enough.
+
+    ``was_alone``: the engine that crashed ran nothing else.
+    """
     why = why[:_MAX_WHY]
     stop(state, step, job)
     job.attempts += (AttemptNote(attempt=job.attempt, node=job.node, why=f"{code}: {why}"),)
     job.record(step.now_ms, f"back to pending: {why}")
     if not (code is Code.PUSH_TIMEOUT and state.waiting.is_paused(job.client_id)):  # no fault of a node
-        _count(job, code)
+        _count(job, code, was_alone=was_alone)
     refusal = _enough(state, step, job, code, why)
     if refusal:
         end(state, step, job, JobEvent.FAIL, refusal)
@@ -56,7 +59,7 @@ def requeue(state: DispatchState, step: Step, job: Job, code: Code, why: str) ->
     state.requeue(step, job)
 
 
-def _count(job: Job, code: Code) -> None:
+def _count(job: Job, code: Code, *, was_alone: bool) -> None:
     """A refusal costs no failover; an error or a crash of the engine is counted a second time, by itself."""
     if code is Code.NODE_REFUSED:
         job.refusals += 1
@@ -65,7 +68,7 @@ def _count(job: Job, code: Code) -> None:
     if code is Code.ENGINE_FAILED:
         job.engine_errors += 1
     elif code is Code.ENGINE_CRASHED:
-        poison.engine_died(job)
+        poison.engine_died(job, was_alone=was_alone)
 
 
 def _enough(state: DispatchState, step: Step, job: Job, code: Code, why: str) -> Refusal | None:

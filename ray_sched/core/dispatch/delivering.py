@@ -16,7 +16,12 @@ from ray_sched.core.messages.client_dispatcher import Assigned, Delivered, Missi
 def notify_assigned(step: Step, job: Job) -> None:
     """Notify the submitter of where to push the audio."""
     event = Assigned(
-        job_id=job.job_id, attempt=job.attempt, node=job.node, incarnation=job.incarnation, agent=job.agent
+        job_id=job.job_id,
+        attempt=job.attempt,
+        node=job.node,
+        incarnation=job.incarnation,
+        agent=job.agent,
+        has_own_pass=job.has_own_pass,
     )
     step.notify(job.client_id, event)
 

@@ -126,6 +126,6 @@ def _run_failed(state: DispatchState, step: Step, job: Job, message: RunFailed) 
         if node_state and message.service in SERVICES:
             node_state.unavailable_until_ms[message.service] = step.now_ms + state.selection.unavailable_ms
         step.log(f"{job.node}: no model for {message.service}: {message.why[:200]}")
-    else:
+    elif message.was_alone:  # else one death would count against the node as often as jobs were in that pass
         attempts.note_run(state, step, job, is_success=False)
-    attempts.requeue(state, step, job, code, message.why)
+    attempts.requeue(state, step, job, code, message.why, was_alone=message.was_alone)

@@ -59,6 +59,8 @@ class RunFailed(Message, frozen=True, kw_only=True):
     why: LongText
     service: Text = ""
     """With MODEL_NOT_AVAILABLE: the service to skip on this node."""
+    was_alone: bool = True
+    """With ENGINE_CRASHED: nothing else was in the pass in which the engine's process ended."""
 
 
 class RunStopped(Message, frozen=True, kw_only=True):

@@ -29,7 +29,8 @@ class PushItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     n_bytes: Count
     """Of its audio."""
     token: Text = ""
-    """As it came with Assigned."""
+    """As it came with Assigned; so is the next one."""
+    has_own_pass: bool = False
     hints: Hints | None = None
 
 

@@ -163,6 +163,8 @@ class Assigned(Message, frozen=True, kw_only=True):
     """Name of the agent's actor."""
     token: Text = ""
     """Shows the agent that the attempt is this client's; the Dispatcher's shell puts it in."""
+    has_own_pass: bool = False
+    """For the agent: nothing else may be in the model while this runs, since an engine has died of it or beside it."""
 
 
 class PartialText(Message, frozen=True, kw_only=True):

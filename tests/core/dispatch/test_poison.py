@@ -3,7 +3,7 @@
 from ray_sched.core.effects import DispatchEffect
 from ray_sched.core.errors import EXIT_STATUS, Code, Refusal
 from ray_sched.core.leases.pool import PoolBrain
-from ray_sched.core.messages.client_dispatcher import Delivered
+from ray_sched.core.messages.client_dispatcher import Assigned, Delivered
 from ray_sched.core.messages.pool_dispatcher import NodeOffer
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.effects import NotifyPool
@@ -85,6 +85,41 @@ def test_a_job_that_crashes_its_engine_twice_is_poison() -> None:
         node = ward.accept(job)
         effects = ward.report(failed(job, attempt, Code.ENGINE_CRASHED), node=node)
     assert error_of(effects).code is Code.POISON_JOB
+
+
+def crash(ward: Ward, job: str, *, was_alone: bool) -> list[DispatchEffect]:
+    """The engine's process ends in the pass of this job."""
+    node = ward.accept(job)
+    return ward.report(failed(job, ward.job(job).attempt, Code.ENGINE_CRASHED, was_alone=was_alone), node=node)
+
+
+def test_after_the_crash_of_a_pass_each_of_its_jobs_has_its_pass_for_itself_and_only_the_killer_is_poison() -> None:
+    ward = Ward(2)
+    killer, innocent = ward.submit("killer"), ward.submit("innocent")
+    for job in (killer, innocent):
+        effects = crash(ward, job, was_alone=False)
+        assert [event.has_own_pass for event in told(effects, Assigned) if event.job_id == job] == [True]
+    assert [(ward.job(job).kills, ward.job(job).suspicions) for job in (killer, innocent)] == [(0, 1)] * 2
+    ward.accept(innocent)
+    ward.finish(innocent)
+    crash(ward, killer, was_alone=True)
+    assert error_of(crash(ward, killer, was_alone=True)).code is Code.POISON_JOB
+    assert ward.status(innocent) == "completed"
+
+
+def test_an_innocent_that_shared_two_passes_with_killers_is_not_failed() -> None:
+    ward = Ward(2)
+    job = ward.submit("r1")
+    for _ in range(2):
+        crash(ward, job, was_alone=False)
+    assert (ward.status(job), ward.job(job).suspicions) == ("assigned", 2)
+
+
+def test_one_death_counts_once_against_the_node_however_many_jobs_were_in_the_pass() -> None:
+    ward = Ward(1, slots=20)
+    for job in [ward.submit(f"r{n}") for n in range(20)]:
+        crash(ward, job, was_alone=False)
+    assert ward.brain.node_states["node-0"].quarantined_until_ms == 0
 
 
 def test_an_engine_that_crashed_once_and_failed_once_is_told_apart() -> None:
