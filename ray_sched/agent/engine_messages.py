@@ -31,6 +31,8 @@ class LoadEngine(Struct, frozen=True, tag=True):
     is_batched: bool = False
     """It runs batches, of no more than this:"""
     limits: BatchLimits = BatchLimits()
+    audio: int = -1
+    """Handle of the memory in which the agent puts the audio; the process inherits it."""
 
 
 class RunWork(Struct, frozen=True, tag=True):
@@ -38,8 +40,9 @@ class RunWork(Struct, frozen=True, tag=True):
 
     run: int
     work: Work
-    audio: bytes
-    """16 kHz mono, signed 16-bit little endian."""
+    place: int
+    """Of its audio in the shared memory: 16 kHz mono, signed 16-bit little endian."""
+    n_bytes: int
 
 
 class DropRun(Struct, frozen=True, tag=True):

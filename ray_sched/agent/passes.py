@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import NoReturn, cast
 
-import numpy as np
-
+from ray_sched.agent.audio_memory import AudioView
 from ray_sched.agent.engine import BatchEngine, BatchItem, Engine, EngineResult, ModelNotAvailableError, RefusedError
 from ray_sched.agent.engine_messages import (
     DropRun,
@@ -40,6 +39,7 @@ class Passes:
     def __init__(self, engine: Engine, load: LoadEngine, reply: Reply) -> None:
         self._engine = engine
         self._batches = cast("BatchEngine", engine) if load.is_batched else None
+        self._audio = AudioView(load.audio)
         self._reply = reply
         self._has_many_slots = load.slots > 1
         self.at_once = 1 if self._batches else load.slots
@@ -57,7 +57,7 @@ class Passes:
             logger.exception("job %s attempt %d cannot be batched", message.work.job_id, message.work.attempt)
             self._reply(EngineFailed(message.run, describe_error(error)))
             return
-        audio_ms = len(message.audio) * 1000 // (SAMPLE_RATE_HZ * BYTES_PER_SAMPLE)
+        audio_ms = message.n_bytes * 1000 // (SAMPLE_RATE_HZ * BYTES_PER_SAMPLE)
         with self._changed:
             self._messages[message.run] = message
             self._queue.add(message.run, key, audio_ms, _now_ms(), is_alone=message.work.has_own_pass)
@@ -102,7 +102,7 @@ class Passes:
             self._reply(_answer(message, outcome))
 
     def _item(self, message: RunWork) -> BatchItem:
-        run, audio = message.run, np.frombuffer(message.audio, dtype="<i2")
+        run, audio = message.run, self._audio.samples(message.place, message.n_bytes)
         return BatchItem(message.work, audio, lambda text: self._reply(PartialEmitted(run, text)))
 
     def _run(self, item: BatchItem) -> Outcome:

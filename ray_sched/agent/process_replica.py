@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import assert_never
 
 import psutil
+from msgspec import structs
 
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, RefusedError, Work
 from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
@@ -73,7 +74,8 @@ class ProcessReplica:
         self.state = ReplicaState.LOADING
         self.why = ""
         self._changed = changed
-        self._load = load
+        self._runs = ReplicaRuns(load.slots, changed, is_batched=load.is_batched)
+        self._load = structs.replace(load, audio=self._runs.memory.handle)
         self._environment = environment
         self._backoff_s = backoff_s
         self._stuck_after_s = stuck_after_s
@@ -81,7 +83,6 @@ class ProcessReplica:
         self._is_loaded = False
         self._is_abandoned = False
         self._process: Process | None = None
-        self._runs = ReplicaRuns(load.slots, changed, is_batched=load.is_batched)
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -102,9 +103,9 @@ class ProcessReplica:
         """Run in the process. Raises what a thread replica raises, or EngineCrashedError."""
         if self._process is None:
             raise EngineCrashedError("the engine's process is not running")
-        run = self._runs.open(work, emit_partial)
+        run = self._runs.open(work, audio, emit_partial)
         try:
-            await self._send(self._process, RunWork(run.number, work, _as_bytes(audio)))
+            await self._send(self._process, RunWork(run.number, work, run.place, run.n_bytes))
             return await run.outcome
         except asyncio.CancelledError:
             await self._abandon(run)
@@ -118,6 +119,7 @@ class ProcessReplica:
             self._keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeper
+        self._runs.memory.close()
 
     async def _abandon(self, run: Run) -> None:
         """Nobody waits for this run any more. Returns when its slot is free, however often it is cancelled."""
@@ -180,7 +182,12 @@ class ProcessReplica:
         arguments = (sys.executable, "-c", _START, str(os.getpid()), *sys.path)
         starting = asyncio.ensure_future(
             asyncio.create_subprocess_exec(
-                *arguments, stdin=PIPE, stdout=PIPE, start_new_session=True, env=self._environment
+                *arguments,
+                stdin=PIPE,
+                stdout=PIPE,
+                pass_fds=[self._load.audio],
+                start_new_session=True,
+                env=self._environment,
             )
         )
         try:
@@ -263,8 +270,3 @@ def _as_error(message: EngineFailed) -> Exception:
     if message.missing_service:
         return ModelNotAvailableError(message.missing_service, message.message)
     return RefusedError(message.message) if message.is_refusal else EngineFailedError(message.message)
-
-
-def _as_bytes(audio: bytes | Samples) -> bytes:
-    """16-bit samples as bytes, little endian."""
-    return audio if isinstance(audio, bytes) else audio.astype("<i2", copy=False).tobytes()

@@ -4,18 +4,25 @@ import asyncio
 from collections.abc import Callable, Collection
 from itertools import count
 
+from ray_sched.agent.audio_memory import AudioMemory
 from ray_sched.agent.engine import EngineResult, RefusedError, Work
-from ray_sched.agent.engine_errors import EngineCrashedError
+from ray_sched.agent.engine_errors import EngineCrashedError, EngineFailedError
 from ray_sched.agent.replicas import settle
+from ray_sched.wire.samples import Samples
 
 
 class Run:
     """One run, which holds a slot until it is over."""
 
-    __slots__ = ("emit_partial", "has_own_pass", "number", "outcome", "over")
+    __slots__ = ("emit_partial", "has_own_pass", "n_bytes", "number", "outcome", "over", "place")
 
-    def __init__(self, number: int, emit_partial: Callable[[str], None], *, has_own_pass: bool) -> None:
+    def __init__(
+        self, number: int, place: int, n_bytes: int, emit_partial: Callable[[str], None], *, has_own_pass: bool
+    ) -> None:
         self.number = number
+        self.place = place
+        """Of its audio."""
+        self.n_bytes = n_bytes
         self.emit_partial = emit_partial
         self.has_own_pass = has_own_pass
         self.outcome: asyncio.Future[EngineResult] = asyncio.get_running_loop().create_future()
@@ -23,7 +30,7 @@ class Run:
 
 
 class ReplicaRuns:
-    """The runs that hold a slot of one process. Their numbers are never used again."""
+    """The runs that hold a slot of one process, and a place in the memory they share. No number is used again."""
 
     def __init__(self, slots: int, changed: asyncio.Event, *, is_batched: bool) -> None:
         """``changed`` is set when a slot becomes free; ``is_batched``: runs are gathered, and do not begin at once."""
@@ -32,15 +39,23 @@ class ReplicaRuns:
         self._is_batched = is_batched
         self._numbers = count()
         self._runs: dict[int, Run] = {}
+        self.memory = AudioMemory(slots)
+        self._places = list(range(slots))
         self._pass: Collection[int] = ()
         """The last pass that was reported."""
 
     def __len__(self) -> int:
         return len(self._runs)
 
-    def open(self, work: Work, emit_partial: Callable[[str], None]) -> Run:
-        """A new run holds a slot."""
-        run = Run(next(self._numbers), emit_partial, has_own_pass=work.has_own_pass)
+    def open(self, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]) -> Run:
+        """A new run holds a slot, and its audio is where the process can read it. Raises EngineFailedError."""
+        place = self._places.pop()
+        try:
+            n_bytes = self.memory.put(place, audio)
+        except OSError as error:
+            self._places.append(place)
+            raise EngineFailedError(f"there is no memory for the audio: {error.strerror}") from error
+        run = Run(next(self._numbers), place, n_bytes, emit_partial, has_own_pass=work.has_own_pass)
         self._runs[run.number] = run
         return run
 
@@ -58,6 +73,8 @@ class ReplicaRuns:
         """A run is over and its slot is free. What a cancelled one brings is thrown away."""
         run = self._runs.pop(number, None)
         if run is not None:
+            self.memory.release(run.place, run.n_bytes)
+            self._places.append(run.place)
             settle(run.outcome, outcome)
             run.over.set()
             self._changed.set()
