@@ -1,7 +1,7 @@
 """Audio that is to be read before it can be pushed: read side by side for each agent, and not too much of it ahead.
 
-What was read goes to the agent with what else is there; a source that is late follows when it has come, and holds up
-nobody. The client's brain is notified of every copy when it is made and when it is dropped.
+What was read goes to the agent together, as soon as nothing else is being read for it; a source that is late follows
+when it has come, and holds up nobody. The client's brain is notified of every copy when it is made and dropped.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from ray_sched.wire.peers import Payload
 _N_READING = 8
 """So many sources are read at a time, not counting late ones."""
 _LATE_S = 0.25
-"""A source that takes longer than this counts no more: another one is begun beside it."""
+"""A source that takes longer than this counts no more: another one is begun beside it, and what was read goes without
+it. Nor does what was read wait longer for others."""
 _MAX_BYTES = 16 * 2**20
 """Nothing more is begun while so much was read that the agent has not taken yet."""
 
@@ -67,7 +68,10 @@ class ReadAhead:
         perform: Callable[[list[ClientEffect]], None],
         deliver: Callable[[ReadyPush], None],
     ) -> None:
-        """``perform`` carries out the effects that ``transfers`` answers with; ``deliver`` is given what was read."""
+        """``perform`` carries out the effects that ``transfers`` answers with.
+
+        ``deliver`` is given what was read: what goes together in one step, one after the other.
+        """
         self._transfers = transfers
         self._perform = perform
         self._deliver = deliver
@@ -76,6 +80,11 @@ class ReadAhead:
         self._n_reading = 0
         self._n_bytes = 0
         self._ready: set[ReadyPush] = set()
+        """What was read and not taken."""
+        self._gathered: list[ReadyPush] = []
+        """Of these, what was not delivered."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Runs while something is gathered."""
 
     def add(self, pending: PendingPush) -> None:
         """Read this when it is its turn."""
@@ -88,6 +97,7 @@ class ReadAhead:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._gathered.clear()
         for ready in list(self._ready):
             ready.take()
             self._transfers.audio.drop(ready.push.number)
@@ -109,6 +119,8 @@ class ReadAhead:
             self._n_reading -= is_counted
             is_counted = False
             self._begin()
+            if not self._n_reading:
+                self._flush()
 
         late = asyncio.get_running_loop().call_later(_LATE_S, count_no_more)
         try:
@@ -132,8 +144,18 @@ class ReadAhead:
         self._transfers.audio.read(push.number, samples.nbytes)
         ready = ReadyPush(push, samples.view(np.uint8), self._let_go)
         self._ready.add(ready)
+        self._gathered.append(ready)
         self._n_bytes += samples.nbytes
-        self._deliver(ready)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LATE_S, self._flush)
+
+    def _flush(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        gathered, self._gathered = self._gathered, []
+        for ready in gathered:
+            self._deliver(ready)
 
     def _let_go(self, ready: ReadyPush) -> None:
         self._ready.remove(ready)

@@ -200,3 +200,32 @@ async def test_a_late_source_holds_up_no_other_of_the_same_agent() -> None:
             assert [handle.is_done for handle in late] == [False] * 12
             may_read.set()
             assert [(await handle).attempt for handle in late] == [1] * 12
+
+
+async def test_files_that_are_read_for_one_agent_go_there_in_one_push() -> None:
+    async with InProcess() as system:
+        await system.add_node("a", slots=20)
+        async with system.client() as client:
+            handles = client.submit_many([SECOND.copy] * 20, src="en")
+            assert [(await handle).status for handle in handles] == ["completed"] * 20
+            assert system.network.calls["push"] == 1
+
+
+async def test_no_more_is_read_ahead_than_an_agent_takes_soon() -> None:
+    async with InProcess() as system:
+        await system.add_node("a", slots=40)
+        network, n_read = Held(system.network, "push"), 0
+
+        def two_minutes() -> Samples:
+            nonlocal n_read
+            n_read += 1
+            return np.zeros(120 * 16_000, np.int16)  # 3.7 MiB
+
+        async with Client(network, ObjectStore(), ClientOptions()) as client:
+            handles = client.submit_many([two_minutes] * 40, src="en")
+            await until(lambda: network.n_held == 1)
+            await asyncio.sleep(1)  # whatever else would be read is read by then
+            assert 5 <= n_read <= 24, "16 MiB in the push, as much ahead of it, and what 8 threads were reading"
+            network.may_go.set()
+            assert [(await handle).status for handle in handles] == ["completed"] * 40
+            assert client.ledger.bytes_in() == 0
