@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, Literal, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, Generic, Literal, TypeVar
 
 from ray_sched.client.results import Missing, Result
 
@@ -51,43 +51,65 @@ async def windowed(
     run: Callable[[ItemT], Awaitable[ResultT]],
     window: Callable[[], int],
     order: Literal["completion", "input"],
-) -> AsyncIterator[ResultT]:
-    """Run items, ``window()`` at a time, and yield their results; takes the next item only when there is room."""
-    source = _as_async(items)
+) -> AsyncGenerator[ResultT, None]:
+    """Run items, ``window()`` at a time, and yield their results; takes the next item only when there is room.
+
+    An item that is still awaited holds up no result.
+    """
+    source = _Source(items)
     tasks: deque[asyncio.Future[ResultT]] = deque()
-    is_exhausted = False
     try:
-        while tasks or not is_exhausted:
-            while not is_exhausted and len(tasks) < window():
-                try:
-                    tasks.append(asyncio.ensure_future(run(await anext(source))))
-                except StopAsyncIteration:
-                    is_exhausted = True
-            for task in await _next_done(tasks, order):
-                tasks.remove(task)
-                yield task.result()
+        while tasks or not source.is_exhausted:
+            while len(tasks) < window() and (taken := source.take()):
+                tasks.append(asyncio.ensure_future(run(taken[0])))
+            first = list(tasks)[: 1 if order == "input" else None]
+            done = await _first_done([*first, *source.awaited])
+            for task in first:
+                if task in done:
+                    tasks.remove(task)
+                    yield task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        left: list[asyncio.Future[Any]] = [*tasks, *source.awaited]
+        for future in left:
+            future.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
-async def _next_done(
-    tasks: "deque[asyncio.Future[ResultT]]", order: Literal["completion", "input"]
-) -> "list[asyncio.Future[ResultT]]":
-    if not tasks:
+async def _first_done(futures: "Sequence[asyncio.Future[Any]]") -> "set[asyncio.Future[Any]]":
+    return (await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED))[0] if futures else set()
+
+
+class _Source(Generic[ItemT]):
+    """The items of a window. Ordinary ones are there at once; one of an asynchronous source is asked for and comes."""
+
+    def __init__(self, items: Iterable[ItemT] | AsyncIterable[ItemT]) -> None:
+        self.is_exhausted = False
+        self._items = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
+        self._asked: asyncio.Future[ItemT] | None = None
+
+    def take(self) -> list[ItemT]:
+        """The next item, if it is there; else it is asked for, unless it was."""
+        if isinstance(self._items, AsyncIterator):
+            return self._take_asked(self._items)
+        for item in self._items:
+            return [item]
+        self.is_exhausted = True
         return []
-    if order == "input":
-        await asyncio.wait([tasks[0]])
-        return [tasks[0]]
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    return [task for task in tasks if task in done]
 
+    @property
+    def awaited(self) -> "list[asyncio.Future[ItemT]]":
+        """The item that was asked for and has not come."""
+        return [self._asked] if self._asked and not self._asked.done() else []
 
-async def _as_async(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncIterator[ItemT]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-        return
-    for item in items:
-        yield item
+    def _take_asked(self, items: AsyncIterator[ItemT]) -> list[ItemT]:
+        if self.is_exhausted:
+            return []
+        self._asked = self._asked or asyncio.ensure_future(anext(items))
+        if not self._asked.done():
+            return []
+        asked, self._asked = self._asked, None
+        try:
+            return [asked.result()]
+        except StopAsyncIteration:
+            self.is_exhausted = True
+            return []
