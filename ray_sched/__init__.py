@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ray_sched.core.errors import Code, SchedError
 
 if TYPE_CHECKING:
+    from ray_sched.client.long import Passage
     from ray_sched.client.results import Missing, Result
     from ray_sched.core.messages.recognition import Segment, Word
     from ray_sched.settings import Settings, load_settings
@@ -18,6 +19,7 @@ __all__ = [
     "Client",
     "Code",
     "Missing",
+    "Passage",
     "Result",
     "SchedError",
     "Segment",
@@ -30,6 +32,7 @@ _WHERE = {
     "BlockingClient": "ray_sched.system.api",
     "Client": "ray_sched.system.api",
     "Missing": "ray_sched.client.results",
+    "Passage": "ray_sched.client.long",
     "Result": "ray_sched.client.results",
     "Segment": "ray_sched.core.messages.recognition",
     "Settings": "ray_sched.settings",

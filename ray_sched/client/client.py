@@ -22,10 +22,12 @@ from ray_sched.client.connection import Connection
 from ray_sched.client.durations import milliseconds
 from ray_sched.client.job_spec import checked, hints, languages, name_of, services
 from ray_sched.client.life_signs import LifeSigns
+from ray_sched.client.long import Passage, transcribe
 from ray_sched.client.options import ClientOptions
 from ray_sched.client.push import Pusher, Through
 from ray_sched.client.read_ahead import PendingPush
 from ray_sched.client.reading import Reading
+from ray_sched.client.recordings import RecordingSource
 from ray_sched.client.results import JobHandle, Result, missing_of, refused, result_of
 from ray_sched.client.sources import Source, digest
 from ray_sched.client.streams import SessionStream, windowed
@@ -287,6 +289,16 @@ class Client:
 
         async for result in windowed(audios, run, lambda: window or self._window(), order):
             yield result
+
+    def transcribe_long(
+        self, source: RecordingSource, *, src: str, window: int | None = None, **options: Any
+    ) -> AsyncGenerator[Passage, None]:
+        """Cut hours of audio into utterances where nobody speaks; yield the result of each with its place, in order.
+
+        ``source``: as for ``submit``, or blocks of samples. Memory holds the window. Raises SchedError for what keeps
+        it from being read to its end, after all before that. Options as ``submit`` and ``HowToHear`` have them.
+        """
+        return transcribe(self._run_one, source, lambda: window or self._window(), {"src": src, **options})
 
     def _window(self) -> int:
         """Twice the cluster's slots: one job on each slot and one on its way to it."""

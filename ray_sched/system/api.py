@@ -4,13 +4,15 @@ import asyncio
 import socket
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ray_sched.client.audio import AudioSource
 from ray_sched.client.client import Client as PlainClient
+from ray_sched.client.long import Passage
 from ray_sched.client.options import ClientOptions
+from ray_sched.client.recordings import RecordingSource
 from ray_sched.client.results import Result
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.settings import Settings, is_token_set, load_settings, ray_address_variable
@@ -140,7 +142,13 @@ class BlockingClient:
 
     def map(self, audios: Iterable[AudioSource], **options: Any) -> Iterator[Result]:
         """Every result of any number of utterances. Options as ``Client.map``."""
-        stream = self._entered().map(audios, **options)
+        return self._iterate(self._entered().map(audios, **options))
+
+    def transcribe_long(self, source: RecordingSource, **options: Any) -> Iterator[Passage]:
+        """The passages of hours of audio, in order. Options as ``Client.transcribe_long``."""
+        return self._iterate(self._entered().transcribe_long(source, **options))
+
+    def _iterate(self, stream: AsyncGenerator[T, None]) -> Iterator[T]:
         try:
             while True:
                 try:
@@ -164,12 +172,11 @@ class BlockingClient:
         self._loop.close()
 
 
-async def _next(stream: Any) -> Result:
-    result: Result = await anext(stream)
-    return result
+async def _next(stream: AsyncGenerator[T, None]) -> T:
+    return await anext(stream)
 
 
-async def _close(stream: Any) -> None:
+async def _close(stream: AsyncGenerator[Any, None]) -> None:
     await stream.aclose()
 
 
