@@ -165,8 +165,8 @@ class Output:
             self._spinner.update("stopping what was started")
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Progress]:
-        """A progress bar with one task of this many parts; hidden without a terminal."""
+    def progress(self, what: str, total: int | None) -> Iterator[Progress]:
+        """A progress bar with one task of this many parts, or of nobody knows how many; hidden without a terminal."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._notes, transient=True, disable=not self._notes.is_terminal) as progress:
             progress.add_task(what, total=total)

@@ -16,6 +16,8 @@ from ray_sched.cli.named_values import typed_values
 from ray_sched.cli.row_writer import RowWriter
 from ray_sched.cli.rows import Row, SpeechFolder
 from ray_sched.cli.scheduler_watch import while_it_runs
+from ray_sched.cli.split import split_files
+from ray_sched.cli.transcripts import Format
 from ray_sched.client.durations import milliseconds
 from ray_sched.core.capability import Demand
 from ray_sched.core.errors import Code, Refusal, SchedError
@@ -35,8 +37,12 @@ Spoken = Annotated[
     str, typer.Option("--from", help="Language that is spoken, such as en; auto, or en,es: the node finds out.")
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", help="Folder for speech files, made if it is missing; else this one.")
+    Path | None, typer.Option("--out", help="Folder for speech or transcripts, made if it is missing; else this one.")
 ]
+Cut = Annotated[
+    bool, typer.Option("--split", help="Cut long recordings where nobody speaks; print transcripts with times.")
+]
+Form = Annotated[Format | None, typer.Option("--format", help="Of the transcripts of --split.")]
 Stream = Annotated[
     bool, typer.Option("--stream", help="With --json: one JSON line for each file, as soon as it has ended.")
 ]
@@ -72,20 +78,23 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     hotword: Hotwords = None,
     temperature: Temperature = None,
     option: Options = None,
+    split: Cut = False,
+    form: Form = None,
     out: Out = None,
     stream: Stream = False,
 ) -> int:
     """Submit audio files and print what was said, each as soon as it has ended. A bad file does not stop the others.
 
+    With --split hours of speech are cut into utterances, and each has a line of its own, one recording after another.
     The exit status is that of the first file that failed. After Ctrl-C all that had ended is there; with --json the
     other files are, too, and say why they have no result.
     """
     if len(files) > 1 and (request_id or partials):
         raise typer.BadParameter("--request-id and --partials are for a single file")
+    _check_split(split, form, is_of_utterance=bool(speech or session or request_id or partials))
     if stream and not call.out.is_json:
         raise typer.BadParameter("--stream is for --json; without it each file is printed as soon as it has ended")
-    if deadline_s is not None:
-        milliseconds(deadline_s, "a deadline")
+    milliseconds(deadline_s or 1, "a deadline")
     demanded = demand(src, to, speech=speech)
     folder = SpeechFolder(out or Path(), files)
     if speech or out is not None:
@@ -93,11 +102,12 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     options: dict[str, Any] = {"src": spoken(src), "tgt": to, "speech": speech}
     options |= {"session": session, "priority": priority}
     options |= {"words": words, "prompt": prompt, "hotwords": hotword or (), "temperature": temperature}
-    options |= {"options": typed_values(option)}
-    if request_id:
-        options["request_id"] = request_id
+    options |= {"options": typed_values(option), "request_id": request_id}
     call.out.is_stream = stream
     call.last_words = "interrupted; the jobs that had not ended were cancelled"
+    if split:
+        options |= {} if deadline_s is None else {"deadline_s": deadline_s}
+        return await split_files(call, files, demanded, options, form, out)
     rows = RowWriter(call.out, files, demanded.pair, has_translation=demanded.src != demanded.tgt)
     job = _Submission(call, demanded, options, deadline_s, partials=partials)
     with rows.whatever_happens():
@@ -111,6 +121,13 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
             client_id = _client_id(call.settings.data_dir, request_id)
             await job.run([files[number] for number in good], client_id, found, rows)
     return rows.end(job.ended_by)
+
+
+def _check_split(split: bool, form: Format | None, *, is_of_utterance: bool) -> None:
+    if form and not split:
+        raise typer.BadParameter("--format is for --split")
+    if split and is_of_utterance:
+        raise typer.BadParameter("--speech, --session, --request-id and --partials are not for --split")
 
 
 def _readable(call: Call, files: list[Path], demanded: Demand, rows: RowWriter) -> list[int]:

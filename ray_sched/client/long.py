@@ -42,7 +42,8 @@ async def transcribe(
     Raises what kept the recording from being read to its end, after the passages before that.
     """
     hearing = {name: options.pop(name) for name in HowToHear.__struct_fields__ if name in options}
-    options = {"deadline_s": _WAIT_S, "session": secrets.token_hex(8), "name": _name_of(source)} | options
+    options = {"deadline_s": _WAIT_S, "name": _name_of(source)} | options
+    options["session"] = options.get("session") or secrets.token_hex(8)
     recording = Recording(source, HowToHear(**hearing))
     threads = Threads("ray-sched-recording", 1)
 
