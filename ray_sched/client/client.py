@@ -15,9 +15,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, assert_never
 
-from msgspec import structs
-
 from ray_sched.client.audio import AudioSource
+from ray_sched.client.bulk import run_one
 from ray_sched.client.connection import Connection
 from ray_sched.client.durations import milliseconds
 from ray_sched.client.job_spec import checked, hints, languages, name_of, services
@@ -50,7 +49,7 @@ from ray_sched.core.client.effects import (
     SendMessage,
     SubmitLater,
 )
-from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.errors import SchedError
 from ray_sched.core.ledger import Ledger
 from ray_sched.core.messages.client_agent import Fetch
 from ray_sched.core.messages.client_dispatcher import JobSpec, MissingResult, Refused
@@ -285,7 +284,7 @@ class Client:
         positions = itertools.count()
 
         def run(audio: AudioSource) -> Coroutine[Any, Any, Result]:
-            return self._run_one(next(positions), audio, deadline_s=deadline_s, **options)
+            return run_one(self.submit, next(positions), audio, deadline_s=deadline_s, **options)
 
         async for result in windowed(audios, run, lambda: window or self._window(), order):
             yield result
@@ -298,27 +297,13 @@ class Client:
         ``source``: as for ``submit``, or blocks of samples. Memory holds the window. Raises SchedError for what keeps
         it from being read to its end, after all before that. Options as ``submit`` and ``HowToHear`` have them.
         """
-        return transcribe(self._run_one, source, lambda: window or self._window(), {"src": src, **options})
+        return transcribe(
+            partial(run_one, self.submit), source, lambda: window or self._window(), {"src": src, **options}
+        )
 
     def _window(self) -> int:
         """Twice the cluster's slots: one job on each slot and one on its way to it."""
         return min(max(_SLOTS_AHEAD * self._brain.slots, _MIN_WINDOW), _MAX_WINDOW)
-
-    async def _run_one(self, position: int, audio: AudioSource, **options: Any) -> Result:
-        return structs.replace(await self._submit_with_retries(audio, **options), position=position)
-
-    async def _submit_with_retries(self, audio: AudioSource, **options: Any) -> Result:
-        """One job of a ``map``: an overloaded scheduler is asked again when it said so."""
-        while True:
-            try:
-                result = await self.submit(audio, **options).result()
-            except SchedError as error:
-                name = options.get("name") or name_of(audio)
-                pair = f"{options.get('src')}:{options.get('tgt') or options.get('src')}"
-                return Result(job_id="", name=name, status="refused", pair=pair, error=error.refusal)
-            if result.error is None or result.error.code is not Code.OVERLOADED:
-                return result
-            await asyncio.sleep(result.error.retry_after_ms / 1000)
 
     # --- effects ---------------------------------------------------------------------------------------------------
 
