@@ -70,6 +70,8 @@ def _decoded(container: Any, name: str, limits: Limits, faults: Faults) -> Itera
         raise invalid(f"{name} has no sound in it; give a recording, or a video with sound")
     stream = container.streams.audio[0]
     context = stream.codec_context
+    if context is None:  # a codec that FFmpeg does not know
+        raise undecodable(name)
     if context.sample_rate == 0 or context.channels == 0:
         raise empty(name)
     check_shape(context.sample_rate, context.channels, name, limits)

@@ -61,15 +61,16 @@ async def demo(
 
     With --to es it is translated and spoken, too, where Apertium and eSpeak NG are installed.
     """
-    from ray_sched.client.audio import describe
+    from ray_sched.cli.first_look import first_look
     from ray_sched.data import samples
 
     call.last_words = "interrupted; nothing is left running"
     demanded = demand(src, to, speech=to is not None)
     files = audio or [sample.path for sample in samples()]
     settings = call.settings
-    for file in files:
-        describe(file, max_duration_s=settings.client.max_audio_s)
+    for error in await first_look(settings, files):
+        if error:
+            raise error
     speech = SpeechFolder(out, files)
     if to is not None:
         speech.check()

@@ -111,7 +111,7 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     rows = RowWriter(call.out, files, demanded.pair, has_translation=demanded.src != demanded.tgt)
     job = _Submission(call, demanded, options, deadline_s, partials=partials)
     with rows.whatever_happens():
-        good = _readable(call, files, demanded, rows)
+        good = await _readable(call, files, demanded, rows)
 
         def found(position: int, result: "Result") -> None:
             number = good[position]
@@ -130,17 +130,14 @@ def _check_split(split: bool, form: Format | None, *, is_of_utterance: bool) -> 
         raise typer.BadParameter("--speech, --session, --request-id and --partials are not for --split")
 
 
-def _readable(call: Call, files: list[Path], demanded: Demand, rows: RowWriter) -> list[int]:
+async def _readable(call: Call, files: list[Path], demanded: Demand, rows: RowWriter) -> list[int]:
     """Numbers of the files that can be read, as far as their beginnings tell; the others have their rows at once."""
-    from ray_sched.client.audio import describe
+    from ray_sched.cli.first_look import first_look
 
-    longest_s = call.settings.client.max_audio_s
     good = []
-    for number, file in enumerate(files):
-        try:
-            describe(file, max_duration_s=longest_s)
-        except SchedError as error:
-            rows.add(number, Row.refused(file, demanded.pair, error))
+    for number, error in enumerate(await first_look(call.settings, files)):
+        if error:
+            rows.add(number, Row.refused(files[number], demanded.pair, error))
         else:
             good.append(number)
     return good

@@ -15,6 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, assert_never
 
+from ray_sched.audio.report import Encoding, Limits
 from ray_sched.client.audio import AudioSource
 from ray_sched.client.bulk import run_one
 from ray_sched.client.connection import Connection
@@ -25,10 +26,10 @@ from ray_sched.client.long import Passage, transcribe
 from ray_sched.client.options import ClientOptions
 from ray_sched.client.push import Pusher, Through
 from ray_sched.client.read_ahead import PendingPush
-from ray_sched.client.reading import Reading
+from ray_sched.client.reader import Reader
 from ray_sched.client.recordings import RecordingSource
 from ray_sched.client.results import JobHandle, Result, missing_of, refused, result_of
-from ray_sched.client.sources import Source, digest
+from ray_sched.client.sources import Source, digest, how_to_read
 from ray_sched.client.streams import SessionStream, windowed
 from ray_sched.client.submitted import Submitted
 from ray_sched.core.client.brain import NO_ANSWER, ClientBrain
@@ -91,7 +92,7 @@ class Client:
         self._brain = ClientBrain(self.client_id, time.time_ns() // 1000, round(options.retry_for_s * 1000))
         self._connection = Connection(self._brain, directory, self._perform)
         self._pusher = Pusher(self._brain.transfers, directory, object_store, self._perform, options)
-        self._reading = Reading(options.read_timeout_s)
+        self._reader = Reader(Limits(max_duration_s=options.max_duration_s), options.read_timeout_s)
         self._life_signs = (
             LifeSigns(partial(post, "dispatcher", "alive", encode(self._brain.alive()))) if post else None
         )
@@ -125,6 +126,7 @@ class Client:
         if self._life_signs:
             self._life_signs.end()
         self._perform(self._brain.close())
+        self._reader.close()
         await self._pusher.close()
         await self._connection.close()
         for task in self._tasks:
@@ -153,23 +155,25 @@ class Client:
         options: Mapping[str, Option] | None = None,
         needs_gpu: bool = False,
         sample_rate_hz: int | None = None,
+        encoding: Encoding = "s16le",
+        allow_partial: bool = False,
         copy: bool = True,
         name: str = "",
         trace_id: str = "",
     ) -> JobHandle:
         """Submit one utterance; awaiting the handle gives its Result or raises SchedError.
 
-        ``audio``: bytes, a numpy array of shape (samples,) or (samples, channels), a path, an open file, whose ``read``
-        may be a coroutine, or a function, plain or a coroutine, that gives one of these. Paths and functions are read
-        when a node is ready; an open file that is no ordinary one stays open until ``accepted``. An array or a buffer
-        may be used again at once; ``copy=False`` promises that an array is left alone until the result is there.
+        ``audio``: see ``client.audio.AudioSource``. Paths and functions are read when a node is ready; an open file
+        that is no ordinary one stays open until ``accepted``. An array or a buffer may be used again at once;
+        ``copy=False`` promises that an array is left alone until the result is there.
         ``tgt`` other than ``src`` asks for translation, ``speech`` for synthesis of the target. ``src`` may be
         ``auto``, or several languages of which it is one. The engine leaves out what it cannot use of ``words`` (each
         with its times), ``prompt``, ``hotwords``, ``temperature`` and ``options``. ``deadline_s``: seconds within which
         a node must have taken it, the next one too if that is lost. Raises SchedError INVALID_AUDIO, INVALID_LANGUAGE
         or INVALID_MESSAGE for what cannot be right; what only reading tells is the error of the result.
         """
-        source = Source(audio, sample_rate_hz, self._options.max_duration_s, copy=copy, reading=self._reading)
+        how = how_to_read(sample_rate_hz, encoding, allow_partial=allow_partial)
+        source = Source(audio, how, self._reader, copy=copy)
         number, (source_tag, target_tag, candidates) = next(self._numbers), languages(src, tgt, speech=speech)
         spec = checked(
             JobSpec(
@@ -190,19 +194,19 @@ class Client:
                 hints=hints(candidates, words, prompt, hotwords, temperature, options),
             )
         )
-        handle = JobHandle(spec, self._cancel)
-        self._open(number, handle, source, has_digest=bool(request_id))
-        return handle
+        return self._open(number, spec, source, has_digest=bool(request_id))
 
-    def _open(self, number: int, handle: JobHandle, source: Source, *, has_digest: bool) -> None:
+    def _open(self, number: int, spec: JobSpec, source: Source, *, has_digest: bool) -> JobHandle:
+        handle = JobHandle(spec, self._cancel)
         self._submitted[number] = Submitted(handle, source)
-        self._perform(self._brain.open(number, handle.spec, source.held_bytes if source.holds_samples else 0))
+        self._perform(self._brain.open(number, spec, source.held_bytes if source.holds_samples else 0))
         if not source.holds_samples:
             self._brain.audio.keep(number, source.held_bytes, are_samples=False)
         if has_digest or not source.is_ready:
             self._begin(self._ask_when_read(number, source, has_digest=has_digest))
         else:  # no task for each: thousands may be submitted at once
             self._ask(number, source)
+        return handle
 
     def submit_many(self, audios: Iterable[AudioSource], **options: Any) -> list[JobHandle]:
         """Submit several utterances with the same options; they go to the Dispatcher in one call."""
@@ -213,11 +217,17 @@ class Client:
 
         ``has_digest``: the caller may say the same request id again; it tells whether it is the same utterance.
         """
+        audio, fingerprint = self._brain.audio, ""
         try:
             if not source.is_ready:
                 await source.prepare()
-                self._brain.audio.keep(number, source.held_bytes, are_samples=source.holds_samples)
-            fingerprint = await self._digest(number, source) if has_digest else ""
+                audio.keep(number, source.held_bytes, are_samples=source.holds_samples)
+            if has_digest:
+                samples = await source.samples()
+                audio.read(number, samples.nbytes)
+                fingerprint = digest(samples)
+                del samples
+                audio.drop(number)
         except SchedError as error:
             self._perform(self._brain.refuse(number, error.refusal))
             return
@@ -226,13 +236,6 @@ class Client:
     def _ask(self, number: int, source: Source, fingerprint: str = "", audio_ms: int = 0) -> None:
         self._perform(self._brain.ask(number, fingerprint, audio_ms))
         self._pusher.put_ahead(number, source)
-
-    async def _digest(self, number: int, source: Source) -> str:
-        samples = await source.samples()
-        self._brain.audio.read(number, samples.nbytes)
-        fingerprint = digest(samples)
-        self._brain.audio.drop(number)
-        return fingerprint
 
     async def _cancel(self, handle: JobHandle) -> None:
         job_id = await handle.accepted()

@@ -9,8 +9,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from ray_sched.audio.refusals import invalid
 from ray_sched.client.threads import Threads
-from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.errors import SchedError
 
 T = TypeVar("T")
 
@@ -147,11 +148,6 @@ class _Parts:
     @property
     def whole(self) -> bytes:
         return b"".join(self._parts)
-
-
-def invalid(sentence: str) -> SchedError:
-    """INVALID_AUDIO with this sentence, which names the audio and says what to do."""
-    return SchedError(Code.INVALID_AUDIO, sentence)
 
 
 def raised(name: str, error: BaseException) -> SchedError:

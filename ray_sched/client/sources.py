@@ -3,57 +3,59 @@
 What can be read only once, an open file or a named pipe, is read to its end before the job is asked for.
 """
 
-import functools
 import hashlib
 import inspect
 import io
 import os
-import stat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_sched.client.audio import AudioSource, describe, read
+from ray_sched.audio import AudioReport, RawFormat, decode_array
+from ray_sched.audio.arrays import check_array
+from ray_sched.audio.refusals import check_duration, invalid
+from ray_sched.audio.report import Encoding
+from ray_sched.audio.sniff import has_header
+from ray_sched.client import headers
+from ray_sched.client.audio import AudioSource
 from ray_sched.client.open_files import name_of, own_view
-from ray_sched.client.reading import Progress, Reading, invalid, read_all
+from ray_sched.client.reader import Heard, How, Reader
 from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
 from ray_sched.wire.samples import Samples
 
-_READ_TIMEOUT_S = 30.0
 _MAX_VALUES_AT_ONCE = 2**18
 """Of an array: so many are converted at submit, in less than a millisecond; more, and other rates, in a thread."""
 
 
-class Source:
-    """One job's audio. Arrays and bytes are kept; files and callables are read for each push anew, and not kept."""
+def how_to_read(sample_rate_hz: int | None, encoding: Encoding = "s16le", *, allow_partial: bool = False) -> How:
+    """What a user says of an audio: the rate and encoding it has if it has no header."""
+    raw = None if sample_rate_hz is None else RawFormat(rate_hz=sample_rate_hz, encoding=encoding)
+    return How(raw=raw, allow_partial=allow_partial)
 
-    def __init__(
-        self,
-        audio: AudioSource,
-        sample_rate_hz: int | None,
-        max_duration_s: float,
-        *,
-        copy: bool = True,
-        reading: Reading | None = None,
-    ) -> None:
+
+class Source:
+    """One job's audio. Arrays and bytes are kept; files and functions are read for each push anew, and not kept."""
+
+    def __init__(self, audio: AudioSource, how: How, reader: Reader, *, copy: bool = True) -> None:
         """Raises SchedError INVALID_AUDIO for what can be seen to be no audio without reading a file.
 
         ``copy``: an array or buffer of the caller's is copied, so that it may be used again at once.
         """
-        self._rate_hz = sample_rate_hz
-        self._max_duration_s = max_duration_s
-        self._reading = reading or Reading(_READ_TIMEOUT_S)
+        self._how = how
+        self._reader = reader
         self._samples: Samples | None = None
         self._held: NDArray[Any] | bytes | None = None
         """What the samples are made of, if it is not elsewhere."""
         self._elsewhere: Any = None
         """A path, an open file or a function."""
+        self._name = "the audio"
         self.duration_ms = 0
         """Milliseconds of audio; 0 while it is not known."""
         self.is_ready = True
         """Whether the job can be asked for; if not, ``prepare`` is to be awaited before."""
+        self.report: AudioReport | None = None
+        """Of the last time it was decoded; None for samples as they were given."""
         self._take(audio, copy=copy)
 
     @property
@@ -77,27 +79,40 @@ class Source:
         """Look at a file, and read what can be read only once. Raises SchedError INVALID_AUDIO."""
         where, self.is_ready = self._elsewhere, True
         if hasattr(where, "read"):
-            self._elsewhere = None
-            self._take_bytes(await self._reading.drain(name_of(where), where))
+            self._name, self._elsewhere = name_of(where), None
+            self._take_bytes(await self._reader.reading.drain(self._name, where))
         elif isinstance(where, str | os.PathLike):
-            name = os.fsdecode(where)
-            pipe, self.duration_ms = await self._reading.run(name, functools.partial(self._look, where))
-            if pipe is not None:
-                self._elsewhere = None
-                self._take_bytes(pipe)
+            look = await self._reader.look(where, self._how)
+            self.duration_ms = look.duration_ms
+            if look.pipe is not None:
+                self._name, self._elsewhere = os.fsdecode(where), None
+                self._take_bytes(look.pipe)
 
     async def samples(self) -> Samples:
-        """16 kHz mono samples. What does not hold them makes them in a thread, every time anew.
+        """16 kHz mono samples. What does not hold them makes them every time anew, in a thread or a process.
 
-        Raises SchedError INVALID_AUDIO, also for whatever a user's callable raises.
+        Raises SchedError INVALID_AUDIO, also for whatever a user's function raises.
         """
         if self._samples is not None:
             return self._samples
-        what = self._elsewhere if self._held is None else self._held
-        if callable(what):
-            return await self._samples_of_function(what)
-        name = os.fsdecode(what) if isinstance(what, str | os.PathLike) else "the audio"
-        return await self._reading.run(name, lambda _: self._read(what))
+        heard = await self._heard()
+        self.report = heard.report
+        return heard.samples
+
+    async def _heard(self) -> Heard:
+        if isinstance(self._held, np.ndarray):
+            decoded = await self._reader.array(self._held, self._rate_hz)
+            return Heard(decoded.samples, decoded.report)
+        if self._held is not None:
+            return await self._reader.content(self._held, self._name, self._how)
+        if callable(self._elsewhere):
+            return await self._given_by(self._elsewhere)
+        return await self._reader.file(self._elsewhere, self._how)
+
+    @property
+    def _rate_hz(self) -> int:
+        """Of an array."""
+        return self._how.raw.rate_hz if self._how.raw else SAMPLE_RATE_HZ
 
     def _take(self, audio: AudioSource, *, copy: bool) -> None:
         match audio:
@@ -105,7 +120,7 @@ class Source:
                 self._take_array(audio, copy=copy)
             case bytes() | bytearray() | memoryview():
                 self._take_bytes(bytes(audio))
-            case io.BytesIO():
+            case _ if type(audio) is io.BytesIO:
                 self._take_bytes(audio.read())
             case str() | os.PathLike():
                 self._elsewhere, self.is_ready = audio, False
@@ -117,47 +132,39 @@ class Source:
                 raise invalid(f"{type(audio).__name__} is not audio; give a path, bytes, a NumPy array or an open file")
 
     def _take_array(self, array: NDArray[Any], *, copy: bool) -> None:
-        self.duration_ms = self._describe(array)
-        is_right = array.dtype == np.int16 and array.ndim == 1
-        if self._rate_hz in {None, SAMPLE_RATE_HZ} and (is_right or array.size <= _MAX_VALUES_AT_ONCE):
-            samples = self._read(array)
-            self._samples = samples.copy() if copy and np.may_share_memory(samples, array) else samples
+        rate_hz, limits = self._rate_hz, self._reader.limits
+        check_array(array, rate_hz, "the array", limits)
+        self.duration_ms = max(1, round(len(array) * 1000 / rate_hz))
+        if rate_hz == SAMPLE_RATE_HZ and array.dtype == np.int16 and array.ndim == 1:
+            self._samples = array.copy() if copy else np.ascontiguousarray(array)
+        elif rate_hz == SAMPLE_RATE_HZ and array.size <= _MAX_VALUES_AT_ONCE:
+            decoded = decode_array(array, rate_hz, "the array", limits)
+            self._samples, self.report = decoded.samples.copy() if copy else decoded.samples, decoded.report
         else:
             self._held = array.copy() if copy else array
 
     def _take_bytes(self, data: bytes) -> None:
-        self.duration_ms = self._describe(data)
-        if self._rate_hz == SAMPLE_RATE_HZ:
-            self._samples = self._read(data)
+        """Keep the bytes of a file, or raw samples."""
+        head, raw = data[: headers.HEAD_BYTES], self._how.raw
+        self.duration_ms = self._reader.described(head, len(data), self._name, self._how)
+        if raw == RawFormat(rate_hz=SAMPLE_RATE_HZ) and data and not has_header(head):
+            self._samples = headers.samples_of_raw(data, self._name)
+        elif headers.is_plain(data, len(data)):
+            self._samples = headers.plain_samples(data)
+            check_duration(len(self._samples), SAMPLE_RATE_HZ, self._name, self._reader.limits.max_duration_s)
         else:
             self._held = data
 
-    def _look(self, path: "str | os.PathLike[str]", progress: Progress) -> tuple[bytes | None, int]:
-        """What is in a named pipe, else None; and how long the audio of a file is."""
-        try:
-            is_pipe = stat.S_ISFIFO(Path(path).stat().st_mode)
-        except (OSError, ValueError):
-            is_pipe = False  # whatever it is, it is refused with its sentence
-        if not is_pipe:
-            return None, self._describe(path)
-        with Path(path).open("rb", buffering=0) as stream:
-            return read_all(stream, progress), 0
-
-    async def _samples_of_function(self, function: Any) -> Samples:
-        given = await self._reading.run("the audio source", lambda _: function())
+    async def _given_by(self, function: Any) -> Heard:
+        """What a function gives, which may be a coroutine."""
+        given = await self._reader.reading.run("the audio source", lambda _: function())
         if inspect.isawaitable(given):
-            given = await self._reading.wait("the audio source", given)
+            given = await self._reader.reading.wait("the audio source", given)
         if callable(given) or inspect.isawaitable(given):
             raise invalid(f"the audio function gave a {type(given).__name__}; it must give a path, bytes or an array")
-        source = Source(given, self._rate_hz, self._max_duration_s, copy=False, reading=self._reading)
+        source = Source(given, self._how, self._reader, copy=False)
         await source.prepare()
-        return await source.samples()
-
-    def _describe(self, audio: AudioSource) -> int:
-        return describe(audio, self._rate_hz, max_duration_s=self._max_duration_s).duration_ms
-
-    def _read(self, audio: AudioSource) -> Samples:
-        return read(audio, self._rate_hz, max_duration_s=self._max_duration_s)
+        return Heard(await source.samples(), source.report)
 
 
 def digest(samples: Samples) -> str:

@@ -8,11 +8,11 @@ import numpy as np
 from ray_sched.client.options import ClientOptions
 from ray_sched.client.push import Pusher
 from ray_sched.client.read_ahead import PendingPush
-from ray_sched.client.sources import Source
 from ray_sched.core.client.brain import ClientBrain
 from ray_sched.core.client.effects import ClientEffect, PushAudio
 from ray_sched.core.messages.client_dispatcher import Assigned, JobSpec
 from ray_sched.wire.peers import Peer
+from tests.support.audio import source_of
 from tests.support.in_process import MemoryObjectStore, Network
 
 
@@ -40,7 +40,7 @@ async def test_an_assignment_that_comes_when_the_client_has_closed_brings_no_aud
     brain.open(1, SPEC, 32)
     pusher = Pusher(brain.transfers, network, MemoryObjectStore(), performed.extend, ClientOptions())
     assigned = Assigned(job_id="j1", attempt=1, node="a", agent="agent:a", incarnation=1)
-    pending = PendingPush(PushAudio(1, SPEC, assigned), Source(np.zeros(16, np.int16), None, 60))
+    pending = PendingPush(PushAudio(1, SPEC, assigned), source_of(np.zeros(16, np.int16)))
     pusher.push(pending)
     await pusher.close()
     before = dict(network.calls)
@@ -58,7 +58,7 @@ async def test_a_push_may_take_as_long_as_its_audio_needs() -> None:
     options = ClientOptions(push_timeout_s=2, push_ms_per_audio_s=20, max_duration_s=600)
     pusher = Pusher(brain.transfers, network, MemoryObjectStore(), performed.extend, options)
     assigned = Assigned(job_id="j1", attempt=1, node="a", agent="agent:a", incarnation=1)
-    pusher.push(PendingPush(PushAudio(1, SPEC, assigned), Source(seven_minutes, None, 600, copy=False)))
+    pusher.push(PendingPush(PushAudio(1, SPEC, assigned), source_of(seven_minutes)))
     await network.is_called.wait()
     await pusher.close()
     assert network.timeouts_s == [2 + 420 * 0.02]

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ray_sched.audio import Limits
 from ray_sched.client.audio import AudioSource
-from ray_sched.client.reading import Reading
-from ray_sched.client.sources import Source
+from ray_sched.client.reader import Reader
+from ray_sched.client.sources import Source, how_to_read
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.ledger import AudioState
 from ray_sched.data import samples
@@ -27,9 +28,13 @@ SECOND = np.zeros(16_000, np.int16)
 
 
 async def heard(audio: AudioSource, timeout_s: float = 10, rate_hz: int | None = None) -> Samples:
-    source = Source(audio, rate_hz, 600, reading=Reading(timeout_s))
-    await source.prepare()
-    return await source.samples()
+    reader = Reader(Limits(), timeout_s)
+    source = Source(audio, how_to_read(rate_hz), reader)
+    try:
+        await source.prepare()
+        return await source.samples()
+    finally:
+        reader.close()
 
 
 async def refusal(audio: AudioSource, timeout_s: float = 10) -> str:
@@ -51,14 +56,14 @@ class Upload:
 
 
 async def test_a_reader_that_is_awaited_is_read_to_its_end() -> None:
-    assert len(await heard(Upload(SPEECH.read_bytes()))) == N_SAMPLES  # type: ignore[arg-type]  # no BinaryIO
+    assert len(await heard(Upload(SPEECH.read_bytes()))) == N_SAMPLES
 
 
 async def test_a_coroutine_function_gives_audio_like_any_other() -> None:
     async def fetch() -> Path:
         return await asyncio.sleep(0, SPEECH)
 
-    assert len(await heard(fetch)) == N_SAMPLES  # type: ignore[arg-type]
+    assert len(await heard(fetch)) == N_SAMPLES
 
 
 async def test_a_source_that_never_answers_is_given_up_with_a_sentence(tmp_path: Path) -> None:
@@ -76,7 +81,7 @@ async def test_a_source_that_never_answers_is_given_up_with_a_sentence(tmp_path:
         await asyncio.Event().wait()
         return b""
 
-    assert "the audio source did not give" in await refusal(hang, timeout_s=0.3)  # type: ignore[arg-type]
+    assert "the audio source did not give" in await refusal(hang, timeout_s=0.3)
 
 
 async def test_a_source_that_gives_a_little_all_the_time_is_not_given_up(tmp_path: Path) -> None:
@@ -100,7 +105,7 @@ async def test_a_source_that_gives_a_little_all_the_time_is_not_given_up(tmp_pat
 async def test_an_open_file_may_be_closed_right_after_the_submit() -> None:
     with SPEECH.open("rb") as stream:
         stream.read(0)
-        source = Source(stream, None, 600)
+        source = Source(stream, how_to_read(None), Reader(Limits(), 10))
         assert stream.read() == b"", "it was read to its end, as far as its owner sees"
     await source.prepare()
     assert len(await source.samples()) == N_SAMPLES
@@ -196,7 +201,7 @@ async def test_what_a_pipe_gave_is_kept_for_the_next_attempt(tmp_path: Path) -> 
     async with InProcess() as system, system.client() as client, asyncio.timeout(20):
         handle = client.submit(pipe, src="en")
         await handle.accepted()
-        assert client.ledger.bytes_in(AudioState.HELD) == SPEECH.stat().st_size
+        assert client.ledger.bytes_in(AudioState.HELD) == 2 * N_SAMPLES
         await system.add_node("a")
         assert (await handle).audio_ms == 2_990
         assert len(client.ledger) == 0

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+from ray_sched.audio import Limits
 from ray_sched.client.audio import AudioSource
-from ray_sched.client.sources import Source
+from ray_sched.client.reader import Reader
+from ray_sched.client.sources import Source, how_to_read
 from ray_sched.wire.samples import Samples
+
+READER = Reader(Limits(), 30)
 
 
 def given() -> Samples:
@@ -22,7 +26,7 @@ async def test_a_buffer_that_is_used_again_after_the_submit_changes_nothing(kind
         "bytearray": held,
         "memoryview": memoryview(held),
     }
-    source = Source(kinds[kind], None if kind in {"array", "view"} else 16_000, 600)
+    source = Source(kinds[kind], how_to_read(None if kind in {"array", "view"} else 16_000), READER)
     buffer[:] = 0
     held[:] = bytes(len(held))
     assert (await source.samples()).tolist() == given().tolist()
@@ -30,9 +34,9 @@ async def test_a_buffer_that_is_used_again_after_the_submit_changes_nothing(kind
 
 async def test_a_buffer_that_its_owner_will_not_touch_is_not_copied_if_he_says_so() -> None:
     buffer = given()
-    assert await Source(buffer, None, 600, copy=False).samples() is buffer
+    assert await Source(buffer, how_to_read(None), READER, copy=False).samples() is buffer
 
 
 async def test_what_had_to_be_converted_is_not_copied_once_more() -> None:
-    source = Source(np.ones(4, np.float32), None, 600)
+    source = Source(np.ones(4, np.float32), how_to_read(None), READER)
     assert (await source.samples()).flags.owndata
