@@ -15,6 +15,7 @@ from ray_sched.core.views.subtitles import VTT_HEAD, clock_time, srt_cue, vtt_cu
 
 if TYPE_CHECKING:
     from ray_sched.client.long import Passage
+    from ray_sched.core.messages.recognition import Segment, Word
 
 
 class Format(StrEnum):
@@ -24,6 +25,15 @@ class Format(StrEnum):
     SRT = "srt"
     VTT = "vtt"
     JSONL = "jsonl"
+
+
+class TimedText(Struct, frozen=True):
+    """A sentence or a word of a passage."""
+
+    start_s: float
+    """From the beginning of the recording, as all times here."""
+    end_s: float
+    text: str
 
 
 class PassageRow(Struct, kw_only=True):
@@ -41,6 +51,9 @@ class PassageRow(Struct, kw_only=True):
     node: str
     wait_ms: int
     run_ms: int
+    segments: list[TimedText]
+    """Sentences with their times, as far as the engine knows them."""
+    words: list[TimedText]
     error: RowError | None
 
     @classmethod
@@ -58,6 +71,8 @@ class PassageRow(Struct, kw_only=True):
             node=passage.node,
             wait_ms=passage.wait_ms,
             run_ms=passage.run_ms,
+            segments=_timed(passage.segments, passage.start_s),
+            words=_timed(passage.words, passage.start_s),
             error=RowError.of(passage.error) if passage.error else None,
         )
 
@@ -65,6 +80,19 @@ class PassageRow(Struct, kw_only=True):
     def shown(self) -> str:
         """What people read: the translation where there is one."""
         return self.translation or self.text
+
+    @property
+    def cues(self) -> list[TimedText]:
+        """The same as subtitles: sentence by sentence where their times are known; a translation has none."""
+        whole = TimedText(self.start_s, self.end_s, self.shown)
+        return [whole] if self.translation or not self.segments else self.segments
+
+
+def _timed(parts: "tuple[Segment, ...] | tuple[Word, ...]", start_s: float) -> list[TimedText]:
+    return [
+        TimedText(round(start_s + part.start_ms / 1000, 3), round(start_s + part.end_ms / 1000, 3), part.text)
+        for part in parts
+    ]
 
 
 class Transcript:
@@ -80,16 +108,19 @@ class Transcript:
         """What is written of a passage, with its line ends; may be nothing."""
         match self._form:
             case Format.SRT:
-                cue = srt_cue(self._n_cues + 1, row.start_s, row.end_s, row.shown)
-                self._n_cues += bool(cue)
-                return cue
+                return "".join(self._srt(cue) for cue in row.cues)
             case Format.VTT:
-                return vtt_cue(row.start_s, row.end_s, row.shown)
+                return "".join(vtt_cue(cue.start_s, cue.end_s, cue.text) for cue in row.cues)
             case Format.JSONL:
                 return msgspec.json.encode(row).decode() + "\n"
             case Format.TEXT:
                 text = " ".join(row.shown.split())
                 return text and f"[{clock_time(row.start_s)} --> {clock_time(row.end_s)}] {text}\n"
+
+    def _srt(self, cue: TimedText) -> str:
+        text = srt_cue(self._n_cues + 1, cue.start_s, cue.end_s, cue.text)
+        self._n_cues += bool(text)
+        return text
 
 
 class Writer(Protocol):

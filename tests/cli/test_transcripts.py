@@ -9,9 +9,17 @@ import pytest
 from ray_sched.cli.transcripts import Format, PassageRow, Transcript, TranscriptFolder
 from ray_sched.client.long import Passage
 from ray_sched.core.errors import Code, Refusal, SchedError
+from ray_sched.core.messages.recognition import Segment, Word
 
 
-def passage(number: int, text: str = "", translation: str = "", error: Refusal | None = None) -> PassageRow:
+def passage(
+    number: int,
+    text: str = "",
+    translation: str = "",
+    error: Refusal | None = None,
+    segments: tuple[Segment, ...] = (),
+    words: tuple[Word, ...] = (),
+) -> PassageRow:
     made = Passage(
         job_id=f"j{number}",
         name="talk.wav",
@@ -23,6 +31,8 @@ def passage(number: int, text: str = "", translation: str = "", error: Refusal |
         utterance_index=number,
         start_s=number * 3600,
         end_s=number * 3600 + 1.5,
+        segments=segments,
+        words=words,
         error=error,
     )
     return PassageRow.of(Path("talks/talk.wav"), made)
@@ -60,6 +70,31 @@ def test_json_lines_have_every_passage_with_its_error_and_its_translation() -> N
     assert (failed["start_s"], failed["end_s"]) == (3600, 3601.5)
     assert failed["error"] == {"code": "ENGINE_FAILED", "message": "three legs"}
     assert (last["text"], last["translation"], last["error"]) == ("even", "incluso", None)
+
+
+SENTENCES = (Segment(0, 700, "He might."), Segment(700, 1_400, "Even."))
+
+
+def test_subtitles_have_a_cue_for_each_sentence_whose_times_the_engine_knows() -> None:
+    two = passage(1, "He might. Even.", segments=SENTENCES)
+    assert written(Format.SRT, [two, THREE[2]]) == (
+        "1\n01:00:00,000 --> 01:00:00,700\nHe might.\n\n2\n01:00:00,700 --> 01:00:01,400\nEven.\n\n"
+        "3\n02:00:00,000 --> 02:00:01,500\nincluso\n\n"
+    )
+    assert written(Format.VTT, [two]).count("-->") == 2
+    assert written(Format.TEXT, [two]).count("\n") == 1
+
+
+def test_a_translation_is_one_cue_as_its_sentences_have_no_times() -> None:
+    both = passage(0, "He might. Even.", "Puede. Incluso.", segments=SENTENCES)
+    assert written(Format.VTT, [both]) == "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nPuede. Incluso.\n\n"
+
+
+def test_json_lines_have_the_times_of_sentences_and_words_in_the_recording() -> None:
+    one = passage(1, "He might. Even.", segments=SENTENCES, words=(Word(250, 500, "might"),))
+    line = json.loads(written(Format.JSONL, [one]))
+    assert line["segments"][1] == {"start_s": 3600.7, "end_s": 3601.4, "text": "Even."}
+    assert line["words"] == [{"start_s": 3600.25, "end_s": 3600.5, "text": "might"}]
 
 
 @pytest.mark.parametrize(("form", "name"), [(Format.TEXT, "talk.txt"), (Format.SRT, "talk.srt")])
