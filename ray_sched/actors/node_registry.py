@@ -144,10 +144,11 @@ class NodeRegistry:
         """Return: whoever starts the scheduler waits for it, since nothing returns before ``restore`` is done."""
 
     async def nodes(self) -> list[NodeRow]:
-        """Every node, as people see it."""
+        """Every node, as people see it; then those that cannot join."""
         now_ms, nodes = self._clock.now_ms(), sorted(self._brain.nodes.items())
         brain, acquired = self._brain, self._acquired
-        return [NodeRow.of(node, acquired.get(name, 0), now_ms, brain.threshold_reached(node)) for name, node in nodes]
+        rows = [NodeRow.of(node, acquired.get(name, 0), now_ms, brain.threshold_reached(node)) for name, node in nodes]
+        return rows + [NodeRow.of_left_out(one) for one in brain.left_out]
 
     async def pools(self) -> list[PoolRow]:
         """Every pool, as people see it."""

@@ -1,6 +1,7 @@
 """Ray behind the Protocols of ``wire.peers``: calls by actor name, and the object store."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import ray.exceptions
 from ray_sched.core.errors import SchedError
 from ray_sched.system.ray_calls import call_ray
 from ray_sched.wire.peers import Payload, Peer, PeerGoneError, PeerUnavailableError
+
+_MAX_ERROR = 400
+"""Letters of an error's own text."""
 
 
 class RayPeer:
@@ -33,7 +37,9 @@ class RayPeer:
         except ray.exceptions.ActorUnavailableError as error:
             raise PeerUnavailableError(f"{self._actor} is being restarted") from error
         except ray.exceptions.RayActorError as error:
-            raise PeerGoneError(f"{self._actor} has ended") from error
+            why = why_not_started(str(error))
+            sentence = f"{self._actor} cannot be started: {why}" if why else f"{self._actor} has ended"
+            raise PeerGoneError(sentence) from error
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, SchedError):
                 raise error.cause from None
@@ -56,9 +62,12 @@ class RayPeer:
             return await getattr(handle, method).remote(*args)
         except ray.exceptions.ActorUnavailableError:
             raise
-        except ray.exceptions.RayActorError:
+        except ray.exceptions.RayActorError as error:
             self._handle = None
-            successor = await self._find()
+            try:
+                successor = await self._find()
+            except PeerGoneError:
+                raise error from None  # which says more than that it is gone
             if successor._actor_id == handle._actor_id:  # noqa: SLF001  # Ray has not taken its name away yet
                 self._handle = None
                 raise
@@ -82,6 +91,24 @@ class RayPeer:
             return ray.get_actor(self._actor, namespace=self._namespace)
         except ValueError:
             raise PeerGoneError(f"there is no actor {self._actor!r}") from None
+
+
+_ERROR = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception)[\w.]*: .*)$", re.MULTILINE)
+_NOT_THERE = re.compile(r"No module named '?(\w+)")
+
+
+def why_not_started(text: str) -> str:
+    """From Ray's text about the death of an actor: why its process could not make it, in a sentence; else empty.
+
+    Of the errors that Ray names there, each the cause of the one before, it is the last.
+    """
+    if "error raised in its creation task" not in text:
+        return ""
+    errors = _ERROR.findall(text)
+    found = errors[-1] if errors else text.splitlines()[-1].strip()
+    missing = _NOT_THERE.search(found)
+    advice = f"; install {missing[1]} for the Python of Ray on that machine" if missing else ""
+    return f"{found[:_MAX_ERROR]}{advice}"
 
 
 class RayDirectory:

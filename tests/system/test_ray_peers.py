@@ -8,7 +8,7 @@ import pytest
 import ray
 import ray.exceptions
 
-from ray_sched.system.ray_peers import RayPeer
+from ray_sched.system.ray_peers import RayPeer, why_not_started
 from ray_sched.wire.peers import PeerGoneError, PeerUnavailableError
 
 
@@ -63,6 +63,52 @@ async def test_an_actor_that_is_dead_while_ray_still_names_it_is_gone(monkeypatc
     dead.answer.set_exception(ray.exceptions.ActorDiedError())
     monkeypatch.setattr(ray, "get_actor", lambda _name, namespace: dead)  # noqa: ARG005
     with pytest.raises(PeerGoneError, match="somebody has ended"):
+        await peer_to(dead).call("greet", timeout_s=5)
+
+
+NOT_MADE = (
+    "The actor died because of an error raised in its creation task, \x1b[36mray::agent:A.__init__()\x1b[39m (pid=7)\n"
+    "           ^^^^^^^^^^^^\n"
+    "RuntimeError: The actor with name A failed to import on the worker. This may be because needed library"
+    " dependencies are not installed in the worker environment:\n\n\x1b[36mray::agent:A.__init__()\x1b[39m (pid=7)\n"
+    "           ^^^^^^^^^^^^\nModuleNotFoundError: No module named 'ray_sched'"
+)
+"""As Ray 2.60 writes it."""
+
+
+def test_an_actor_whose_process_lacks_the_package_says_so_and_what_to_do() -> None:
+    assert why_not_started(NOT_MADE) == (
+        "ModuleNotFoundError: No module named 'ray_sched'; install ray_sched for the Python of Ray on that machine"
+    )
+
+
+def test_an_actor_that_cannot_be_made_says_its_last_error() -> None:
+    text = NOT_MADE.replace("ModuleNotFoundError: No module named 'ray_sched'", "ValueError: three\nlegs")
+    assert why_not_started(text) == "ValueError: three"
+
+
+def test_of_any_other_death_nothing_is_known() -> None:
+    assert why_not_started("The actor is dead because its node has died. ValueError: no") == ""
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_what_kept_an_actor_from_starting_is_in_the_error_though_ray_has_forgotten_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+    is_named: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    dead = Handle()
+    died = ray.exceptions.ActorDiedError()
+    died.error_msg = NOT_MADE
+    dead.answer.set_exception(died)
+
+    def get_actor(_name: str, namespace: str) -> Handle:
+        del namespace
+        if not is_named:
+            raise ValueError
+        return dead
+
+    monkeypatch.setattr(ray, "get_actor", get_actor)
+    with pytest.raises(PeerGoneError, match="somebody cannot be started: ModuleNotFoundError"):
         await peer_to(dead).call("greet", timeout_s=5)
 
 

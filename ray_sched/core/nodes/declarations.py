@@ -67,12 +67,17 @@ def declare(ray_node: RayNode, default_slots: int) -> Declaration | None:
         has_gpu=ray_node.has_gpu,
     )
     return Declaration(
-        node=labels.get("node") or f"node-{ray_node.ray_node_id[:8]}",
+        node=labels.get("node") or _name_of(ray_node.ray_node_id),
         engine=engine,
         capability=capability,
         slots=_slots(labels, default_slots),
         options={k.removeprefix("option."): v for k, v in labels.items() if k.startswith("option.")},
     )
+
+
+def _name_of(ray_node_id: str) -> str:
+    """Of a node that names none."""
+    return f"node-{ray_node_id[:8]}"
 
 
 def _check_names(labels: dict[str, str], *names: str) -> None:
@@ -119,6 +124,29 @@ class Declared(NamedTuple):
     declaration: Declaration
 
 
+class LeftOut(NamedTuple):
+    """A living Ray node that declares something and cannot join."""
+
+    ray_node_id: str
+    engine: str
+    """As its label says."""
+    why: str
+
+    @classmethod
+    def of(cls, ray_node: RayNode, why: str) -> "LeftOut":
+        """A node, and what is wrong with it in a sentence."""
+        return cls(ray_node.ray_node_id, ray_node.labels.get(f"{LABEL_PREFIX}engine", ""), why)
+
+    @property
+    def name(self) -> str:
+        """After Ray's id: the name that it declares may be another node's."""
+        return _name_of(self.ray_node_id)
+
+    def complaint(self) -> Log:
+        """The sentence for the log."""
+        return Log(f"Ray node {self.ray_node_id[:8]} is left out: {self.why}")
+
+
 class _Read(NamedTuple):
     """Labels that were read, and what came of it."""
 
@@ -128,14 +156,14 @@ class _Read(NamedTuple):
 
 
 class Declarations:
-    """Reads Ray's list of nodes. Remembers what was read and what was complained about, per living Ray node."""
+    """Reads Ray's list of nodes. Remembers what was read and who is left out, so that each is logged once."""
 
     def __init__(self, default_slots: int) -> None:
         self._default_slots = default_slots
         self._read: dict[str, _Read] = {}
         """By Ray's node id: Ray lists all nodes four times a second, and labels rarely change."""
-        self._complaints: dict[str, str] = {}
-        """By Ray's node id, the complaint last logged: each is said once, not four times a second."""
+        self.left_out: dict[str, LeftOut] = {}
+        """By Ray's node id: those that declare something and join nothing, by the last list."""
 
     def handle_ray_nodes(
         self, ray_nodes: list[RayNode], in_use: AbstractSet[str]
@@ -146,23 +174,23 @@ class Declarations:
         """
         alive = [ray_node for ray_node in ray_nodes if ray_node.is_alive]
         declared: dict[str, Declared] = {}
-        complaints: list[Log] = []
+        left_out: list[LeftOut] = []
         for ray_node in sorted(alive, key=lambda it: it.ray_node_id not in in_use):
             try:
                 declaration = self._declaration(ray_node)
             except BadLabelError as error:
-                complaints += self._complain(ray_node, str(error))
+                left_out.append(LeftOut.of(ray_node, str(error)))
                 continue
             if declaration is None:
                 continue
             if declaration.node in declared:
-                complaints += self._complain(ray_node, f"two nodes are called {declaration.node}")
+                left_out.append(LeftOut.of(ray_node, f"two nodes are called {declaration.node}"))
             else:
                 declared[declaration.node] = Declared(ray_node, declaration)
         listed = {ray_node.ray_node_id for ray_node in alive}
-        self._complaints = {it: what for it, what in self._complaints.items() if it in listed}
         self._read = {it: what for it, what in self._read.items() if it in listed}
-        return declared, complaints
+        known, self.left_out = self.left_out, {one.ray_node_id: one for one in left_out}
+        return declared, [one.complaint() for one in left_out if known.get(one.ray_node_id) != one]
 
     def _declaration(self, ray_node: RayNode) -> Declaration | None:
         known = self._read.get(ray_node.ray_node_id)
@@ -171,9 +199,3 @@ class Declarations:
         declaration = declare(ray_node, self._default_slots)
         self._read[ray_node.ray_node_id] = _Read(ray_node.labels, ray_node.has_gpu, declaration)
         return declaration
-
-    def _complain(self, ray_node: RayNode, what: str) -> list[Log]:
-        if self._complaints.get(ray_node.ray_node_id) == what:
-            return []
-        self._complaints[ray_node.ray_node_id] = what
-        return [Log(f"Ray node {ray_node.ray_node_id[:8]} is left out: {what}")]

@@ -11,7 +11,7 @@ from ray_sched.core.effects import Log, Save
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
 from ray_sched.core.messages.registry_pool import SlotsAcquired
 from ray_sched.core.node_status import NodeEvent, NodeStatus
-from ray_sched.core.nodes.declarations import Declarations, Declared, RayNode
+from ray_sched.core.nodes.declarations import Declarations, Declared, LeftOut, RayNode
 from ray_sched.core.nodes.drains import DrainedMachines
 from ray_sched.core.nodes.effects import RegistryEffect, SpawnAgent, StopAgent, WatchAgent
 from ray_sched.core.nodes.health import Respawns, judge_silence
@@ -43,6 +43,11 @@ class RegistryBrain:
     def pools(self) -> Mapping[str, RegisteredPool]:
         """Every pool by name."""
         return self._membership.pools
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """Ray's nodes that declare something and cannot join, and why, sorted by Ray's id."""
+        return sorted(self._declarations.left_out.values())
 
     def threshold_reached(self, node: Node) -> str:
         """Which threshold keeps new work from a node that is ready; empty: none. Its pool decides the same."""
@@ -175,7 +180,10 @@ class RegistryBrain:
     def _spawn(self, declared: Declared, now_ms: int) -> list[RegistryEffect]:
         declaration, ray_node_id = declared.declaration, declared.ray_node.ray_node_id
         incarnation = self._saved.next_incarnation(declaration.node)
+        before = self.nodes.get(declaration.node)
         node = self.nodes[declaration.node] = Node(declaration, ray_node_id, incarnation, now_ms)
+        if before and before.status is NodeStatus.LOST:
+            node.why = f"starts again: {before.why}"
         spawn = SpawnAgent(
             node=node.name,
             incarnation=incarnation,

@@ -5,10 +5,13 @@ from msgspec import Struct, field
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import GpuUse, Load
 from ray_sched.core.node_status import NodeStatus
+from ray_sched.core.nodes.declarations import LeftOut
 from ray_sched.core.nodes.membership import RegisteredPool
 from ray_sched.core.nodes.node import Node
 
 READY = str(NodeStatus.READY)
+LEFT_OUT = "left out"
+"""Instead of a status: its labels are wrong, or its name is another node's."""
 
 
 class NodeRow(Struct, frozen=True, kw_only=True):
@@ -61,6 +64,27 @@ class NodeRow(Struct, frozen=True, kw_only=True):
             speech_bytes=beat.speech_bytes if beat else 0,
             silent_ms=-1 if silent_ms is None else silent_ms,
             threshold=threshold,
+        )
+
+    @classmethod
+    def of_left_out(cls, left_out: LeftOut) -> "NodeRow":
+        """The row of a Ray node that declares something and cannot join."""
+        return cls(
+            node=left_out.name,
+            status=LEFT_OUT,
+            why=left_out.why,
+            pool="",
+            incarnation=0,
+            slots=0,
+            running=0,
+            acquired=0,
+            most_running=0,
+            accepted=0,
+            load=Load(),
+            capability=Capability(engine=left_out.engine),
+            audio_bytes=0,
+            speech_bytes=0,
+            silent_ms=-1,
         )
 
 

@@ -2,6 +2,7 @@
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import Load
+from ray_sched.core.nodes.declarations import RayNode
 from ray_sched.core.rules import PoolRules
 from ray_sched.core.views.nodes import NodeRow, PoolRow, what_is_lacking
 from tests.support.builders import ENGLISH, a_beat, a_ray_node
@@ -80,6 +81,38 @@ def test_a_pool_is_shown_with_its_nodes_in_order_their_slots_and_what_runs_on_th
     assert PoolRow.of(harness.brain.pools[ENGLISH_POOL]) == PoolRow(
         pool=ENGLISH_POOL, capability=ENGLISH, nodes=("node-a", "node-b", "node-c"), slots=6, running=3
     )
+
+
+def test_nodes_that_cannot_join_are_shown_with_the_sentence_until_they_can() -> None:
+    harness = RegistryHarness()
+    first, twin = a_ray_node("ray-1"), a_ray_node("twin-of-ray-1")
+    labels = {"ray-sched.io/engine": "echo", "ray-sched.io/asr": "english", "ray-sched.io/node": "node-b"}
+    harness.look(first, twin, RayNode(ray_node_id="0123456789", labels=labels))
+    shown = [NodeRow.of_left_out(one) for one in harness.brain.left_out]
+    assert [(row.node, row.status, row.capability.engine, row.slots, row.why) for row in shown] == [
+        (
+            "node-01234567",
+            "left out",
+            "echo",
+            0,
+            "ray-sched.io/asr='english': 'english' is not a language tag such as en",
+        ),
+        ("node-twin-of-", "left out", "echo", 0, "two nodes are called node-a"),
+    ]
+    harness.look(twin)
+    assert harness.brain.left_out == []
+
+
+def test_a_node_that_starts_again_says_why_the_last_time_was_not_the_last() -> None:
+    harness = RegistryHarness()
+    harness.look(a_ray_node())
+    harness.brain.agent_died("node-a", 1, "its agent died: no module named ray_sched", harness.now_ms)
+    assert (row(harness).status, row(harness).why) == ("lost", "its agent died: no module named ray_sched")
+    harness.wait(1_000)
+    assert (row(harness).status, row(harness).incarnation) == ("registering", 2)
+    assert row(harness).why == "starts again: its agent died: no module named ray_sched"
+    harness.beat(a_beat(incarnation=2))
+    assert row(harness).why == ""
 
 
 # --- what is lacking -------------------------------------------------------------------------------------------------
