@@ -89,6 +89,9 @@ class SelectionRules:
     """A node with all slots busy would count as slower by this part of its expected completion, one with half of them
     by half of it, so that of equal nodes the least loaded is taken. In virtual time, 120 nodes at load 0.3: where each
     busy slot slows the others by 10 %, jobs are done 10 % sooner than without it; where none does, 1 % later."""
+    newcomer_penalty: Annotated[float, Ge(1), Le(1_000)] = 4.0
+    """A node that joins or comes back while others run counts as so many times slower for what is beyond its share: one
+    job at a time, and twice as many after each that ends well. 1: it has all its slots at once."""
     speed_weight: Annotated[float, Gt(0), Le(1)] = 0.2
     """Weight of the newest observation in a node's exponentially averaged speed."""
     default_speed: Annotated[float, Gt(0), Le(1_000_000)] = 1.0

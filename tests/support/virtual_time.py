@@ -68,14 +68,32 @@ class VirtualCluster:
     _audio_ms: dict[str, int] = field(init=False, default_factory=dict)
     _submitted_at_ms: dict[str, float] = field(init=False, default_factory=dict)
     _running: dict[str, int] = field(init=False, default_factory=dict)
+    _nodes: dict[str, tuple[float, int]] = field(init=False, default_factory=dict)
+    """Node to its speed and its incarnation."""
+    _cold_ms: dict[str, float] = field(init=False, default_factory=dict)
+    """Node to what each run takes longer that begins before its first one has ended."""
+    _n_offers: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         """All nodes are ready."""
         rules = DispatchRules(max_waiting_jobs=100_000, max_waiting_jobs_per_session=100_000)
         self.brain = DispatchBrain("virtual", rules, DeliveryRules(), self.selection, self.policy)
         self._running = dict.fromkeys(self.speeds, 0)
-        nodes = (a_node(node, slots=self.slots) for node in self.speeds)
-        self._handle(PoolOffered(an_offer(*nodes, number=1)))
+        self._nodes = {node: (speed, 1) for node, speed in self.speeds.items()}
+        self._offer()
+
+    def join(self, node: str, speed: float, cold_ms: float = 0.0) -> None:
+        """A node comes, or comes back as a new incarnation; nothing runs at this moment."""
+        _, incarnation = self._nodes.get(node, (0.0, 0))
+        self._nodes[node] = (speed, incarnation + 1)
+        self._running[node], self._cold_ms[node] = 0, cold_ms
+        self._offer()
+
+    def _offer(self) -> None:
+        self._n_offers += 1
+        incarnations = ((node, incarnation) for node, (_, incarnation) in self._nodes.items())
+        nodes = (a_node(node, slots=self.slots, incarnation=incarnation) for node, incarnation in incarnations)
+        self._handle(PoolOffered(an_offer(*nodes, number=self._n_offers)))
 
     def run(self, arrivals: Iterable[Arrival]) -> list[float]:
         """Have these jobs arrive from now on and return when all have ended: how long each took, in milliseconds."""
@@ -111,14 +129,16 @@ class VirtualCluster:
                 assert event.outcome.status == "completed", event.outcome
                 self.took_ms[event.job_id] = self._now_ms - self._submitted_at_ms[event.job_id]
                 self._running[event.outcome.node] -= 1
+                self._cold_ms.pop(event.outcome.node, None)
             case _:
                 pass
 
     def _begin_run(self, event: Assigned) -> None:
         audio_ms = self._audio_ms[event.job_id]
-        run_ms = audio_ms / self.speeds[event.node] * (1 + self.slowdown * self._running[event.node])
+        speed, incarnation = self._nodes[event.node]
+        run_ms = audio_ms / speed * (1 + self.slowdown * self._running[event.node]) + self._cold_ms.get(event.node, 0.0)
         self._running[event.node] += 1
         self.went_to[event.job_id] = event.node
-        self._at(self._now_ms, AgentSpoke(event.node, 1, (accepted(event.job_id, audio_ms=audio_ms),)))
+        self._at(self._now_ms, AgentSpoke(event.node, incarnation, (accepted(event.job_id, audio_ms=audio_ms),)))
         report = finished(event.job_id, run_ms=max(1, round(run_ms)))
-        self._at(self._now_ms + run_ms, AgentSpoke(event.node, 1, (report,)))
+        self._at(self._now_ms + run_ms, AgentSpoke(event.node, incarnation, (report,)))

@@ -37,6 +37,10 @@ class NodeState:
         self.busy_part = 0.0
         """Of its slots, those without a lease aside; kept because it is looked at much more often than it changes."""
         self.speed_class = UNKNOWN_CLASS
+        self.share: int | None = None
+        """Slots that a newcomer is trusted with: 1, and twice as many after each run that ends well; None: with all."""
+        self.has_run = False
+        """A run has ended well on it."""
         self.quarantined_until_ms = 0
         self.resting_until_ms = 0
         self.reserved_for = ""
@@ -156,9 +160,21 @@ class NodeState:
         """Nobody but this job gets a slot here until it has left its own; empty: anybody may."""
         self.reserved_for = job_id
 
+    def begin_slowly(self) -> None:
+        """It has come to others that run already: what it can do has to be seen first."""
+        self.share = 1
+
+    @property
+    def is_beyond_its_share(self) -> bool:
+        """Whether one more attempt is more than a newcomer is trusted with."""
+        return self.share is not None and len(self._acquired) >= self.share
+
     def record_outcome(self, *, is_success: bool, now_ms: int, rules: SelectionRules) -> bool:
         """Note how an attempt ended on this node. True if that put the node in quarantine."""
         self._recent.append(is_success)
+        self.has_run = self.has_run or is_success
+        if self.share is not None and is_success:
+            self.share = self.share * 2 if self.share * 2 < self.total_slots else None
         self._failures_in_a_row = 0 if is_success else self._failures_in_a_row + 1
         failures = sum(not ok for ok in self._recent)
         if is_success or (

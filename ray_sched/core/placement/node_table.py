@@ -109,6 +109,8 @@ class NodeTable:
     def _add(self, offer: PoolOffer, node_offer: NodeOffer) -> NodeState:
         node_state = NodeState(node_offer.node, node_offer.incarnation, offer.capability)
         node_state.speed_class = self._speeds.class_of(node_offer.node)
+        if any(other.has_run for other in self.by_node.values()):
+            node_state.begin_slowly()
         self.by_node[node_offer.node] = node_state
         self._join_pool(node_state, offer)
         return node_state

@@ -26,7 +26,12 @@ def occupancy(node_state: NodeState, q: Question) -> float:
     return 1.0 + q.rules.busy_penalty * node_state.busy_part
 
 
-SCORES: tuple[Score, ...] = (expected_completion_s, affinity, occupancy)
+def slow_start(node_state: NodeState, q: Question) -> float:
+    """A newcomer counts as slower for what is beyond its share: it may be cold, or not as fast as the others."""
+    return q.rules.newcomer_penalty if node_state.is_beyond_its_share else 1.0
+
+
+SCORES: tuple[Score, ...] = (expected_completion_s, affinity, occupancy, slow_start)
 
 
 def expected_empty_s(node_state: NodeState, q: Question) -> float:

@@ -191,3 +191,19 @@ def test_of_a_node_no_pool_has_offered_yet_there_is_no_slot_and_it_is_not_ready(
     assert (node_state.n_leased, node_state.n_free, node_state.n_acquired, node_state.why) == (0, 0, 0, "NOT_READY")
     assert (node_state.busy_part, node_state.in_flight_ms, node_state.reserved_for) == (0.0, 0, "")
     assert not node_state.adopt(("j1", 1), 1_000)
+
+
+def test_a_newcomer_is_trusted_with_one_slot_and_with_twice_as_many_after_each_run_that_ends_well() -> None:
+    node_state = a_node_state(slots=5)
+    node_state.begin_slowly()
+    shares = []
+    for n in range(5):
+        while not node_state.is_beyond_its_share and node_state.n_free:
+            node_state.acquire((f"{n}-{node_state.n_acquired}", 1), 1_000)
+        shares.append(node_state.n_acquired)
+        node_state.record_outcome(is_success=n != 1, now_ms=0, rules=RULES)
+    assert shares == [1, 2, 2, 4, 5], "the second run has failed"
+
+
+def test_a_node_that_was_there_before_is_trusted_with_all_its_slots() -> None:
+    assert not a_node_state(slots=3, busy=3).is_beyond_its_share

@@ -152,3 +152,17 @@ def test_a_node_is_in_the_speed_class_of_what_is_known_of_it() -> None:
     }
     pools.offer(a_node("a", incarnation=2), number=3)
     assert pools.table.by_node["a"].speed_class == 0, "a new incarnation is as fast as the one before"
+
+
+def test_a_node_that_comes_to_others_that_have_run_begins_slowly_and_the_first_ones_do_not() -> None:
+    pools = Pools()
+    pools.offer(a_node("a", slots=2), a_node("b", slots=2), number=1)
+    shares = {name: node_state.share for name, node_state in pools.table.by_node.items()}
+    assert shares == {"a": None, "b": None}
+    pools.table.by_node["a"].record_outcome(is_success=False, now_ms=0, rules=RULES)
+    pools.offer(a_node("a", slots=2), a_node("b", slots=2, incarnation=2), number=2)
+    assert pools.table.by_node["b"].share is None, "nobody has run anything well"
+    pools.table.by_node["a"].record_outcome(is_success=True, now_ms=0, rules=RULES)
+    pools.offer(a_node("a", slots=2), a_node("b", slots=2, incarnation=3), a_node("c", slots=2), number=3)
+    shares = {name: node_state.share for name, node_state in pools.table.by_node.items()}
+    assert shares == {"a": None, "b": 1, "c": 1}

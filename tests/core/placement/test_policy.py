@@ -15,6 +15,7 @@ from ray_sched.core.placement.question import Question
 from ray_sched.core.placement.scores import SCORES
 from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.reasons import Reason
+from ray_sched.core.rules import SelectionRules
 from tests.support.builders import DispatchHarness, a_node
 from tests.support.placement import RULES, a_book, a_node_state, a_question, groups_of, picked, place
 
@@ -171,7 +172,7 @@ def test_the_parts_of_a_score_are_told_by_name() -> None:
     node_state = a_node_state("node-a", slots=4, busy=2)
     placement = place([node_state], a_question(affine_node="node-a", speeds=a_book(node_a=4.0)))
     score = placement.scores["node-a"]
-    assert score.parts == {"expected_completion_s": 0.25, "affinity": 0.8, "occupancy": 1.125}
+    assert score.parts == {"expected_completion_s": 0.25, "affinity": 0.8, "occupancy": 1.125, "slow_start": 1.0}
     assert score.total == pytest.approx(0.225)
 
 
@@ -289,6 +290,20 @@ def test_the_node_that_is_picked_is_the_best_of_those_that_nothing_speaks_agains
 
 
 # --- a policy of one's own
+
+
+def test_a_newcomer_counts_as_slower_for_what_is_beyond_its_share() -> None:
+    rules = SelectionRules(newcomer_penalty=4.0, busy_penalty=0.0)
+    old, new = a_node_state("node-old", slots=4, busy=2), a_node_state("node-new", slots=4)
+    new.begin_slowly()
+    speeds = a_book(node_old=1.0, node_new=3.0)
+    assert picked([old, new], a_question(speeds=speeds, rules=rules)) is new, "one job is its share"
+    new.acquire(("j0", 1), 1_000)
+    assert picked([old, new], a_question(speeds=speeds, rules=rules)) is old
+    assert place([old, new], a_question(speeds=speeds, rules=rules)).scores["node-new"].parts["slow_start"] == 4.0
+    much_faster = a_book(node_old=1.0, node_new=5.0)
+    assert picked([old, new], a_question(speeds=much_faster, rules=rules)) is new
+    assert picked([new], a_question(speeds=speeds, rules=rules)) is new, "nobody else is there"
 
 
 def never_the_first(node_state: NodeState, _q: Question) -> Reason | None:

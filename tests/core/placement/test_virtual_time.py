@@ -88,3 +88,43 @@ def test_of_nodes_that_are_slow_one_in_a_minute_is_tried_again() -> None:
     slow = [node for node in cluster.went_to.values() if speeds[node] < 1.0]
     assert len(set(slow)) == 4, "none before the first clean-up, and one after each of the others"
     assert len(slow) <= 4 * SLOTS
+
+
+def after_a_newcomer(
+    speed: float, cold_ms: float = 0.0, load: float = 0.5, newcomer_penalty: float = 4.0
+) -> tuple[list[float], int]:
+    """Eight nodes of speed 2 run, then node-0 comes back with this speed: how long the next 1000 jobs took, and how
+    many of them went to it."""
+    speeds = {f"node-{n}": 2.0 for n in range(8)}
+    jobs_per_s = load * sum(speeds.values()) * SLOTS * 1000 / MEAN_AUDIO_MS
+    cluster = VirtualCluster(speeds, SLOTS, selection=SelectionRules(newcomer_penalty=newcomer_penalty))
+    cluster.run(poisson(jobs_per_s, 500, seed=5))
+    cluster.join("node-0", speed, cold_ms)
+    cluster.went_to.clear()
+    took = cluster.run(poisson(jobs_per_s, 1_000, seed=6))
+    return took, list(cluster.went_to.values()).count("node-0")
+
+
+@pytest.mark.parametrize("load", [0.3, 0.5])
+def test_a_node_that_comes_back_cold_delays_one_job_and_not_one_for_each_slot(load: float) -> None:
+    at_once, _ = after_a_newcomer(2.0, cold_ms=5_000, load=load, newcomer_penalty=1.0)
+    slowly, n_there = after_a_newcomer(2.0, cold_ms=5_000, load=load)
+    assert sum(took > 5_000 for took in at_once) > 1
+    assert sum(took > 5_000 for took in slowly) == 1
+    assert n_there or load < 0.5
+
+
+def test_a_newcomer_that_is_fast_has_its_share_as_soon_as_it_has_shown_it() -> None:
+    at_once, n_at_once = after_a_newcomer(8.0, newcomer_penalty=1.0)
+    slowly, n_slowly = after_a_newcomer(8.0)
+    assert n_slowly > 0.98 * n_at_once > 500
+    assert median(slowly) <= 1.01 * median(at_once)
+
+
+def test_where_nobody_else_is_free_a_newcomer_has_all_its_slots() -> None:
+    """A share is no limit: a job that waits for a warm node would wait longer."""
+    busy = VirtualCluster({"node-0": 1.0}, SLOTS)
+    busy.run([Arrival(0.0, 1_000)])
+    busy.join("node-1", 1.0)
+    took = busy.run([Arrival(0.0, 1_000)] * (2 * SLOTS))
+    assert took == [1_000.0] * (2 * SLOTS)

@@ -489,7 +489,7 @@ def test_a_score_is_shown_with_its_parts_in_four_digits() -> None:
         NodeVerdict(
             node="node-a",
             score=288.8886,
-            parts={"expected_completion_s": 333.333, "affinity": 0.8, "occupancy": 1.0833},
+            parts={"expected_completion_s": 333.333, "affinity": 0.8, "occupancy": 1.0833, "slow_start": 1.0},
         ),
     )
 
