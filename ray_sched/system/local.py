@@ -50,6 +50,8 @@ class LocalNode(Struct, frozen=True, kw_only=True):
 
     labels: dict[str, str]
     num_cpus: int = 1
+    num_gpus: int | None = None
+    """In Ray's count; None: as many as Ray finds."""
 
 
 def prepare_environment(token: str | None = None, guests: Mapping[str, str] | None = None) -> str:
@@ -129,6 +131,7 @@ class LocalCluster:
             head["node_ip_address"] = self._head_ip
         if self._is_head_a_node:
             head |= {"num_cpus": self._nodes[0].num_cpus, "labels": _labels(self._nodes[0])}
+            head |= _gpus(self._nodes[0])
         with keeping_signal_handler():
             self._cluster = Cluster()
             with _starting():
@@ -142,7 +145,11 @@ class LocalCluster:
         where = {"node_ip_address": ip or self._head_ip} if ip or self._head_ip else {}
         with _starting():
             raylet = self._cluster.add_node(
-                num_cpus=node.num_cpus, labels=_labels(node), object_store_memory=self._object_store_bytes, **where
+                num_cpus=node.num_cpus,
+                labels=_labels(node),
+                object_store_memory=self._object_store_bytes,
+                **_gpus(node),
+                **where,
             )
         self.raylets.append(raylet)
         return raylet
@@ -206,6 +213,10 @@ def _wait_for_node(gcs_address: str, node_id: str) -> None:
         if any(row["NodeID"] == node_id for row in state.node_table()):
             return
         time.sleep(_LOOK_EVERY_S)
+
+
+def _gpus(node: LocalNode) -> dict[str, int]:
+    return {} if node.num_gpus is None else {"num_gpus": node.num_gpus}
 
 
 def _labels(node: LocalNode) -> dict[str, str]:

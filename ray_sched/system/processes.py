@@ -28,7 +28,7 @@ from ray_sched.core.agent.brain import AgentOptions
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import SchedError
 from ray_sched.core.leases.pool import PoolBrain
-from ray_sched.core.nodes.declarations import RayNode
+from ray_sched.core.nodes.declarations import Held, RayNode
 from ray_sched.core.nodes.effects import SpawnAgent
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.timers import Tick
@@ -45,6 +45,7 @@ from ray_sched.wire.plain_log import log_plainly
 _SWEEP_MS = 100
 _STORE_MS = 1_000
 _DAY_S = 86_400
+_NOTHING_HELD = Held()
 
 
 def _begin() -> None:
@@ -142,7 +143,7 @@ class AgentProcess(NodeAgent):
             directory=RayDirectory(settings.namespace),
             heartbeat_ms=settings.nodes.heartbeat_ms,
             end_process=_end_process,
-            make_meter=partial(LoadMeter, GpuShare(visible_gpus_variable())),
+            make_meter=partial(LoadMeter, GpuShare(visible_gpus_variable(), spawn.held.gpus >= 1)),
         )
 
 
@@ -177,7 +178,8 @@ class RayCluster:
         """Start an agent on its node."""
         strategy = NodeAffinitySchedulingStrategy(spawn.ray_node_id, soft=False)
         key = agent_key(self._secret, spawn.node, spawn.incarnation)
-        await asyncio.to_thread(self._make, AGENT, AgentProcess, spawn.agent, strategy, self._settings, spawn, key)
+        args = (self._settings, spawn, key)
+        await asyncio.to_thread(self._make, AGENT, AgentProcess, spawn.agent, strategy, *args, held=spawn.held)
 
     async def open_pool(self, pool: str) -> None:
         """Start a pool's actor, if there is none."""
@@ -188,9 +190,11 @@ class RayCluster:
         """End an actor's process, whatever it is doing."""
         await asyncio.to_thread(kill_actor, name, self._settings.namespace)
 
-    def _make(self, kind: str, cls: type, name: str, strategy: object, *args: object) -> None:
+    def _make(
+        self, kind: str, cls: type, name: str, strategy: object, *args: object, held: Held = _NOTHING_HELD
+    ) -> None:
         try:
-            make_actor(kind, cls, name, self._settings.namespace, strategy, *args)
+            make_actor(kind, cls, name, self._settings.namespace, strategy, *args, held=held)
         except ValueError as error:
             if kind == POOL:  # it outlived the Registry that opened it
                 return
@@ -214,7 +218,8 @@ def _ray_nodes() -> list[RayNode]:
         RayNode(
             ray_node_id=node["NodeID"],
             labels=node.get("Labels") or {},
-            has_gpu=bool(node.get("Resources", {}).get("GPU")),
+            cpus=node.get("Resources", {}).get("CPU", 0.0),
+            gpus=node.get("Resources", {}).get("GPU", 0.0),
             is_alive=bool(node["Alive"]),
             is_draining=node["NodeID"] in draining,
             drain_ends_in_ms=max(ends_at_ms - now_ms, 0) if (ends_at_ms := draining.get(node["NodeID"])) else None,

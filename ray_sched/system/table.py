@@ -6,6 +6,10 @@ import ray
 from msgspec import Struct
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ray_sched.core.nodes.declarations import Held
+
+_NOTHING_HELD = Held()
+
 DISPATCHER, REGISTRY, TIMER, POOL, AGENT = "dispatcher", "registry", "timer", "pool", "agent"
 
 MAX_CONCURRENCY = 100_000
@@ -13,7 +17,7 @@ MAX_CONCURRENCY = 100_000
 
 
 class ActorRow(NamedTuple):
-    """How actors of one kind are made. All are detached, named, and take no CPU of Ray's count."""
+    """How actors of one kind are made. All are detached, named, and take no CPU of Ray's count but what is held."""
 
     kind: str
     max_restarts: int
@@ -54,15 +58,18 @@ class ControlNode(Struct, frozen=True):
         return NodeAffinitySchedulingStrategy(self.ray_node_id, soft=not self.is_strict)
 
 
-def make_actor(kind: str, cls: type, name: str, namespace: str, strategy: object, *args: object) -> Any:
-    """Create an actor by its row. Raises ValueError if the name is taken."""
+def make_actor(
+    kind: str, cls: type, name: str, namespace: str, strategy: object, *args: object, held: Held = _NOTHING_HELD
+) -> Any:
+    """Create an actor by its row. ``held``: what it takes of Ray's count. Raises ValueError if the name is taken."""
     row = ACTORS[kind]
     options = {
         **({"memory": 1} if kind == AGENT else {}),
         "name": name,
         "namespace": namespace,
         "lifetime": "detached",
-        "num_cpus": 0,
+        "num_cpus": held.cpus,
+        **({"num_gpus": held.gpus} if held.gpus else {}),
         "max_restarts": row.max_restarts,
         "max_task_retries": 0,
         "max_concurrency": MAX_CONCURRENCY,

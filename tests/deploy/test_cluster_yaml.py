@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.nodes.declarations import Declaration, RayNode, declare
+from ray_sched.core.nodes.declarations import Declaration, Held, RayNode, declare
 from ray_sched.settings import PREFIX, Settings
 from ray_sched.system.local import RAY_ENVIRONMENT
 
@@ -29,8 +29,9 @@ def exports(config: dict[str, Any], commands: str) -> dict[str, str]:
 
 def declaration(config: dict[str, Any], kind: str) -> Declaration | None:
     node_type = config["available_node_types"][kind]
-    has_gpu = bool(node_type["resources"].get("GPU"))
-    return declare(RayNode(ray_node_id="0" * 56, labels=node_type.get("labels", {}), has_gpu=has_gpu), 4)
+    labels, resources = node_type.get("labels", {}), node_type["resources"]
+    ray_node = RayNode(ray_node_id="0" * 56, labels=labels, cpus=resources["CPU"], gpus=resources.get("GPU", 0))
+    return declare(ray_node, 4)
 
 
 def test_rays_launcher_accepts_it(config: dict[str, Any]) -> None:
@@ -119,4 +120,4 @@ def test_a_gpu_node_has_models_for_four_languages(config: dict[str, Any]) -> Non
         has_gpu=True,
     )
     assert node.options == {"asr-model": "whisper-large-v3", "mt-model": "opus-mt", "tts-model": "piper"}
-    assert (node.engine, node.slots) == ("neural", 4)
+    assert (node.engine, node.slots, node.held) == ("neural", 4, Held(gpus=1.0))

@@ -18,6 +18,9 @@ from ray_sched.core.messages.fields import MAX_SLOTS, Slots, Text
 _LANGUAGE = re.compile(LANGUAGE)
 _PAIR = re.compile(rf"{LANGUAGE}_{LANGUAGE}")
 _NUMBER = re.compile(r"[0-9]{1,4}")
+_AMOUNT = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4})?")
+_USE_NO_GPU = frozenset({"echo", "speech", "openai"})
+"""Shipped engines that leave the GPUs of their node to others."""
 
 
 class RayNode(Struct, frozen=True, kw_only=True):
@@ -25,12 +28,25 @@ class RayNode(Struct, frozen=True, kw_only=True):
 
     ray_node_id: str
     labels: dict[str, str]
-    has_gpu: bool = False
+    cpus: float = 0.0
+    """In Ray's own count, whoever uses them; so are GPUs."""
+    gpus: float = 0.0
     is_alive: bool = True
     is_draining: bool = False
     """Ray itself drains the node."""
     drain_ends_in_ms: int | None = None
     """How long Ray leaves it then; None: Ray names no end."""
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """What the agent takes of its node in Ray's own count, so that Ray gives it to nobody else."""
+
+    cpus: float = 0.0
+    gpus: float = 0.0
+
+    def __str__(self) -> str:
+        parts = ((self.gpus, "GPUs"), (self.cpus, "CPUs"))
+        return " and ".join(f"{n:g} {what[:-1] if n == 1 else what}" for n, what in parts if n)
 
 
 class Declaration(Struct, frozen=True, kw_only=True):
@@ -42,6 +58,7 @@ class Declaration(Struct, frozen=True, kw_only=True):
     slots: Slots
     options: dict[str, str] = {}
     """The engine's own options."""
+    held: Held = Held()
 
 
 class BadLabelError(ValueError):
@@ -64,14 +81,20 @@ def declare(ray_node: RayNode, default_slots: int) -> Declaration | None:
         mt=_pairs(labels),
         tts=_languages(labels, "tts"),
         tenant=labels.get("tenant", ""),
-        has_gpu=ray_node.has_gpu,
+        has_gpu=ray_node.gpus > 0,
+    )
+    options = {k.removeprefix("option."): v for k, v in labels.items() if k.startswith("option.")}
+    held = Held(
+        cpus=_held(options.pop("ray-cpus", "0"), "ray-cpus", ray_node.cpus),
+        gpus=_held(options.pop("ray-gpus", _own_gpus(engine, ray_node)), "ray-gpus", ray_node.gpus),
     )
     return Declaration(
         node=labels.get("node") or _name_of(ray_node.ray_node_id),
         engine=engine,
         capability=capability,
         slots=_slots(labels, default_slots),
-        options={k.removeprefix("option."): v for k, v in labels.items() if k.startswith("option.")},
+        options=options,
+        held=held,
     )
 
 
@@ -94,6 +117,20 @@ def _slots(labels: dict[str, str], default_slots: int) -> int:
     if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= MAX_SLOTS:
         raise BadLabelError(f"{LABEL_PREFIX}slots={text[:80]!r} must be a number from 1 to {MAX_SLOTS}")
     return int(text)
+
+
+def _own_gpus(engine: str, ray_node: RayNode) -> str:
+    """As many as an engine holds whose labels do not say it: all, if it may use them at all."""
+    return "0" if engine in _USE_NO_GPU else f"{ray_node.gpus:g}"
+
+
+def _held(text: str, name: str, limit: float) -> float:
+    """A part of what the node has. Ray hands out a GPU, or several whole ones, or less than one to share it."""
+    if not _AMOUNT.fullmatch(text) or float(text) > limit:
+        raise BadLabelError(
+            f"{LABEL_PREFIX}option.{name}={text[:80]!r} must be a number from 0 to {limit:g}, what Ray counts there"
+        )
+    return float(text)
 
 
 def _languages(labels: dict[str, str], name: str, other: str = "") -> tuple[str, ...]:
@@ -150,9 +187,13 @@ class LeftOut(NamedTuple):
 class _Read(NamedTuple):
     """Labels that were read, and what came of it."""
 
-    labels: dict[str, str]
-    has_gpu: bool
+    ray_node: RayNode
     declaration: Declaration | None
+
+    def holds_for(self, ray_node: RayNode) -> bool:
+        """Whether nothing has changed of what is read."""
+        before = self.ray_node
+        return (before.labels, before.gpus, before.cpus) == (ray_node.labels, ray_node.gpus, ray_node.cpus)
 
 
 class Declarations:
@@ -194,8 +235,8 @@ class Declarations:
 
     def _declaration(self, ray_node: RayNode) -> Declaration | None:
         known = self._read.get(ray_node.ray_node_id)
-        if known and (known.labels, known.has_gpu) == (ray_node.labels, ray_node.has_gpu):
+        if known and known.holds_for(ray_node):
             return known.declaration
         declaration = declare(ray_node, self._default_slots)
-        self._read[ray_node.ray_node_id] = _Read(ray_node.labels, ray_node.has_gpu, declaration)
+        self._read[ray_node.ray_node_id] = _Read(ray_node, declaration)
         return declaration

@@ -9,6 +9,7 @@ from msgspec import Struct
 from ray_sched.core.capability import Capability
 from ray_sched.core.effects import Log, Save
 from ray_sched.core.messages.registry_pool import PoolMembers
+from ray_sched.core.nodes.declarations import Held
 
 
 class SpawnAgent(Struct, frozen=True, kw_only=True):
@@ -27,6 +28,7 @@ class SpawnAgent(Struct, frozen=True, kw_only=True):
     engine: str
     options: dict[str, str]
     """The engine's own."""
+    held: Held = Held()
     declared: Capability
     """What the labels say; the engine may refine it with what is really installed."""
 

@@ -27,7 +27,9 @@ def judge_silence(node: Node, rules: NodeRules, now_ms: int) -> Verdict | None:
     if silent_ms is None:
         limit_ms = rules.lost_after_ms if node.is_restored else rules.start_timeout_ms
         is_late = now_ms - node.started_at_ms >= limit_ms
-        return Verdict(NodeEvent.TOO_LONG_SILENT, "no first heartbeat") if is_late else None
+        held = str(node.declaration.held)
+        hint = f", as long as something else has the {held} that it asks Ray for" if held else ""
+        return Verdict(NodeEvent.TOO_LONG_SILENT, f"no first heartbeat{hint}") if is_late else None
     if silent_ms >= rules.lost_after_ms:
         return Verdict(NodeEvent.TOO_LONG_SILENT, f"silent for {shown_ms(silent_ms)}")
     if silent_ms >= rules.suspect_after_ms and node.status is not NodeStatus.SUSPECT:

@@ -182,8 +182,9 @@ class RegistryBrain:
         incarnation = self._saved.next_incarnation(declaration.node)
         before = self.nodes.get(declaration.node)
         node = self.nodes[declaration.node] = Node(declaration, ray_node_id, incarnation, now_ms)
-        if before and before.status is NodeStatus.LOST:
-            node.why = f"starts again: {before.why}"
+        asks = f"its agent asks Ray for {declaration.held}" if str(declaration.held) else ""
+        again = f"starts again: {before.why}" if before and before.status is NodeStatus.LOST else ""
+        node.why = "; ".join(filter(None, (again, asks)))
         spawn = SpawnAgent(
             node=node.name,
             incarnation=incarnation,
@@ -192,6 +193,7 @@ class RegistryBrain:
             slots=declaration.slots,
             engine=declaration.engine,
             options=declaration.options,
+            held=declaration.held,
             declared=declaration.capability,
         )
         return [self._save(node), spawn, Log(f"{node.name} joins as incarnation {incarnation}")]

@@ -1,12 +1,13 @@
 """What a bad label is answered with, and that labels are read once."""
 
+import re
 from dataclasses import dataclass
 
 import pytest
 from msgspec import structs
 
 from ray_sched.core.effects import Log
-from ray_sched.core.nodes.declarations import BadLabelError, Declarations, RayNode, declare
+from ray_sched.core.nodes.declarations import BadLabelError, Declarations, Held, RayNode, declare
 from tests.support.builders import a_ray_node, only
 
 LONG = "x" * 90
@@ -78,16 +79,62 @@ def test_labels_are_read_once_and_again_when_they_or_the_gpu_have_changed() -> N
 
     first = read(a_ray_node())
     assert read(a_ray_node()) is first
-    with_gpu = read(a_ray_node(has_gpu=True))
+    with_gpu = read(a_ray_node(gpus=1.0))
     assert with_gpu is not first
-    assert read(a_ray_node(has_gpu=True)) is with_gpu
+    assert read(a_ray_node(gpus=1.0)) is with_gpu
     declarations.handle_ray_nodes([], set())
-    assert read(a_ray_node(has_gpu=True)) is not with_gpu, "a node that is listed no more is forgotten"
+    assert read(a_ray_node(gpus=1.0)) is not with_gpu, "a node that is listed no more is forgotten"
 
 
 def test_labels_without_a_name_of_slots_get_the_default() -> None:
     declared, _ = Declarations(7).handle_ray_nodes([labelled(engine="echo")], set())
     assert only(declared.values()).declaration.slots == 7
+
+
+@pytest.mark.parametrize(
+    ("engine", "labels", "held"),
+    [
+        ("neural", {}, Held(gpus=2)),
+        ("my.own.Engine", {}, Held(gpus=2)),
+        ("speech", {}, Held()),
+        ("echo", {}, Held()),
+        ("echo", {"option.ray-gpus": "1", "option.ray-cpus": "4"}, Held(gpus=1, cpus=4)),
+        ("neural", {"option.ray-gpus": "0"}, Held()),
+        ("neural", {"option.ray-gpus": "0.25"}, Held(gpus=0.25)),
+    ],
+)
+def test_an_engine_that_may_use_gpus_holds_all_of_its_node_unless_labels_say_otherwise(
+    engine: str, labels: dict[str, str], held: Held
+) -> None:
+    ray_node = structs.replace(labelled(engine=engine, **{"option.speed": "5"}, **labels), gpus=2.0, cpus=8.0)
+    declaration = declare(ray_node, 4)
+    assert declaration is not None
+    assert declaration.held == held
+    assert declaration.options == {"speed": "5"}, "these two are no business of the engine's"
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("gpus", "3"), ("gpus", "all"), ("gpus", "-1"), ("cpus", "9"), ("cpus", "")]
+)
+def test_more_than_ray_counts_there_cannot_be_held(name: str, wrong: str) -> None:
+    ray_node = structs.replace(labelled(engine="neural", **{f"option.ray-{name}": wrong}), gpus=2.0, cpus=8.0)
+    limit = {"gpus": 2, "cpus": 8}[name]
+    sentence = f"ray-sched.io/option.ray-{name}={wrong!r} must be a number from 0 to {limit}, what Ray counts there"
+    with pytest.raises(BadLabelError, match=re.escape(sentence)):
+        declare(ray_node, 4)
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        (Held(), ""),
+        (Held(gpus=1), "1 GPU"),
+        (Held(gpus=0.5, cpus=4), "0.5 GPUs and 4 CPUs"),
+        (Held(cpus=1), "1 CPU"),
+    ],
+)
+def test_what_is_held_can_be_read(held: Held, words: str) -> None:
+    assert str(held) == words
 
 
 def test_of_two_nodes_with_one_name_the_second_is_left_out_and_complained_about_once() -> None:

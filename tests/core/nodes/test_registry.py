@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.effects import Log, Save
 from ray_sched.core.messages.agent_registry import BeatReply
 from ray_sched.core.node_status import NodeStatus
-from ray_sched.core.nodes.declarations import BadLabelError, RayNode, declare
+from ray_sched.core.nodes.declarations import BadLabelError, Held, RayNode, declare
 from ray_sched.core.nodes.effects import (
     ClosePool,
     NotifyPool,
@@ -30,7 +31,7 @@ from tests.support.registry_harness import ENGLISH_POOL, RegistryHarness, a_reco
 
 def labelled(**labels: str) -> RayNode:
     named = {f"ray-sched.io/{name.replace('__', '.')}": value for name, value in labels.items()}
-    return RayNode(ray_node_id="0123456789abcdef", labels=named | {"ray.io/node-id": "x"}, has_gpu=True)
+    return RayNode(ray_node_id="0123456789abcdef", labels=named | {"ray.io/node-id": "x"}, gpus=2.0)
 
 
 def test_labels_declare_what_a_node_can_do() -> None:
@@ -129,6 +130,22 @@ def test_a_new_node_gets_an_agent_and_is_stored_before() -> None:
         options={},
         declared=ENGLISH,
     )
+
+
+def test_an_agent_that_holds_gpus_asks_ray_for_them_and_says_so_until_its_first_heartbeat() -> None:
+    harness = RegistryHarness()
+    ray_node = a_ray_node(gpus=2.0)
+    labels = ray_node.labels | {"ray-sched.io/option.ray-gpus": "2"}
+    spawn = of(harness.look(structs.replace(ray_node, labels=labels)), SpawnAgent)
+    assert spawn[0].held == Held(gpus=2)
+    assert harness.brain.nodes["node-a"].why == "its agent asks Ray for 2 GPUs"
+    harness.wait(60_000)
+    lost = "no first heartbeat, as long as something else has the 2 GPUs that it asks Ray for"
+    assert (harness.status(), harness.brain.nodes["node-a"].why) == (NodeStatus.LOST, lost)
+    harness.wait(1_000)
+    assert harness.brain.nodes["node-a"].why == f"starts again: {lost}; its agent asks Ray for 2 GPUs"
+    harness.beat(a_beat(incarnation=2))
+    assert harness.brain.nodes["node-a"].why == ""
 
 
 def test_a_node_that_is_seen_again_gets_no_second_agent() -> None:
