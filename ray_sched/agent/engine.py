@@ -129,6 +129,13 @@ class BatchEngine(Engine, Protocol):
         ...
 
 
+class WarmedEngine(Engine, Protocol):
+    """An engine whose first run takes longer than the others."""
+
+    warms_up: ClassVar[bool]
+    """True: after ``load`` it runs once on a second of silence, in its first language; only then its node is ready."""
+
+
 class SharedEngine(Engine, Protocol):
     """An engine whose ``run`` may be called by several threads of its process at the same time."""
 

@@ -29,6 +29,7 @@ from ray_sched.agent.engine_messages import (
 )
 from ray_sched.agent.engines import find_engine
 from ray_sched.agent.passes import Passes, Reply
+from ray_sched.agent.warm_up import load_and_warm_up
 from ray_sched.core.errors import SchedError
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def _load(commands: BinaryIO, reply: Reply) -> Passes:
         engine: Engine = find_engine(message.engine)(message.declared, message.options)
         passes = Passes(engine, message, reply)
         threading.Thread(target=_listen, args=(commands, passes), daemon=True, name="commands").start()
-        engine.load()
+        load_and_warm_up(engine)
     except SchedError as error:
         reply(LoadFailed(error.message, error.code))
         _exit(1)

@@ -47,6 +47,11 @@ class Host(Protocol):
         ...
 
     @property
+    def progress(self) -> str:
+        """How far loading is, for people; empty if there is nothing to say."""
+        ...
+
+    @property
     def why_unhealthy(self) -> str:
         """What is wrong, or nothing."""
         ...

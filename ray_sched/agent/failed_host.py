@@ -15,6 +15,8 @@ from ray_sched.wire.samples import Samples
 class FailedHost:
     """Raises its error at ``start``; nothing is ever run on it."""
 
+    progress = ""
+
     def __init__(self, error: SchedError) -> None:
         self._error = error
 

@@ -5,8 +5,11 @@ processes coming back. It never decides which job runs, never retries a job and 
 """
 
 import asyncio
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
+import psutil
 from msgspec import structs
 
 from ray_sched.agent.engine import Engine, EngineResult, RefusedError, Work
@@ -58,6 +61,7 @@ class EngineHost:
         self._changed = asyncio.Event()
         self._runs: set[AttemptKey] = set()
         self._n_without_slot = 0
+        self._began_s: float | None = None
         self._why = "the engine has not been started"
 
     async def start(self) -> None:
@@ -65,6 +69,7 @@ class EngineHost:
 
         Returns when every replica is ready or has given up; ``is_healthy`` is the answer. Call it once.
         """
+        self._began_s = time.monotonic()
         self._capability = await asyncio.to_thread(self._engine.capability)
         self._why = ""
         if self._layout.is_in_process:
@@ -75,6 +80,16 @@ class EngineHost:
             await replica.load()
         while any(replica.state is ReplicaState.LOADING for replica in self._replicas):
             await self._next_change()
+
+    @property
+    def progress(self) -> str:
+        """How far loading is, for people; empty before its begin and after its end."""
+        if self._began_s is None or not any(it.state is ReplicaState.LOADING for it in self._replicas):
+            return ""
+        n_ready = sum(replica.state is ReplicaState.READY for replica in self._replicas)
+        held = f", {_megabytes(self.pids):.0f} MB in memory" if self.pids else ""
+        waited_s = time.monotonic() - self._began_s
+        return f"loading its engine for {waited_s:.0f} s: {n_ready} of {len(self._replicas)} replicas are ready{held}"
 
     @property
     def is_healthy(self) -> bool:
@@ -168,3 +183,12 @@ class EngineHost:
     async def _next_change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+
+def _megabytes(pids: list[int]) -> float:
+    """Memory that these processes have of their own or share; those that have just ended have none."""
+    n_bytes = 0
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            n_bytes += psutil.Process(pid).memory_info().rss
+    return n_bytes / 1e6

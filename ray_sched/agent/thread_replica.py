@@ -12,6 +12,7 @@ from ray_sched.agent.engine import Engine, EngineResult, Work
 from ray_sched.agent.engine_errors import as_run_error
 from ray_sched.agent.engine_messages import describe_error
 from ray_sched.agent.replicas import ReplicaState, settle
+from ray_sched.agent.warm_up import load_and_warm_up
 from ray_sched.core.errors import SchedError
 from ray_sched.wire.samples import Samples
 
@@ -42,7 +43,7 @@ class ThreadReplica:
     async def load(self) -> None:
         """Load the engine in a thread; ``state`` says how it went."""
         try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.load)
+            await asyncio.get_running_loop().run_in_executor(self._executor, load_and_warm_up, self._engine)
         except SchedError as error:
             self._fail(error.message)
         except Exception as error:

@@ -60,6 +60,7 @@ class Host:
     """Notes what it is given; runs wait until they may end."""
 
     why_unhealthy = ""
+    progress = ""
 
     def __init__(self) -> None:
         self.begun: list[tuple[str, Samples]] = []

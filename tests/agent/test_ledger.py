@@ -58,6 +58,7 @@ class GatedHost:
     """Runs end when the test says how: with speech, or with an error."""
 
     why_unhealthy = ""
+    progress = ""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory

@@ -406,6 +406,7 @@ class Liar:
     def __init__(self, result: Any) -> None:
         self.result = result
         self.why_unhealthy = ""
+        self.progress = ""
 
     async def start(self) -> None: ...
 

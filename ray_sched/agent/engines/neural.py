@@ -32,6 +32,7 @@ class NeuralEngine:
     """
 
     isolation: ClassVar[Literal["thread", "process"]] = "process"
+    warms_up: ClassVar[bool] = True
 
     def __init__(self, declared: Capability, options: dict[str, str]) -> None:
         """Take the options; no path is looked at before :meth:`load`."""

@@ -55,6 +55,7 @@ class SpeechEngine:
     """
 
     isolation: ClassVar[Literal["thread", "process"]] = "process"
+    warms_up: ClassVar[bool] = True
 
     def __init__(self, declared: Capability, options: dict[str, str]) -> None:
         """Take what the labels declare; nothing is loaded yet. Raises SchedError INVALID_CONFIGURATION."""

@@ -241,8 +241,11 @@ class AgentBrain:
 
     # --- heartbeats
 
-    def heartbeat(self, load: Load, why_unhealthy: str, gpus: tuple[GpuUse, ...] = ()) -> Heartbeat:
-        """The next heartbeat. ``why_unhealthy``: what is wrong with the loaded engine, or nothing."""
+    def heartbeat(self, load: Load, why_unhealthy: str, gpus: tuple[GpuUse, ...] = (), progress: str = "") -> Heartbeat:
+        """The next heartbeat. ``why_unhealthy``: what is wrong with the loaded engine, or nothing.
+
+        ``progress``: how far loading is, if that is known.
+        """
         why = self._why_failed or (why_unhealthy if self.is_loaded else "")
         return Heartbeat(
             node=self.options.node,
@@ -250,7 +253,7 @@ class AgentBrain:
             key=self.options.key,
             is_loaded=self.is_loaded,
             is_healthy=not why,
-            why=why or ("" if self.is_loaded else "loading its engine"),
+            why=why or ("" if self.is_loaded else progress or "loading its engine"),
             capability=self._capability,
             load=load,
             gpus=gpus,

@@ -52,6 +52,15 @@ def test_a_heartbeat_says_what_is_wrong(
     assert beat.capability == (ENGLISH if is_loaded else None)
 
 
+def test_a_heartbeat_says_how_far_loading_is() -> None:
+    progress = "loading its engine for 3 s: 1 of 2 replicas are ready"
+    assert AgentHarness(is_loaded=False).brain.heartbeat(Load(), "", progress=progress).why == progress
+    assert AgentHarness(is_loaded=True).brain.heartbeat(Load(), "", progress=progress).why == ""
+    failed = AgentHarness(is_loaded=False)
+    failed.brain.engine_failed("no weights")
+    assert failed.brain.heartbeat(Load(), "", progress=progress).why == "no weights"
+
+
 def test_an_agent_ends_itself_when_another_incarnation_has_taken_over() -> None:
     agent = AgentHarness()
     assert agent.brain.handle_beat_reply(BeatReply(is_current=True)) == []
