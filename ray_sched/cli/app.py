@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from ray_sched.cli import (
+    audio,
     cancel,
     cleanup,
     demo,
@@ -46,6 +47,7 @@ VERBS = (
     jobs.jobs,
     explain.explain,
     submit.submit,
+    audio.audio,
     cancel.cancel,
     drain.drain,
     drain.undrain,

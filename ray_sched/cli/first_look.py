@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ray_sched.core.errors import SchedError
 from ray_sched.settings import Settings
 
+if TYPE_CHECKING:
+    from ray_sched.client.reader import How
+
 _AT_A_TIME = 256
 
 
-async def first_look(settings: Settings, files: Sequence[Path]) -> list[SchedError | None]:
+async def first_look(settings: Settings, files: Sequence[Path], how: "How | None" = None) -> list[SchedError | None]:
     """For each file why it cannot be read, or None. Takes nothing out of a pipe."""
     from ray_sched.audio import Limits
     from ray_sched.client.reader import How, Reader
@@ -19,7 +23,7 @@ async def first_look(settings: Settings, files: Sequence[Path]) -> list[SchedErr
 
     async def look(file: Path) -> SchedError | None:
         try:
-            await reader.look(file, How(), may_take=False)
+            await reader.look(file, how or How(), may_take=False)
         except SchedError as error:
             return error
         return None

@@ -41,6 +41,8 @@ class RowWriter:
         if row.error:
             name = f"{Path(row.file).name}: "
             self._out.note(f"ray-sched: {'' if printable(row.file) in row.error.message else name}{row.error.message}")
+        if row.audio_notes:
+            self._out.note(f"ray-sched: {Path(row.file).name}: {'; '.join(row.audio_notes)}")
         if not self._out.is_json:
             self._out.show_part(row, *self._lines.of(row))
         elif self._out.is_stream:

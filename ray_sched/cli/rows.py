@@ -47,6 +47,10 @@ class Row(Struct, kw_only=True):
     words: tuple[Word, ...] = ()
     """Words with their times, if they were asked for."""
     audio_s: float = 0.0
+    audio_is_whole: bool = True
+    """False when a part of the audio is known or suspected to be missing."""
+    audio_notes: tuple[str, ...] = ()
+    """What was repaired in the audio, and what is doubtful."""
     wait_ms: int = 0
     """From submission until a node had the audio."""
     run_ms: int = 0
@@ -71,6 +75,8 @@ class Row(Struct, kw_only=True):
             segments=result.segments,
             words=result.words,
             audio_s=round(result.audio_ms / 1000, 3),
+            audio_is_whole=result.audio_is_whole,
+            audio_notes=result.audio_notes,
             wait_ms=result.wait_ms,
             run_ms=result.run_ms,
             error=RowError.of(result.error) if result.error else None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ray_sched.cli.audio_options import Partial, Raw, audio_options, how_to_read
 from ray_sched.cli.call import Call
 from ray_sched.cli.language_check import demand, is_covered, spoken
 from ray_sched.cli.named_values import typed_values
@@ -64,7 +65,7 @@ Options = Annotated[
 
 async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may say of a job
     call: Call,
-    files: Annotated[list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3 or AIFF.")],
+    files: Annotated[list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3, M4A, WebM and more.")],
     src: Spoken,
     to: Annotated[str | None, typer.Option("--to", help="Language to translate into, such as es.")] = None,
     speech: Annotated[bool, typer.Option("--speech", help="Have the text spoken, too, into a WAV file.")] = False,
@@ -78,6 +79,8 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     hotword: Hotwords = None,
     temperature: Temperature = None,
     option: Options = None,
+    raw: Raw = "",
+    allow_partial: Partial = False,
     split: Cut = False,
     form: Form = None,
     out: Out = None,
@@ -89,11 +92,9 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     The exit status is that of the first file that failed. After Ctrl-C all that had ended is there; with --json the
     other files are, too, and say why they have no result.
     """
-    if len(files) > 1 and (request_id or partials):
-        raise typer.BadParameter("--request-id and --partials are for a single file")
+    _check_single(len(files), is_for_one=bool(request_id or partials))
     _check_split(split, form, is_of_utterance=bool(speech or session or request_id or partials))
-    if stream and not call.out.is_json:
-        raise typer.BadParameter("--stream is for --json; without it each file is printed as soon as it has ended")
+    _check_stream(call, stream)
     milliseconds(deadline_s or 1, "a deadline")
     demanded = demand(src, to, speech=speech)
     folder = SpeechFolder(out or Path(), files)
@@ -103,6 +104,7 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     options |= {"session": session, "priority": priority}
     options |= {"words": words, "prompt": prompt, "hotwords": hotword or (), "temperature": temperature}
     options |= {"options": typed_values(option), "request_id": request_id}
+    options |= audio_options(raw, allow_partial=allow_partial)
     call.out.is_stream = stream
     call.last_words = "interrupted; the jobs that had not ended were cancelled"
     if split:
@@ -111,7 +113,7 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     rows = RowWriter(call.out, files, demanded.pair, has_translation=demanded.src != demanded.tgt)
     job = _Submission(call, demanded, options, deadline_s, partials=partials)
     with rows.whatever_happens():
-        good = await _readable(call, files, demanded, rows)
+        good = await _readable(call, files, demanded, options, rows)
 
         def found(position: int, result: "Result") -> None:
             number = good[position]
@@ -123,6 +125,16 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     return rows.end(job.ended_by)
 
 
+def _check_single(n_files: int, *, is_for_one: bool) -> None:
+    if n_files > 1 and is_for_one:
+        raise typer.BadParameter("--request-id and --partials are for a single file")
+
+
+def _check_stream(call: Call, stream: bool) -> None:
+    if stream and not call.out.is_json:
+        raise typer.BadParameter("--stream is for --json; without it each file is printed as soon as it has ended")
+
+
 def _check_split(split: bool, form: Format | None, *, is_of_utterance: bool) -> None:
     if form and not split:
         raise typer.BadParameter("--format is for --split")
@@ -130,12 +142,14 @@ def _check_split(split: bool, form: Format | None, *, is_of_utterance: bool) -> 
         raise typer.BadParameter("--speech, --session, --request-id and --partials are not for --split")
 
 
-async def _readable(call: Call, files: list[Path], demanded: Demand, rows: RowWriter) -> list[int]:
+async def _readable(
+    call: Call, files: list[Path], demanded: Demand, options: dict[str, Any], rows: RowWriter
+) -> list[int]:
     """Numbers of the files that can be read, as far as their beginnings tell; the others have their rows at once."""
     from ray_sched.cli.first_look import first_look
 
     good = []
-    for number, error in enumerate(await first_look(call.settings, files)):
+    for number, error in enumerate(await first_look(call.settings, files, how_to_read(options))):
         if error:
             rows.add(number, Row.refused(files[number], demanded.pair, error))
         else:

@@ -164,8 +164,8 @@ class Client:
         """Submit one utterance; awaiting the handle gives its Result or raises SchedError.
 
         ``audio``: see ``client.audio.AudioSource``. Paths and functions are read when a node is ready; an open file
-        that is no ordinary one stays open until ``accepted``. An array or a buffer may be used again at once;
-        ``copy=False`` promises that an array is left alone until the result is there.
+        that is no ordinary one stays open until ``accepted``, an array is left alone if ``copy=False`` says so.
+        ``sample_rate_hz``: of an array, and with ``encoding`` of what has no header. ``allow_partial``: less will do.
         ``tgt`` other than ``src`` asks for translation, ``speech`` for synthesis of the target. ``src`` may be
         ``auto``, or several languages of which it is one. The engine leaves out what it cannot use of ``words`` (each
         with its times), ``prompt``, ``hotwords``, ``temperature`` and ``options``. ``deadline_s``: seconds within which
@@ -377,7 +377,8 @@ class Client:
     def _give_result(self, effect: NotifyResult) -> None:
         """One result for all submissions of the job."""
         submitted = [self._submitted.pop(number) for number in effect.numbers]
-        result = result_of(effect.delivered, submitted[0].handle.spec, submitted[0].speech)
+        first = submitted[0]
+        result = result_of(effect.delivered, first.handle.spec, first.speech, first.source.report)
         for one in submitted:
             one.handle.record_result(result)
         stream = self._sessions.get(result.session) if result.session else None

@@ -101,6 +101,13 @@ class Reader:
         decoded = await self._decoders.decode(data, name, raw, allow_partial=how.allow_partial)
         return Heard(decoded.samples, decoded.report)
 
+    async def report(self, path: "str | os.PathLike[str]", how: How) -> AudioReport:
+        """What is heard in a file; everything is decoded, plain WAV too."""
+        name = os.fsdecode(path)
+        data = await self.reading.run(name, lambda progress: _content(path, progress))
+        raw = how.raw if how.raw and not has_header(_head_of(data)) else None
+        return (await self._decoders.decode(data, name, raw, allow_partial=how.allow_partial)).report
+
     async def array(self, array: NDArray[Any], rate_hz: int) -> Decoded:
         """The audio of an array that has to be converted."""
         return await self.reading.run("the array", lambda _: decode_array(array, rate_hz, "the array", self.limits))

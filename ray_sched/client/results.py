@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from ray_sched.audio.report import AudioReport
 from ray_sched.core.capability import AUTO
 from ray_sched.core.errors import Refusal, SchedError
 from ray_sched.core.messages.client_dispatcher import AttemptNote, Delivered, JobSpec, MissingResult
@@ -32,6 +33,10 @@ class Result(Struct, frozen=True, kw_only=True):
     node: str = ""
     attempt: int = 0
     audio_ms: int = 0
+    audio_is_whole: bool = True
+    """False when a part of the audio is known or suspected to be missing; the notes say why."""
+    audio_notes: tuple[str, ...] = ()
+    """What was repaired in the audio, and what is doubtful, a sentence each."""
     wait_ms: int = 0
     """From submission until a node had the audio."""
     run_ms: int = 0
@@ -72,8 +77,8 @@ def missing_of(gap: MissingResult) -> Missing:
     return Missing(session=gap.session, first_index=gap.first_index, last_index=gap.last_index, why=gap.why)
 
 
-def result_of(delivered: Delivered, spec: JobSpec, speech: bytes) -> Result:
-    """The submitter's view of a delivered outcome."""
+def result_of(delivered: Delivered, spec: JobSpec, speech: bytes, heard: AudioReport | None) -> Result:
+    """The submitter's view of a delivered outcome. ``heard``: what its decoder has said of the audio, if it had one."""
     outcome = delivered.outcome
     more = outcome.recognition or NOTHING_MORE
     return Result(
@@ -91,6 +96,8 @@ def result_of(delivered: Delivered, spec: JobSpec, speech: bytes) -> Result:
         node=outcome.node,
         attempt=outcome.attempt,
         audio_ms=outcome.audio_ms,
+        audio_is_whole=heard is None or heard.whole,
+        audio_notes=heard.notes if heard else (),
         wait_ms=outcome.wait_ms,
         run_ms=outcome.run_ms,
         attempts=outcome.attempts,

@@ -1,13 +1,19 @@
 """The audio of one job, as it is taken at submit."""
 
+import asyncio
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ray_sched.audio import Limits
+from ray_sched.audio.report import Encoding
 from ray_sched.client.audio import AudioSource
 from ray_sched.client.reader import Reader
 from ray_sched.client.sources import Source, how_to_read
+from ray_sched.data import samples
 from ray_sched.wire.samples import Samples
+from tests.support.in_process import InProcess
 
 READER = Reader(Limits(), 30)
 
@@ -40,3 +46,35 @@ async def test_a_buffer_that_its_owner_will_not_touch_is_not_copied_if_he_says_s
 async def test_what_had_to_be_converted_is_not_copied_once_more() -> None:
     source = Source(np.ones(4, np.float32), how_to_read(None), READER)
     assert (await source.samples()).flags.owndata
+
+
+CUT = samples()[1].path.read_bytes()[:32_044]
+
+
+async def test_audio_that_is_cut_off_is_refused_or_taken_as_far_as_it_goes_and_marked() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client, asyncio.timeout(20):
+            error = (await client.submit(CUT, src="en").result()).error
+            assert error is not None
+            assert "was cut off" in error.message
+            part = await client.submit(CUT, src="en", allow_partial=True)
+            assert (part.audio_ms, part.audio_is_whole) == (1_000, False)
+            assert "was cut off" in part.audio_notes[0]
+            whole = await client.submit(samples()[1].path, src="en", allow_partial=True)
+            assert (whole.audio_is_whole, whole.audio_notes) == (True, ())
+
+
+@pytest.mark.parametrize(("encoding", "n_bytes"), [("s16le", 16_000), ("mulaw", 8_000), ("alaw", 8_000)])
+@pytest.mark.parametrize("is_path", [False, True])
+async def test_samples_without_a_header_may_have_any_rate_and_encoding(
+    tmp_path: Path, encoding: Encoding, n_bytes: int, *, is_path: bool
+) -> None:
+    path = tmp_path / "call.raw"
+    path.write_bytes(bytes(n_bytes))
+    reader = Reader(Limits(), 30)
+    source = Source(path if is_path else path.read_bytes(), how_to_read(8_000, encoding), reader)
+    await source.prepare()
+    assert source.duration_ms == 1_000
+    assert len(await source.samples()) == 16_000
+    reader.close()

@@ -35,6 +35,7 @@ RUN_BY_TESTS = {
     "ray-sched up": "tests/cli/test_up.py",
     "ray-sched down": "tests/cli/test_up.py",
     "ray-sched submit": "tests/cli/test_up.py",
+    "ray-sched audio": "tests/cli/test_audio.py",
     "ray-sched status": "tests/cli/test_up.py",
     "ray-sched nodes": "tests/cli/test_up.py",
     "ray-sched pools": "tests/cli/test_up.py",
