@@ -20,7 +20,7 @@ from ray_sched.client.audio import AudioSource
 from ray_sched.client.bulk import run_one
 from ray_sched.client.connection import Connection
 from ray_sched.client.durations import milliseconds
-from ray_sched.client.job_spec import checked, hints, languages, name_of, services
+from ray_sched.client.job_spec import checked, hints, index, languages, name_of, services
 from ray_sched.client.life_signs import LifeSigns
 from ray_sched.client.long import Passage, transcribe
 from ray_sched.client.options import ClientOptions
@@ -260,14 +260,22 @@ class Client:
             for task in waiting:
                 task.cancel()
 
-    def session(self, name: str) -> SessionStream:
+    def session(self, name: str, *, first_index: int | None = None) -> SessionStream:
         """The results of a session in the order in which it was spoken, and its gaps, as they are delivered.
 
-        Ask for it before the first result can come: only what is delivered from then on is in it.
+        Ask for it before the first result can come: only what is delivered from then on is in it. ``first_index``: what
+        is submitted from now on begins there, or goes on there after a restart, and nothing before it is awaited.
+        Raises SchedError INVALID_MESSAGE if it is no index.
         """
+        if first_index is not None:
+            self._brain.turns.begin_session(name, index(first_index, "the first index of a session"))
         if name not in self._sessions:
-            self._sessions[name] = SessionStream(name, lambda ended: self._sessions.pop(ended.name))
+            self._sessions[name] = SessionStream(name, self._end_session)
         return self._sessions[name]
+
+    def _end_session(self, stream: SessionStream) -> None:
+        self._brain.turns.end_session(stream.name)
+        del self._sessions[stream.name]
 
     async def map(
         self,

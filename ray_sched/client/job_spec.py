@@ -10,7 +10,7 @@ from ray_sched.client.audio import AudioSource
 from ray_sched.core.capability import ASR, AUTO, MT, TTS, Language
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.client_dispatcher import JobSpec
-from ray_sched.core.messages.fields import MAX_TEXT
+from ray_sched.core.messages.fields import MAX_TEXT, Index
 from ray_sched.core.messages.recognition import Hints, Option
 from ray_sched.wire.codec import encode
 
@@ -98,6 +98,14 @@ def checked(spec: JobSpec) -> JobSpec:
         # encoding raises the others: an integer of more than 64 bits, half a character, no text at all
         raise SchedError(Code.INVALID_MESSAGE, f"the job's description is not valid: {error}") from None
     return spec
+
+
+def index(number: int, what: str) -> int:
+    """The number itself. Raises SchedError INVALID_MESSAGE if it is no index; ``what`` it is called."""
+    try:
+        return msgspec.convert(number, Index)
+    except msgspec.ValidationError:
+        raise SchedError(Code.INVALID_MESSAGE, f"{what} is a whole number from 0 on, not {number!r}") from None
 
 
 def name_of(audio: AudioSource) -> str:

@@ -121,6 +121,19 @@ async def test_a_session_stream_tells_results_in_order_gaps_and_late_ones() -> N
     assert told[3].is_late
 
 
+async def test_a_session_begins_at_the_index_that_its_user_names() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client, asyncio.timeout(20):
+            stream = client.session("s", first_index=17)
+            handles = client.submit_many([SECOND] * 3, src="en", session="s")
+            told = [await anext(stream) for _ in range(3)]
+            assert [what.utterance_index for what in told if isinstance(what, Result)] == [17, 18, 19]
+            assert [handle.utterance_index for handle in handles] == [17, 18, 19]
+            with pytest.raises(SchedError, match="the first index of a session is a whole number from 0 on, not -1"):
+                client.session("s", first_index=-1)
+
+
 async def test_a_stream_that_has_ended_may_be_ended_again_and_leaves_a_new_one_of_its_name_alone() -> None:
     async with InProcess() as system:
         await system.add_node("a")

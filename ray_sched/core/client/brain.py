@@ -75,17 +75,18 @@ class ClientBrain:
         self.ended: Refusal | None = None
         """Why nothing more will come, if so."""
         self._held = HeldEvents()
-        self._turns = Turns()
+        self.turns = Turns()
 
     # --- the user ------------------------------------------------------------------------------------------------
 
     def open(self, number: int, spec: JobSpec, kept_bytes: int) -> list[ClientEffect]:
         """The user submits a job. ``kept_bytes``: of samples in memory; 0: read later. To be followed by ``ask``."""
+        spec = self.turns.with_first_index(spec)
         submission = self._submissions.open(number, spec)
         self.audio.open(number, kept_bytes)
         if self.ended:
             return self._refuse(submission, self.ended)
-        self._turns.open(number, spec)
+        self.turns.open(number, spec)
         return []
 
     def ask(self, number: int, digest: str = "", audio_ms: int = 0) -> list[ClientEffect]:
@@ -101,14 +102,14 @@ class ClientBrain:
             audio_ms = audio_ms or submission.spec.audio_ms
             spec = msgspec.structs.replace(submission.spec, digest=digest, submission=call, audio_ms=audio_ms)
             submission.spec = spec
-        return self._ask(self._turns.ready(number, submission.spec))
+        return self._ask(self.turns.ready(number, submission.spec))
 
     def refuse(self, number: int, refusal: Refusal) -> list[ClientEffect]:
         """Refuse a submission that the Dispatcher was not asked for yet: its audio cannot be read."""
         submission = self._submissions.get(number)
         if submission is None:
             return []
-        return self._refuse(submission, refusal) + self._ask(self._turns.leave(number, submission.spec))
+        return self._refuse(submission, refusal) + self._ask(self.turns.leave(number, submission.spec))
 
     def submit_again(self, number: int) -> list[ClientEffect]:
         """The time of ``SubmitLater`` has come."""
@@ -226,7 +227,7 @@ class ClientBrain:
         if self.ended:
             return []
         self.ended = refusal
-        self._turns.clear()
+        self.turns.clear()
         numbers = self._submissions.clear()
         for number in numbers:
             self.audio.release(number)

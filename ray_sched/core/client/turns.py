@@ -6,6 +6,8 @@ to be read first, for its digest, holds up the later ones of its session, and of
 
 from collections import deque
 
+from msgspec import structs
+
 from ray_sched.core.messages.client_dispatcher import JobSpec
 
 
@@ -15,6 +17,20 @@ class Turns:
     def __init__(self) -> None:
         self._waiting: dict[str, deque[int]] = {}
         self._ready: set[int] = set()
+        self._first: dict[str, int] = {}
+
+    def begin_session(self, session: str, first_index: int) -> None:
+        """What is opened from now on in this session awaits nothing before that index."""
+        self._first[session] = first_index
+
+    def end_session(self, session: str) -> None:
+        """Forget where it begins."""
+        self._first.pop(session, None)
+
+    def with_first_index(self, spec: JobSpec) -> JobSpec:
+        """The description with the index at which its session begins, if the user has named one."""
+        first = self._first.get(spec.session)
+        return spec if first is None else structs.replace(spec, first_index=first)
 
     def open(self, number: int, spec: JobSpec) -> None:
         """A submission is made."""

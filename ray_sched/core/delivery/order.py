@@ -123,6 +123,22 @@ class Delivery(Generic[ItemT]):
         if not self._held:
             self._held_since_ms = None
 
+    def begin_at(self, index: int) -> list[Deliver[ItemT]]:
+        """Nobody awaits what comes before this index. Returns what is released by that, in order.
+
+        What is missing before it is no gap that has to be announced; but a result that comes nevertheless is late.
+        """
+        released: list[Deliver[ItemT]] = []
+        while self.next_index < index:
+            next_held = min((held for held in self._held if held < index), default=index)
+            if next_held > self.next_index:
+                self._gaps.append(Gap(self.next_index, next_held - 1))
+                self.next_index = next_held
+            released += self._release()
+        if not self._held:
+            self._held_since_ms = None
+        return released
+
     def resume(self, next_index: int, missing: Iterable[int]) -> None:
         """Begin at this index, as if the ones before it were delivered but for those whose gap was announced."""
         self.next_index = next_index

@@ -64,10 +64,15 @@ class Session:
         """What is released when the gap before a result that is held back is announced; nothing if it is too early."""
         return self._delivery.announce(now_ms)
 
-    def begin_at(self, index: int) -> None:
+    def go_on_at(self, index: int) -> None:
         """Go on at this index: the session was forgotten, what came before was delivered."""
         self._delivery.resume(index, ())
         self._next_claim = index
+
+    def begin_at(self, index: int) -> list[Deliver[Delivered]]:
+        """The submitter awaits nothing before this index. Returns what is released by that."""
+        self._next_claim = max(self._next_claim, index)
+        return self._delivery.begin_at(index)
 
     def resume(self, jobs: Iterable[Job]) -> None:
         """Go on where this session was, by the records of its jobs."""

@@ -29,8 +29,18 @@ def invalid(spec: JobSpec) -> Refusal | None:
         return _refuse(Code.INVALID_MESSAGE, wrong)
     if spec.audio_ms > MAX_AUDIO_MS:
         return _refuse(Code.INVALID_MESSAGE, f"{shown_ms(spec.audio_ms)} of audio are more than a day; split it")
-    if spec.utterance_index is not None and not spec.session:
+    return _misplaced(spec)
+
+
+def _misplaced(spec: JobSpec) -> Refusal | None:
+    """What is wrong with the place in a session."""
+    index, first = spec.utterance_index, spec.first_index
+    if index is not None and not spec.session:
         return _refuse(Code.INVALID_MESSAGE, "an utterance index needs a session")
+    if first is not None and not spec.session:
+        return _refuse(Code.INVALID_MESSAGE, "a first index needs a session")
+    if first is not None and index is not None and index < first:
+        return _refuse(Code.INVALID_MESSAGE, f"utterance {index} comes before {first}, where its session begins")
     return None
 
 

@@ -113,10 +113,15 @@ def enter_session(
     session = state.open_session(step, key)
     resume_at = sessions.pop_resume_at(key)
     if replaced and index is not None:
-        session.begin_at(resume_at or index)
+        session.go_on_at(resume_at or index)
     elif index is not None and index >= resume_at > 0:
-        session.begin_at(resume_at)
+        session.go_on_at(resume_at)
     return session
+
+
+def begin_session(state: DispatchState, step: Step, session: Session, first_index: int) -> None:
+    """The submitter of a session awaits nothing before this index: what it holds back is not held back for that."""
+    _release(state, step, session, session.begin_at(first_index))
 
 
 def session_due(state: DispatchState, step: Step, key: SessionKey) -> None:

@@ -123,6 +123,8 @@ def _admit(state: DispatchState, step: Step, client_id: str, spec: JobSpec, *, r
         session = delivering.enter_session(state, step, (client_id, spec.session), wanted, replaced)
         if session is None:
             return Refused(refusal=admission.too_many_sessions(state.rules))
+        if spec.first_index is not None:
+            delivering.begin_session(state, step, session, spec.first_index)
         if replaced and wanted is not None:
             session.try_again(wanted, replaced.job_id)
             state.await_gap(session)

@@ -29,6 +29,8 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """Empty: the job belongs to no session, its result is delivered as soon as it is there."""
     utterance_index: Index | None = None
     """Place in the session, counted from 0; None: the next one."""
+    first_index: Index | None = None
+    """Where the session begins, or goes on: its submitter awaits nothing before this index."""
     audio_ms: AudioMs = 0
     """Expected duration; 0: not known before the audio is read."""
     digest: Text = ""

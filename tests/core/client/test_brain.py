@@ -1,5 +1,7 @@
 """The client's brain, told what may happen in every order."""
 
+from msgspec import structs
+
 from ray_sched.core.client.brain import CALL_AGAIN_AFTER_MS, NO_ANSWER, SUBMIT_AGAIN_AFTER_MS, ClientBrain
 from ray_sched.core.client.effects import (
     ClientEffect,
@@ -435,6 +437,19 @@ def opened(harness: ClientHarness, number: int, session: str, index: int | None 
 
 def asked(effects: list[ClientEffect]) -> list[int]:
     return [effect.number for effect in effects if isinstance(effect, SendMessage)]
+
+
+def test_a_session_begins_where_its_user_says_for_what_is_submitted_from_then_on() -> None:
+    harness = ClientHarness()
+    spec = JobSpec(request_id="r", src="en", tgt="en", session="s")
+    harness.brain.open(1, spec, 320)
+    harness.brain.turns.begin_session("s", 17)
+    harness.brain.open(2, spec, 320)
+    harness.brain.open(3, structs.replace(spec, session="another"), 320)
+    harness.brain.turns.end_session("s")
+    harness.brain.open(4, spec, 320)
+    asked = [effect for number in (1, 2, 3, 4) for effect in harness.brain.ask(number)]
+    assert [spec.first_index for spec in specs(asked)] == [None, 17, None, None]
 
 
 def specs(effects: list[ClientEffect]) -> list[JobSpec]:

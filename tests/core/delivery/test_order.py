@@ -142,6 +142,37 @@ def test_whatever_the_order_every_result_is_delivered_once_and_those_not_late_in
     assert delivery.n_held == 0
 
 
+def test_a_session_that_begins_further_on_lets_go_what_it_held_before_and_behind_that() -> None:
+    delivery: Delivery[str] = Delivery(gap_wait_ms=5_000)
+    for index in (2, 5, 7):
+        delivery.ready(index, f"of {index}", 0)
+    assert delivery.begin_at(5) == [Deliver("of 2", is_late=False), Deliver("of 5", is_late=False)]
+    assert (delivery.next_index, delivery.n_held, delivery.due_at_ms) == (6, 1, 5_000)
+    assert delivery.begin_at(5) == delivery.begin_at(0) == []
+    assert delivery.begin_at(7) == [Deliver("of 7", is_late=False)]
+    assert (delivery.next_index, delivery.n_held, delivery.due_at_ms) == (8, 0, None)
+    assert released(delivery, 4, 0, 6, 3, 1) == [late(4), late(0), late(6), late(3), late(1)]
+
+
+@given(st.permutations(range(8)), st.lists(st.integers(0, 12), min_size=8, max_size=8))
+@settings(max_examples=150, deadline=None)
+def test_wherever_a_session_goes_on_every_result_is_delivered_once_and_those_not_late_in_order(
+    order: list[int], begins: list[int]
+) -> None:
+    delivery: Delivery[int] = Delivery(gap_wait_ms=5_000)
+    out: list[Deliver[int]] = []
+    for index, begin in zip(order, begins, strict=True):
+        out += [what for what in delivery.ready(index, index, 0) if isinstance(what, Deliver)]
+        if begin % 3 == 0:
+            out += delivery.begin_at(begin)
+            assert delivery.next_index >= begin
+    out += delivery.begin_at(8)
+    in_turn = [what.item for what in out if not what.is_late]
+    assert sorted(what.item for what in out) == list(range(8))
+    assert in_turn == sorted(in_turn)
+    assert (delivery.n_held, delivery.due_at_ms) == (0, None)
+
+
 def released(delivery: Delivery[str], *indexes: int) -> list[Deliver[str] | Gap]:
     return [what for index in indexes for what in delivery.ready(index, f"of {index}", 9_000)]
 

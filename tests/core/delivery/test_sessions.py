@@ -1,6 +1,6 @@
 """Sessions: which index a job gets, and the sentence for a gap."""
 
-from ray_sched.core.delivery.order import Gap
+from ray_sched.core.delivery.order import Deliver, Gap
 from ray_sched.core.delivery.sessions import Session, Sessions
 from ray_sched.core.messages.client_dispatcher import Delivered, Outcome
 
@@ -59,8 +59,18 @@ def test_a_session_is_idle_when_nothing_of_it_is_open_or_held_back() -> None:
 
 def test_a_session_that_begins_at_an_index_has_delivered_what_came_before() -> None:
     session = Session(("c1", "s1"), gap_wait_ms=5_000)
-    session.begin_at(7)
+    session.go_on_at(7)
     assert (session.next_index, session.claim(6), session.claim(None), session.claim(8)) == (7, None, 7, 8)
+
+
+def test_a_session_that_begins_at_an_index_awaits_nothing_before_it_and_takes_what_comes_late() -> None:
+    session = Session(("c1", "s1"), gap_wait_ms=5_000)
+    assert session.begin_at(7) == []
+    assert (session.next_index, session.claim(None), session.claim(6)) == (7, 7, 6)
+    assert session.ready(7, a_result("j7", 7), 0) == [Deliver(a_result("j7", 7), is_late=False)]
+    assert session.ready(6, a_result("j6", 6), 0) == [Deliver(a_result("j6", 6), is_late=True)]
+    assert session.begin_at(3) == [], "it is behind that"
+    assert (session.next_index, session.claim(None)) == (8, 8)
 
 
 def test_a_gap_names_three_of_its_jobs_at_most_and_only_its_own() -> None:
@@ -90,7 +100,7 @@ def test_a_closed_session_goes_on_once_where_it_was_if_its_client_is_there() -> 
     sessions = Sessions(gap_wait_ms=5_000)
     for name, index, is_client_there in (("there", 3, True), ("gone", 3, False), ("new", 0, True)):
         session = sessions.open(("c1", name), 0)
-        session.begin_at(index)
+        session.go_on_at(index)
         sessions.close(session, is_client_there=is_client_there)
     assert (sessions.by_key, sessions.of_client("c1"), sessions.n_of_client("c1")) == ({}, [], 0)
     resume_at = [sessions.pop_resume_at(("c1", name)) for name in ("there", "gone", "new", "there")]
@@ -102,7 +112,7 @@ def test_of_ten_thousand_closed_sessions_the_newest_are_remembered() -> None:
 
     def close(name: str, next_index: int) -> None:
         session = sessions.open(("c1", name), 0)
-        session.begin_at(next_index)
+        session.go_on_at(next_index)
         sessions.close(session, is_client_there=True)
 
     for n in range(10_000):

@@ -235,6 +235,31 @@ def test_a_gap_that_nobody_submitted_says_so() -> None:
     )
 
 
+def test_a_session_may_begin_at_any_index_and_nothing_before_it_is_awaited() -> None:
+    harness = DispatchHarness()
+    harness.offer(a_node("node-a", slots=2))
+    jobs = [harness.submit(f"r{n}", session="s", first_index=17) for n in range(2)]
+    assert [harness.job(job).utterance_index for job in jobs] == [17, 18]
+    effects = harness.run(jobs[0]) + harness.run(jobs[1]) + harness.wait(6_000)
+    assert [event.utterance_index for event in told(effects, Delivered)] == [17, 18]
+    assert told(effects, MissingResult) == []
+
+
+def test_a_front_end_that_was_restarted_goes_on_further_on_without_waiting_for_what_was_lost() -> None:
+    harness = DispatchHarness()
+    harness.offer(a_node("node-a", slots=4))
+    running = harness.submit("r0", session="s")
+    held = harness.submit("r1", session="s")
+    harness.run(held)
+    effects = harness.send(Submit(spec=a_spec("r17", session="s", utterance_index=17, first_index=17)))
+    assert [event.job_id for event in told(effects, Delivered)] == [held], "it was held back for what is not awaited"
+    new = answers(effects)[0]
+    assert isinstance(new, Accepted)
+    effects = harness.run(new.job_id) + harness.run(running) + harness.wait(6_000)
+    delivered = [(event.utterance_index, event.is_late) for event in told(effects, Delivered)]
+    assert (delivered, told(effects, MissingResult)) == ([(17, False), (0, True)], [])
+
+
 def test_a_failed_or_cancelled_job_fills_its_place() -> None:
     harness = DispatchHarness()
     harness.offer(a_node("node-a", slots=9))

@@ -28,6 +28,11 @@ from tests.support.saving_harness import SavingHarness
         ({"services": ("asr", "mt")}, "mt goes with two different languages, not with en:en"),
         ({"audio_ms": 86_400_001}, "86400001 ms of audio are more than a day; split it"),
         ({"utterance_index": 0}, "an utterance index needs a session"),
+        ({"first_index": 0}, "a first index needs a session"),
+        (
+            {"session": "s", "utterance_index": 3, "first_index": 4},
+            "utterance 3 comes before 4, where its session begins",
+        ),
     ],
 )
 def test_a_description_that_makes_no_sense_is_told_what_is_wrong_with_it(wrong: dict[str, Any], says: str) -> None:
@@ -42,6 +47,7 @@ def test_a_description_that_makes_no_sense_is_told_what_is_wrong_with_it(wrong: 
         {"services": ("asr", "mt", "tts"), "tgt": "es"},
         {"services": ("asr", "tts")},
         {"utterance_index": 3, "session": "s"},
+        {"utterance_index": 3, "first_index": 3, "session": "s"},
     ],
 )
 def test_what_is_unusual_and_makes_sense_is_admitted(right: dict[str, Any]) -> None:
