@@ -10,14 +10,15 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Coroutine, Iterable, Mapping
+from contextlib import aclosing
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, assert_never
 
 from ray_sched.audio.report import Encoding, Limits
 from ray_sched.client.audio import AudioSource
-from ray_sched.client.bulk import run_one
+from ray_sched.client.bulk import as_completed, run_one, window_of
 from ray_sched.client.connection import Connection
 from ray_sched.client.durations import milliseconds
 from ray_sched.client.job_spec import checked, hints, index, languages, name_of, services
@@ -62,9 +63,6 @@ from ray_sched.wire.peers import Directory, ObjectStore, PeerGoneError, PeerUnav
 log = logging.getLogger(__name__)
 
 _SPEECH_TIMEOUT_S = 10.0
-_MIN_WINDOW = 4
-_MAX_WINDOW = 1_000
-_SLOTS_AHEAD = 2
 _BULK_WAIT_S = 600.0
 
 
@@ -248,17 +246,9 @@ class Client:
 
     # --- results ---------------------------------------------------------------------------------------------------
 
-    async def as_completed(self, handles: Iterable[JobHandle]) -> AsyncIterator[Result]:
+    def as_completed(self, handles: Iterable[JobHandle]) -> AsyncGenerator[Result, None]:
         """The results of these jobs, each as soon as it is there, failed ones too."""
-        waiting = {asyncio.ensure_future(handle.result()) for handle in handles}
-        try:
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    yield task.result()
-        finally:
-            for task in waiting:
-                task.cancel()
+        return as_completed(handles)
 
     def session(self, name: str, *, first_index: int | None = None) -> SessionStream:
         """The results of a session in the order in which it was spoken, and its gaps, as they are delivered.
@@ -297,8 +287,10 @@ class Client:
         def run(audio: AudioSource) -> Coroutine[Any, Any, Result]:
             return run_one(self.submit, next(positions), audio, deadline_s=deadline_s, **options)
 
-        async for result in windowed(audios, run, lambda: window or self._window(), order):
-            yield result
+        in_flight = windowed(audios, run, lambda: window or window_of(self._brain.slots), order)
+        async with aclosing(in_flight) as results:
+            async for result in results:
+                yield result
 
     def transcribe_long(
         self, source: RecordingSource, *, src: str, window: int | None = None, **options: Any
@@ -308,13 +300,8 @@ class Client:
         ``source``: as for ``submit``, or blocks of samples. Memory holds the window. Raises SchedError for what keeps
         it from being read to its end, after all before that. Options as ``submit`` and ``HowToHear`` have them.
         """
-        return transcribe(
-            partial(run_one, self.submit), source, lambda: window or self._window(), {"src": src, **options}
-        )
-
-    def _window(self) -> int:
-        """Twice the cluster's slots: one job on each slot and one on its way to it."""
-        return min(max(_SLOTS_AHEAD * self._brain.slots, _MIN_WINDOW), _MAX_WINDOW)
+        run = partial(run_one, self.submit)
+        return transcribe(run, source, lambda: window or window_of(self._brain.slots), {"src": src, **options})
 
     # --- effects ---------------------------------------------------------------------------------------------------
 

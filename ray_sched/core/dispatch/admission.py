@@ -28,7 +28,7 @@ def invalid(spec: JobSpec) -> Refusal | None:
     if wrong:
         return _refuse(Code.INVALID_MESSAGE, wrong)
     if spec.audio_ms > MAX_AUDIO_MS:
-        return _refuse(Code.INVALID_MESSAGE, f"{shown_ms(spec.audio_ms)} of audio are more than a day; split it")
+        return _refuse(Code.INVALID_MESSAGE, "the audio is longer than a day; split it")
     return _misplaced(spec)
 
 

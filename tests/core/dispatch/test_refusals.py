@@ -26,7 +26,7 @@ from tests.support.saving_harness import SavingHarness
         ({"services": ("mt",), "tgt": "es"}, "services must be sorted, without repetition, and include asr"),
         ({"tgt": "es"}, "mt goes with two different languages, not with en:es"),
         ({"services": ("asr", "mt")}, "mt goes with two different languages, not with en:en"),
-        ({"audio_ms": 86_400_001}, "86400001 ms of audio are more than a day; split it"),
+        ({"audio_ms": 86_400_001}, "the audio is longer than a day; split it"),
         ({"utterance_index": 0}, "an utterance index needs a session"),
         ({"first_index": 0}, "a first index needs a session"),
         (
