@@ -99,7 +99,7 @@ def test_a_deadline_goes_on_while_a_client_is_blocked_and_says_why() -> None:
     assert outcome is not None
     assert outcome.error is not None
     assert outcome.error.code is Code.DEADLINE_EXCEEDED
-    says = "its client has not answered, as its event loop was blocked, until 5000 ms had passed"
+    says = "its client has not answered, as its event loop was blocked, until 5 s had passed"
     assert outcome.error.message == says
 
 

@@ -137,21 +137,29 @@ def test_who_finds_a_place_in_a_queue_that_is_nearly_full(backlog: Backlog, sess
     if says is None:
         assert refusal is None
     else:
-        message = f"{says}; try again in 1000 ms"
+        message = f"{says}; try again in 1 s"
         assert refusal == Refusal(code=Code.OVERLOADED, message=message, retry_after_ms=1_000)
 
 
 @pytest.mark.parametrize(
-    ("ended_per_s", "retry_after_ms"),
-    [(0.0, 1_000), (0.5, 10_000), (3.2, 10_000), (10.0, 3_200), (100.0, 320), (640.0, 50), (10_000.0, 50)],
+    ("ended_per_s", "retry_after_ms", "says"),
+    [
+        (0.0, 1_000, "1 s"),
+        (0.5, 10_000, "10 s"),
+        (3.2, 10_000, "10 s"),
+        (10.0, 3_200, "3.2 s"),
+        (100.0, 320, "320 ms"),
+        (640.0, 50, "50 ms"),
+        (10_000.0, 50, "50 ms"),
+    ],
 )
 def test_who_finds_no_place_is_told_to_come_back_when_a_tenth_of_those_before_it_is_gone(
-    ended_per_s: float, retry_after_ms: int
+    ended_per_s: float, retry_after_ms: int, says: str
 ) -> None:
     refusal = overloaded((320, 0, 0), a_spec(), ROOM, ended_per_s)
     assert refusal is not None
     assert refusal.retry_after_ms == retry_after_ms
-    assert refusal.message == f"320 jobs wait already; try again in {retry_after_ms} ms"
+    assert refusal.message == f"320 jobs wait already; try again in {says}"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +191,7 @@ def test_a_job_that_found_no_node_says_what_it_needed_and_how_long_it_waited() -
     harness = DispatchHarness()
     job = harness.submit(tgt="es", services=("asr", "mt"))
     harness.wait(10_000)
-    says = "no node for en:es (asr+mt) in 10000 ms: there is no node at all"
+    says = "no node for en:es (asr+mt) in 10 s: there is no node at all"
     assert error_of(harness, job) == Refusal(code=Code.NO_AVAILABLE_NODE, message=says)
 
 
