@@ -13,8 +13,8 @@ from ray_sched.core.messages.agent_registry import MAX_GPUS, GpuUse
 
 log = logging.getLogger(__name__)
 
-_INIT_AGAIN_S = 10.0
-"""After NVML could not be opened: a driver may be loaded late or anew."""
+_OPEN_AGAIN_S = 10.0
+"""NVML is opened again so often at most, as a driver may be loaded late or anew: each time takes many milliseconds."""
 
 
 class Nvml(Protocol):
@@ -106,15 +106,14 @@ class GpuMeter:
     def measure(self, owner: Owner, now_s: float) -> tuple[GpuUse, ...]:
         """Each GPU's use now; none without GPUs.
 
-        A reading that fails is tried again, once, with NVML opened anew. A GPU that cannot be read even then is left
-        out: nothing is known of it at this moment, and the next call asks again.
+        A reading that fails is tried again, once, with NVML opened anew unless that was a moment ago. A GPU that cannot
+        be read even then is left out: nothing is known of it at this moment, and the next call asks again.
         """
         found: dict[str, GpuUse] = {}
-        for _ in range(2):
+        failed = self._read_all(found, owner, now_s)
+        if failed:
+            self._open_anew(now_s)
             failed = self._read_all(found, owner, now_s)
-            if not failed:
-                break
-            self._close()
         if failed != self._failed:
             self._failed = failed
             log.warning(failed or "every GPU can be read again")
@@ -137,9 +136,15 @@ class GpuMeter:
                 self._nvml.nvmlInit()
                 self._devices = list(self._list())[:MAX_GPUS]
             except self._nvml.NVMLError as error:
-                self._open_again_at_s = now_s + _INIT_AGAIN_S
+                self._open_again_at_s = now_s + _OPEN_AGAIN_S
                 log.debug("NVML cannot be opened: %s", error)
         return self._devices or []
+
+    def _open_anew(self, now_s: float) -> None:
+        if now_s >= self._open_again_at_s:
+            self._close()
+            self._opened(now_s)
+            self._open_again_at_s = now_s + _OPEN_AGAIN_S
 
     def _close(self) -> None:
         self._devices = None
@@ -152,9 +157,13 @@ class GpuMeter:
         """The GPUs that may be used, in NVML's order; of one that is cut up, its parts."""
         nvml = self._nvml
         for index in range(nvml.nvmlDeviceGetCount()):
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            gpu = _Device(str(index), handle, nvml.nvmlDeviceGetUUID(handle))
-            parts = list(self._parts(gpu))
+            try:
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+                gpu = _Device(str(index), handle, nvml.nvmlDeviceGetUUID(handle))
+                parts = list(self._parts(gpu))
+            except nvml.NVMLError as error:  # a card that is lost
+                log.warning("GPU %d is left out: %s", index, error)
+                continue
             yield from (part for part in parts if self._may_use(part) or self._may_use(gpu))
             if not parts and self._may_use(gpu):
                 yield gpu

@@ -118,16 +118,14 @@ def test_a_hiccup_keeps_no_old_value_and_the_next_reading_counts() -> None:
     assert meter.measure(an_owner(), 1.0) == (a_use("0"), a_use("1"))
 
 
-def test_a_card_that_is_lost_does_not_hide_the_others() -> None:
-    class Lost(FakeNvml):
-        def nvmlDeviceGetMemoryInfo(self, handle: FakeGpu) -> object:
-            if handle.uuid == "GPU-a":
-                raise self.NVMLError("GPU is lost")
-            return super().nvmlDeviceGetMemoryInfo(handle)
-
-    meter = GpuMeter(Lost(FakeGpu("GPU-a"), FakeGpu("GPU-b", use=5)))
-    for now_s in (0.0, 0.5):
-        assert meter.measure(an_owner(holds_gpus=True), now_s) == (a_use("1", use=5),)
+@pytest.mark.parametrize("failing", ["nvmlDeviceGetMemoryInfo", "nvmlDeviceGetUUID"])
+def test_a_card_that_is_lost_neither_hides_the_others_nor_has_nvml_opened_all_the_time(failing: str) -> None:
+    nvml = FakeNvml(FakeGpu("GPU-a"), FakeGpu("GPU-b", use=5))
+    nvml.lost = {"GPU-a": failing}
+    meter = GpuMeter(nvml)
+    for n in range(20):
+        assert meter.measure(an_owner(holds_gpus=True), n / 2) == (a_use("1", use=5),)
+    assert nvml.n_opened <= 2
 
 
 def test_a_machine_without_nvml_is_asked_again_after_a_while_only() -> None:

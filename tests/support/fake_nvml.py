@@ -68,6 +68,8 @@ class FakeNvml:
         self.clock_us = 1_000_000
         self.failing: list[str] = []
         """Functions whose next calls fail, one entry for each call; ``"*"`` stands for any of them, for ever."""
+        self.lost: dict[str, str] = {}
+        """Card to the function that fails for it, for ever."""
 
     def nvmlInit(self) -> None:
         self.n_opened += 1
@@ -88,10 +90,12 @@ class FakeNvml:
 
     def nvmlDeviceGetUUID(self, handle: FakeGpu) -> str:
         self._check("nvmlDeviceGetUUID", is_open=self.is_open)
+        self._check_lost("nvmlDeviceGetUUID", handle)
         return handle.uuid
 
     def nvmlDeviceGetMemoryInfo(self, handle: FakeGpu) -> Any:
         self._check("nvmlDeviceGetMemoryInfo", is_open=self.is_open)
+        self._check_lost("nvmlDeviceGetMemoryInfo", handle)
         used = handle.memory_reserved + handle.hidden_memory + sum(process.memory for process in handle.processes)
         return SimpleNamespace(total=handle.memory_total, used=used, free=handle.memory_total - used)
 
@@ -134,6 +138,10 @@ class FakeNvml:
         if handle.parts is None or index not in handle.parts:
             raise FakeNotFoundError("Not Found")
         return handle.parts[index]
+
+    def _check_lost(self, function: str, handle: FakeGpu) -> None:
+        if self.lost.get(handle.uuid) == function:
+            raise FakeNvmlError("GPU is lost")
 
     def _check(self, function: str, *, is_open: bool) -> None:
         if function in self.failing:
