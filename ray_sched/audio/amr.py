@@ -3,7 +3,7 @@
 from typing import BinaryIO
 
 from ray_sched.audio.plan import Part, Plan
-from ray_sched.audio.refusals import empty, invalid
+from ray_sched.audio.refusals import check_duration, empty, invalid
 from ray_sched.audio.report import Limits
 from ray_sched.audio.window import Window, bytes_at
 
@@ -18,7 +18,6 @@ _MAX_JOINED = 1_000
 
 def plan_amr(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Limits) -> Plan:
     """The plan of an AMR file, narrow or wide band, or of several that were joined. Raises SchedError INVALID_AUDIO."""
-    del limits
     plan = Plan(container="amr", parts=[])
     at = start
     while at < n_bytes:
@@ -26,7 +25,9 @@ def plan_amr(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Limi
         magic = next((magic for magic in (_WIDE, _NARROW) if head.startswith(magic)), None)
         if magic is None:
             break
-        end, n_frames = _frames(stream, at + len(magic), n_bytes, _WIDE_BYTES if magic == _WIDE else _NARROW_BYTES)
+        sizes = _WIDE_BYTES if magic == _WIDE else _NARROW_BYTES
+        end, n_frames = _frames(stream, (at + len(magic), n_bytes), sizes, limits.max_duration_s)
+        check_duration(n_frames, round(1 / _FRAME_S), name, limits.max_duration_s)
         if n_frames:
             plan.add(Part(stream=Window(stream, at, end - at), demuxer="amr", promised_s=n_frames * _FRAME_S))
         at = end
@@ -43,10 +44,11 @@ def plan_amr(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Limi
     return plan
 
 
-def _frames(stream: BinaryIO, at: int, n_bytes: int, sizes: tuple[int, ...]) -> tuple[int, int]:
-    """Where the whole frames that begin here end, and how many they are."""
+def _frames(stream: BinaryIO, place: tuple[int, int], sizes: tuple[int, ...], max_s: float) -> tuple[int, int]:
+    """Where the whole frames that begin here end, and how many they are, up to those of ``max_s``."""
+    at, n_bytes = place
     n_frames, block_start, block = 0, at, b""
-    while at < n_bytes:
+    while at < n_bytes and n_frames * _FRAME_S <= max_s:
         if at >= block_start + len(block):
             block_start, block = at, bytes_at(stream, at, _BLOCK_BYTES)
         toc = block[at - block_start]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ray_sched.audio.blocks import level_db
 from ray_sched.audio.mono import Mono
-from ray_sched.audio.refusals import check_duration, check_shape, invalid
+from ray_sched.audio.refusals import check_duration, check_shape, invalid, too_short
 from ray_sched.audio.report import AudioReport, Decoded, Limits
 from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
 from ray_sched.wire.samples import Samples
@@ -35,7 +35,7 @@ def decode_array(array: NDArray[Any], rate_hz: int, name: str, limits: Limits) -
         samples = np.concatenate([*map(mono.add, _blocks(frames)), mono.end()])
         notes = mono.notes
     if len(samples) == 0:
-        raise invalid(f"{name} is shorter than a sixteenth of a millisecond; record it again")
+        raise too_short(name)
     return Decoded(
         samples,
         AudioReport(

@@ -3,6 +3,7 @@
 import struct
 from typing import BinaryIO
 
+from ray_sched.audio.joined import begins_file
 from ray_sched.audio.plan import Part, Plan
 from ray_sched.audio.refusals import empty
 from ray_sched.audio.report import Limits
@@ -10,6 +11,8 @@ from ray_sched.audio.window import Window, bytes_at
 
 _PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
+_INDEXES = (b"\x90\x08\x00\x33", b"\xd3\x29\xe2\xd6", b"\xf8\x03\xb1\xfe", b"\xd0\x3f\xb7\x3c")
+"""How the names of objects begin that may follow the audio."""
 _OBJECT_BYTES = 24
 _DATA_HEAD_BYTES = 50
 _LIVE = 1
@@ -40,4 +43,16 @@ def plan_asf(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Limi
             plan.cut = "ends in the middle of a packet, it was cut off"
     elif n_packets * packet_size > n_there:
         plan.cut = f"claims {n_packets * packet_size} bytes in its header but has {n_there}, it was cut off or damaged"
+    else:
+        plan.end = _end(stream, data_start + _DATA_HEAD_BYTES + n_packets * packet_size, n_bytes)
+        plan.parts = [Part(stream=Window(stream, start, plan.end - start), demuxer="asf")]
+        if plan.end < n_bytes and not begins_file(stream, plan.end, n_bytes):
+            plan.cut = f"has {n_bytes - plan.end} bytes behind its end that belong to none, it is damaged"
     return plan
+
+
+def _end(stream: BinaryIO, at: int, n_bytes: int) -> int:
+    """Where the indexes end that follow the audio."""
+    while at < n_bytes and (head := bytes_at(stream, at, _OBJECT_BYTES)).startswith(_INDEXES):
+        at += max(_OBJECT_BYTES, int.from_bytes(head[16:], "little"))
+    return min(at, n_bytes)

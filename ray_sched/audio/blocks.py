@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+import weakref
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
@@ -11,7 +12,7 @@ from ray_sched.audio.ffmpeg import Faults, Frames, frames_of
 from ray_sched.audio.mono import Mono
 from ray_sched.audio.plan import Part
 from ray_sched.audio.planner import checked_plan
-from ray_sched.audio.refusals import check_duration, empty, invalid
+from ray_sched.audio.refusals import check_duration, empty, invalid, too_short
 from ray_sched.audio.report import AudioReport, Decoded, Limits, RawFormat
 from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
 from ray_sched.wire.samples import Samples
@@ -63,7 +64,7 @@ class Blocks:
         self._name = name
         self._limits = limits
         self._faults = Faults(name, may_skip=allow_partial)
-        held = stream if stream.seekable() else _spooled(stream, name, limits)
+        held = stream if stream.seekable() else self._spooled(stream, limits)
         self._plan = checked_plan(held, name, limits, raw=raw, allow_partial=allow_partial)
         self._first: Frames | None = None
         self._n_samples = 0
@@ -76,6 +77,19 @@ class Blocks:
 
     def __next__(self) -> Samples:
         return next(self._blocks)
+
+    def _spooled(self, stream: BinaryIO, limits: Limits) -> BinaryIO:
+        """All that is left in a stream that cannot be sought in, on disk when it is much."""
+        held = tempfile.SpooledTemporaryFile(_HELD_BYTES)  # noqa: SIM115  lives as long as the blocks that read it
+        weakref.finalize(self, held.close)
+        n_left = limits.max_source_bytes
+        while part := stream.read(_COPIED_BYTES):
+            n_left -= len(part)
+            if n_left < 0:
+                raise invalid(f"{self._name} holds more than {limits.max_source_bytes // 2**20} MiB; cut it into parts")
+            held.write(part)
+        held.seek(0)
+        return cast("BinaryIO", held)
 
     @property
     def report(self) -> AudioReport:
@@ -96,7 +110,7 @@ class Blocks:
                     yield np.concatenate(held)
                     held, n_held = [], 0
         if self._n_samples == 0:
-            raise empty(self._name)
+            raise empty(self._name) if self._first is None else too_short(self._name)
         self._report = self._reported()
         if held:
             yield np.concatenate(held)
@@ -155,16 +169,3 @@ def level_db(sum_of_squares: float, n_samples: int) -> float:
     if sum_of_squares == 0:
         return -math.inf
     return round(10 * math.log10(sum_of_squares / n_samples / 32768**2), 2)
-
-
-def _spooled(stream: BinaryIO, name: str, limits: Limits) -> BinaryIO:
-    """All that is left in a stream that cannot be sought in, on disk when it is much."""
-    held = tempfile.SpooledTemporaryFile(_HELD_BYTES)  # noqa: SIM115  lives as long as the blocks that read it
-    n_left = limits.max_source_bytes
-    while part := stream.read(_COPIED_BYTES):
-        n_left -= len(part)
-        if n_left < 0:
-            raise invalid(f"{name} holds more than {limits.max_source_bytes // 2**20} MiB; cut it into parts")
-        held.write(part)
-    held.seek(0)
-    return cast("BinaryIO", held)

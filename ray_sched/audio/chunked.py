@@ -3,10 +3,12 @@
 What is coded (IMA ADPCM, AAC, Apple Lossless) is left to FFmpeg with the header as it is.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from ray_sched.audio.joined import begins_file
 from ray_sched.audio.pcm import Pcm, floats, integers
 from ray_sched.audio.plan import Part, Plan
 from ray_sched.audio.refusals import empty, invalid
@@ -18,6 +20,9 @@ _MAX_CHUNKS = 10_000
 _AU_FORMATS = {1: "mulaw", 2: "s8", 3: "s16be", 4: "s24be", 5: "s32be", 6: "f32be", 7: "f64be", 27: "alaw"}
 _AU_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 _CAF_UNKNOWN = -1
+_CHUNK_HEADS = {"aiff": (4, 8, 0, 2), "caf": (4, 12, 0, 1), "w64": (16, 24, 24, 8), "au": (4, 8, 0, 1)}
+"""Bytes of a chunk's name, of its name and length, of those that its length counts; and where chunks may begin."""
+_CHUNK_ID = re.compile(rb"[A-Za-z0-9_ .+()-]{4}")
 
 
 def plan_aiff(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Limits) -> Plan:
@@ -93,14 +98,38 @@ def _plan(
     plan = Plan(container=kind, parts=[])
     if claimed is None:
         plan.notes.append("its header does not say how long it is; it was read to its end")
+        plan.is_open = kind != "au"  # where unknown is one of the lengths that there are
     elif claimed > n_there:
         plan.cut = f"claims {claimed} bytes in its header but has {n_there}, it was cut off or damaged"
     n_taken = n_there if claimed is None else min(claimed, n_there)
+    if claimed is not None and claimed < n_there:
+        plan.end = _end_of_file(stream, data_start + claimed, n_bytes, kind)
+        if plan.end is None and pcm is not None:
+            plan.notes.append(f"its header covers {claimed} of {n_there} bytes only; all of it was read")
+            n_taken = n_there
     if pcm is None:
-        plan.parts.append(Part(stream=Window(stream, start, n_bytes - start), demuxer=kind))
+        end = n_bytes if plan.end is None else plan.end
+        plan.parts.append(Part(stream=Window(stream, start, end - start), demuxer=kind))
         return plan
     plan.add(pcm.part(Window(stream, data_start, n_taken), n_taken, name, limits))
     return plan
+
+
+def _end_of_file(stream: BinaryIO, end: int, n_bytes: int, kind: str) -> int | None:
+    """Where the chunks end that come after the audio; None if what comes there is neither chunks nor another file."""
+    n_id, n_head, counted, step = _CHUNK_HEADS[kind]
+    at = end + -end % step
+    for _ in range(_MAX_CHUNKS):
+        for place in {at, end}:
+            if place >= n_bytes or begins_file(stream, place, n_bytes):
+                return place
+        head = bytes_at(stream, at, n_head)
+        if len(head) < n_head or not _CHUNK_ID.fullmatch(head[:4]):
+            return None if at == end + -end % step else at
+        size = int.from_bytes(head[n_id:], "little" if kind == "w64" else "big")
+        end = at + n_head - counted + size
+        at = end + -end % step
+    return None
 
 
 def _chunks(stream: BinaryIO, at: int, n_bytes: int, name: str, length: str = ">I") -> Iterator[tuple[bytes, int, int]]:

@@ -9,13 +9,21 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from ray_sched.audio.flac import is_one_frame
 from ray_sched.audio.plan import Part
-from ray_sched.audio.refusals import check_shape, empty, invalid, undecodable
+from ray_sched.audio.refusals import check_shape, invalid, undecodable
 from ray_sched.audio.report import Limits
 
 _BUFFER_BYTES = 2**16
 _OPTIONS = {"protocol_whitelist": "none", "analyzeduration": "2000000", "probesize": "2000000"}
+_CODEC_OPTIONS = {"flac": {"err_detect": "crccheck+explode"}}
+"""Check sums are looked at where every file has right ones."""
+_OTHER_DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
+"""FFmpeg's own for AMR do not know the frames of silence that phones send."""
 _FLOAT_CODECS = ("pcm_f16", "pcm_f24", "pcm_f32", "pcm_f64")
+_NUMBERED = "flac"
+"""Container whose frames are numbered: FFmpeg leaves a damaged one out without a word, and its number shows it."""
+_BATCH_S = 0.25
 _MAX_FAULTS = 1_000
 """Damaged packets in one audio after which no more are tried."""
 
@@ -60,37 +68,107 @@ def frames_of(part: Part, name: str, limits: Limits, faults: Faults) -> Iterator
             metadata_errors="ignore",
             buffer_size=_BUFFER_BYTES,
         ) as container:
-            yield from _decoded(container, name, limits, faults)
+            yield from _decoded(container, part, name, limits, faults)
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
         raise undecodable(name) from error
 
 
-def _decoded(container: Any, name: str, limits: Limits, faults: Faults) -> Iterator[Frames]:
+def _decoded(container: Any, part: Part, name: str, limits: Limits, faults: Faults) -> Iterator[Frames]:
     if not container.streams.audio:
         raise invalid(f"{name} has no sound in it; give a recording, or a video with sound")
     stream = container.streams.audio[0]
     context = stream.codec_context
-    if context is None:  # a codec that FFmpeg does not know
-        raise undecodable(name)
+    if context is None:
+        raise invalid(f"{name} is coded in a way that no decoder here knows; convert it to WAV")
     if context.sample_rate == 0 or context.channels == 0:
-        raise empty(name)
+        raise undecodable(name)
     check_shape(context.sample_rate, context.channels, name, limits)
     context.thread_count = 1
-    is_float = context.codec.name.startswith(_FLOAT_CODECS)
-    for packet in container.demux(stream):
+    context.options = _CODEC_OPTIONS.get(context.codec.name, {})
+    batch = _Batch(context.codec)
+    packets = container.demux(stream)
+    for frame in _frames(packets, _decoder(context), faults, are_numbered=part.demuxer == _NUMBERED):
+        check_shape(frame.sample_rate, frame.layout.nb_channels, name, limits)
+        if not batch.fits(frame):
+            yield batch.taken()
+        if batch.add(frame) >= frame.sample_rate * _BATCH_S:
+            yield batch.taken()
+    if batch.n_frames:
+        yield batch.taken()
+
+
+def _decoder(context: Any) -> Any:
+    other = _OTHER_DECODERS.get(context.codec.name)
+    if other is None:
+        return context
+    decoder: Any = av.CodecContext.create(other, "r")
+    decoder.layout, decoder.sample_rate = context.layout.name, context.sample_rate
+    return decoder
+
+
+def _frames(packets: Iterator[Any], decoder: Any, faults: Faults, *, are_numbered: bool) -> Iterator[Any]:
+    """What FFmpeg makes of its packets; ``are_numbered``: each frame says how many samples were before it."""
+    n_before, last = 0, b""
+    while True:
         try:
-            decoded = packet.decode()
+            packet = next(packets, None)
+            decoded = [] if packet is None else decoder.decode(packet if packet.size else None)
+        except av.error.EOFError:
+            break
         except av.error.FFmpegError:
             faults.add()
             continue
+        if packet is None:
+            break
+        if are_numbered and packet.size:
+            last = bytes(packet)
         for frame in decoded:
-            check_shape(frame.sample_rate, frame.layout.nb_channels, name, limits)
-            yield Frames(_floats(frame), frame.sample_rate, context.codec.canonical_name, is_float)
+            if are_numbered and frame.pts is not None:
+                number = int(frame.pts * frame.time_base * frame.sample_rate)
+                if number > n_before:
+                    faults.add()
+                n_before = number + frame.samples
+            yield frame
+    if last and not is_one_frame(last):
+        faults.add()
 
 
-def _floats(frame: Any) -> NDArray[np.float32]:
-    values: NDArray[Any] = frame.to_ndarray()
-    values = values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
+class _Batch:
+    """Frames of one format: a decoder gives a hundredth of a second at a time, too little to be worth a call each."""
+
+    def __init__(self, codec: Any) -> None:
+        self._codec = codec.canonical_name
+        self._is_float = codec.name.startswith(_FLOAT_CODECS)
+        self._format: tuple[int, int, str] | None = None
+        self._is_planar = False
+        self._held: list[NDArray[Any]] = []
+        self.n_frames = 0
+
+    def fits(self, frame: Any) -> bool:
+        """Whether a frame is like those that are held."""
+        return not self._held or self._format == _format_of(frame)
+
+    def add(self, frame: Any) -> int:
+        """Hold one more. Returns how many samples of each channel are held."""
+        self._format, self._is_planar = _format_of(frame), frame.format.is_planar
+        self._held.append(frame.to_ndarray())
+        self.n_frames += frame.samples
+        return self.n_frames
+
+    def taken(self) -> Frames:
+        """What is held; nothing is afterwards."""
+        rate_hz, channels, _ = self._format or (0, 0, "")
+        values = self._held[0] if len(self._held) == 1 else np.concatenate(self._held, axis=1)
+        self._held, self.n_frames = [], 0
+        values = values.T if self._is_planar else values.reshape(-1, channels)
+        return Frames(_floats(values), rate_hz, self._codec, self._is_float)
+
+
+def _format_of(frame: Any) -> tuple[int, int, str]:
+    return frame.sample_rate, frame.layout.nb_channels, frame.format.name
+
+
+def _floats(values: NDArray[Any]) -> NDArray[np.float32]:
     floats: NDArray[np.float32] = values.astype(np.float32, copy=False)
     match values.dtype.kind, values.dtype.itemsize:
         case "u", 1:

@@ -4,6 +4,7 @@ All of them are counted, so that what is said of their number elsewhere (an inde
 estimate from the bit rate) is only ever compared and never believed.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -11,14 +12,14 @@ from typing import BinaryIO
 from msgspec import Struct
 
 from ray_sched.audio.plan import Part, Plan
-from ray_sched.audio.refusals import check_shape, invalid
+from ray_sched.audio.refusals import check_duration, check_shape, invalid
 from ray_sched.audio.report import Limits
 from ray_sched.audio.sniff import tag_size
 from ray_sched.audio.window import Window, bytes_at
 
 _BUFFER_BYTES = 2**18
-_FRAME_BYTES = 8192
-"""More than any frame has: ADTS can say 13 bits, MPEG 2 881 bytes."""
+_HEAD_BYTES = 200
+"""Enough of a frame to see whether it is an index, and of a tag to see how long it is."""
 _KBPS = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -33,7 +34,11 @@ _DIVISORS = {3: 1, 2: 2, 0: 4}
 """Of the rate, by the bits that say the version: MPEG 1, 2 and 2.5."""
 _TRIMMED = 4
 """Frames that a decoder may rightly leave out: its delay, and the index that looks like a frame."""
+_BEGINNING = re.compile(rb"\xff(?=[\xe0-\xff])|ID3|TAG")
+"""Of a frame or a tag."""
+_SYNC_BYTES = 2
 _MAX_PARTS = 1_000
+_MAX_LOOKS = 100_000
 
 
 class _Frame(Struct, frozen=True):
@@ -67,10 +72,12 @@ class _Run(Struct, kw_only=True):
 
 
 class _Reader:
-    """Bytes at rising positions, read in large pieces."""
+    """Bytes at rising positions, read in large pieces; it ends a search that leads nowhere."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
+        self._name = name
+        self._n_looks = 0
         self._start = 0
         self._held = b""
 
@@ -81,19 +88,28 @@ class _Reader:
             self._held = bytes_at(self._stream, position, _BUFFER_BYTES + size)
         return self._held[offset : offset + size]
 
+    def look(self) -> None:
+        """One more place was looked at for a frame. Raises SchedError INVALID_AUDIO when these are too many."""
+        self._n_looks += 1
+        if self._n_looks > _MAX_LOOKS:
+            raise invalid(f"{self._name} begins like an MP3 and goes on as something else; convert it to WAV")
+
 
 def plan_mpeg(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Limits) -> Plan:
     """The plan of MPEG audio, be it one file or several that were joined. Raises SchedError INVALID_AUDIO."""
     plan = Plan(container="mp3", parts=[])
-    runs = list(_runs(plan, _Reader(stream), start, n_bytes))
+    runs: list[_Run] = []
+    for run in _runs(plan, _Reader(stream, name), (start, n_bytes), limits.max_duration_s):
+        check_duration(int(run.promised_s * 1000), 1000, name, limits.max_duration_s)
+        runs.append(run)
+        if len(runs) > _MAX_PARTS:
+            raise invalid(f"{name} is damaged in more than {_MAX_PARTS} places, or as many files; convert it to WAV")
     if not runs:
         raise invalid(
             f"{name} is not in a known audio format, though it begins like an MP3;"
             " give another, or raw samples together with sample_rate_hz"
         )
     plan.container = "adts" if runs[0].first.layer == 0 else f"mp{runs[0].first.layer}"
-    if len(runs) > _MAX_PARTS:
-        raise invalid(f"{name} is damaged in more than {_MAX_PARTS} places, or as many files; convert it to WAV")
     for run in runs:
         check_shape(run.first.rate_hz, run.first.channels, name, limits)
         window = Window(stream, run.start, run.end - run.start)
@@ -101,7 +117,16 @@ def plan_mpeg(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Lim
         plan.add(Part(stream=window, demuxer=demuxer, promised_s=run.promised_s))
         plan.about_s += run.n_frames * run.first.n_samples / run.first.rate_hz
         _check_index(plan, run)
+    if len(runs) > 1:
+        plan.notes.append(f"it is {len(runs)} joined pieces; all of them were read")
     return plan
+
+
+def begins_frames(stream: BinaryIO, at: int, n_bytes: int) -> bool:
+    """Whether frames of MPEG audio begin exactly here: at least two, or one that is all there is."""
+    reader = _Reader(stream, "")
+    frame = _frame(reader.at(at, _HEAD_BYTES))
+    return frame is not None and _is_followed(reader, at, frame, n_bytes)
 
 
 def _check_index(plan: Plan, run: _Run) -> None:
@@ -110,11 +135,12 @@ def _check_index(plan: Plan, run: _Run) -> None:
         plan.cut = plan.cut or f"claims {run.first.promised} frames and holds {n_after}, it was cut off or damaged"
 
 
-def _runs(plan: Plan, reader: _Reader, at: int, n_bytes: int) -> Iterator[_Run]:
-    """Rows of frames; what stands between them is written down in the plan."""
+def _runs(plan: Plan, reader: _Reader, place: tuple[int, int], max_s: float) -> Iterator[_Run]:
+    """Rows of frames, none much longer than ``max_s``; what stands between them is written down in the plan."""
+    at, n_bytes = place
     run: _Run | None = None
     while at < n_bytes:
-        frame = _frame(reader.at(at, 200))
+        frame = _frame(reader.at(at, _HEAD_BYTES))
         if frame is None or (run is None and not _is_followed(reader, at, frame, n_bytes)):
             if run is not None:
                 yield run
@@ -124,7 +150,7 @@ def _runs(plan: Plan, reader: _Reader, at: int, n_bytes: int) -> Iterator[_Run]:
         if at + frame.size > n_bytes:
             plan.cut = plan.cut or "ends in the middle of a frame, it was cut off"
             break
-        if run is not None and frame.promised < 0 and run.first.goes_on_as(frame):
+        if run is not None and frame.promised < 0 and run.first.goes_on_as(frame) and run.promised_s <= max_s:
             run.n_frames += 1
             run.end = at + frame.size
         else:
@@ -138,19 +164,23 @@ def _runs(plan: Plan, reader: _Reader, at: int, n_bytes: int) -> Iterator[_Run]:
 
 def _after_junk(plan: Plan, reader: _Reader, at: int, n_bytes: int, *, is_first: bool) -> int:
     """The position of the next frame. Tags and zeros are left out; anything else is noted, or is damage."""
-    if n_skipped := _tag(reader.at(at, 200)):
+    if n_skipped := _tag(reader.at(at, _HEAD_BYTES)):
         return at + n_skipped
     start, is_blank = at, True
     while at < n_bytes:
         block = reader.at(at, min(_BUFFER_BYTES, n_bytes - at))
         found = _candidate(reader, block, at, n_bytes)
-        is_blank = is_blank and not block[: found - at].strip(b"\0\r\n")
-        at = found
-        if found - start < 0 or found < start + len(block) or _tag(reader.at(at, 200)):
+        end = at + max(1, len(block) - _SYNC_BYTES) if found is None else found
+        is_blank = is_blank and not block[: end - at].strip(b"\0\r\n")
+        at = end
+        if found is not None:
             break
-    if is_blank or is_first:
+    if is_blank:
         return at
-    if at >= n_bytes:
+    if is_first and at < n_bytes:
+        plan.is_open = True
+        plan.notes.append(f"{at - start} bytes before its first frame belong to none, so it may not be whole")
+    elif at >= n_bytes:
         plan.is_open = True
         plan.notes.append("what comes after its last frame is no audio and was left out, so it may not be whole")
     else:
@@ -158,21 +188,16 @@ def _after_junk(plan: Plan, reader: _Reader, at: int, n_bytes: int, *, is_first:
     return at
 
 
-def _candidate(reader: _Reader, block: bytes, at: int, n_bytes: int) -> int:
-    """Where in a block a frame begins that is followed by another, or a tag; its end if none does."""
-    offset = 0
-    while offset < len(block):
-        next_sync = block.find(b"\xff", offset)
-        next_tag = min((i for tag in (b"ID3", b"TAG") if (i := block.find(tag, offset)) >= 0), default=-1)
-        if next_tag >= 0 and (next_sync < 0 or next_tag < next_sync) and _tag(reader.at(at + next_tag, 200)):
-            return at + next_tag
-        if next_sync < 0:
-            break
-        frame = _frame(reader.at(at + next_sync, 200))
-        if frame is not None and _is_followed(reader, at + next_sync, frame, n_bytes):
-            return at + next_sync
-        offset = next_sync + 1
-    return at + len(block)
+def _candidate(reader: _Reader, block: bytes, at: int, n_bytes: int) -> int | None:
+    """Where in a block a frame begins that is followed by another, or a tag; None if none does."""
+    for found in _BEGINNING.finditer(block):
+        reader.look()
+        place = at + found.start()
+        head = reader.at(place, _HEAD_BYTES)
+        frame = _frame(head)
+        if _tag(head) or (frame is not None and _is_followed(reader, place, frame, n_bytes)):
+            return place
+    return None
 
 
 def _is_followed(reader: _Reader, at: int, frame: _Frame, n_bytes: int) -> bool:
@@ -180,7 +205,7 @@ def _is_followed(reader: _Reader, at: int, frame: _Frame, n_bytes: int) -> bool:
     following = at + frame.size
     if following >= n_bytes:
         return following == n_bytes
-    head = reader.at(following, 200)
+    head = reader.at(following, _HEAD_BYTES)
     other = _frame(head)
     return (other is not None and frame.goes_on_as(other)) or bool(_tag(head))
 

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
+from ray_sched.audio.joined import begins_file
 from ray_sched.audio.plan import Part, Plan
 from ray_sched.audio.refusals import check_shape, invalid
 from ray_sched.audio.report import Limits
@@ -18,6 +19,8 @@ from ray_sched.audio.window import Window, bytes_at
 _HEADER_BYTES = 27
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
 _MAX_JOINED = 1_000
+_MAX_PAGES = 2_000_000
+_MAX_DAMAGED = 1_000
 _MAX_STREAMS = 64
 _SEARCHED_BYTES = 2**20
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -59,7 +62,11 @@ def plan_ogg(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Limi
     plan = Plan(container="ogg", parts=[])
     links = [_Link(start=start)]
     end = start
+    n_pages = n_damaged = 0
     for page in _pages(stream, start, n_bytes):
+        n_pages, n_damaged = n_pages + 1, n_damaged + (not page.is_sound)
+        if n_pages > _MAX_PAGES or n_damaged > _MAX_DAMAGED:
+            raise invalid(f"{name} has more than {_MAX_PAGES} pages, or {_MAX_DAMAGED} damaged ones; convert it to WAV")
         if page.at > end:
             _skipped(plan, f"{page.at - end} bytes between its pages belong to none")
         end = page.at + page.size
@@ -71,7 +78,9 @@ def plan_ogg(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Limi
         _add(plan, links[-1], page, name, limits)
         if len(links) > _MAX_JOINED:
             raise invalid(f"{name} is more than {_MAX_JOINED} joined Ogg files; give them one by one")
-    if end < n_bytes:
+    if begins_file(stream, end, n_bytes):
+        plan.end = end
+    elif end < n_bytes:
         _after_the_end(plan, stream, end, n_bytes)
     _add_parts(plan, stream, links)
     if not plan.parts:

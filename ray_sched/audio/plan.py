@@ -23,6 +23,8 @@ class Plan(Struct, kw_only=True):
     container: str
     parts: list[Part]
     notes: list[str] = field(default_factory=list)
+    end: int | None = None
+    """Where its bytes end, if other ones follow that may be another file; None if it has all of them."""
     cut: str | None = None
     """What is missing, as the predicate of a sentence; such audio is refused unless a part is enough."""
     is_open: bool = False
@@ -31,6 +33,16 @@ class Plan(Struct, kw_only=True):
     """From the lengths that were found, where they say it exactly: what is too long is refused before it is decoded."""
     about_s: float = 0.0
     """The same where they are no more than an estimate; 0 where nothing is known. Decides nothing."""
+
+    def join(self, other: "Plan") -> None:
+        """The plan of a file that was joined to this one."""
+        for part in other.parts:
+            self.add(part)
+        self.notes.extend(note for note in other.notes if note not in self.notes)
+        self.cut = self.cut or other.cut
+        self.is_open = self.is_open or other.is_open
+        self.about_s += other.about_s
+        self.end = other.end
 
     def add(self, part: Part) -> None:
         """One more part; the duration is known as long as that of each part is."""

@@ -8,6 +8,7 @@ from ray_sched.audio.amr import plan_amr
 from ray_sched.audio.asf import plan_asf
 from ray_sched.audio.chunked import plan_aiff, plan_au, plan_caf, plan_w64
 from ray_sched.audio.flac import plan_flac
+from ray_sched.audio.joined import begins_file
 from ray_sched.audio.matroska import plan_matroska
 from ray_sched.audio.mp4 import plan_mp4
 from ray_sched.audio.mpeg import plan_mpeg
@@ -20,6 +21,8 @@ from ray_sched.audio.riff import plan_riff
 from ray_sched.audio.sniff import begin
 from ray_sched.audio.transport import plan_avi, plan_flv, plan_program, plan_transport
 from ray_sched.audio.window import Window, size_of
+
+_MAX_JOINED = 1_000
 
 _Planner = Callable[[BinaryIO, int, int, str, Limits], Plan]
 
@@ -38,10 +41,23 @@ def checked_plan(
 
 def _planned(stream: BinaryIO, name: str, limits: Limits) -> Plan:
     n_bytes = size_of(stream)
-    kind, start = begin(stream, n_bytes, name)
+    plan = _planned_at(stream, 0, n_bytes, name, limits)
+    n_files = 1
+    while plan.end is not None and begins_file(stream, plan.end, n_bytes):
+        plan.join(_planned_at(stream, plan.end, n_bytes, name, limits))
+        n_files += 1
+        if n_files > _MAX_JOINED:
+            raise invalid(f"{name} is more than {_MAX_JOINED} joined files; give them one by one")
+    if n_files > 1:
+        plan.notes.append(f"it is {n_files} joined files; all of them were read")
+    return plan
+
+
+def _planned_at(stream: BinaryIO, at: int, n_bytes: int, name: str, limits: Limits) -> Plan:
+    kind, start = begin(stream, at, n_bytes, name)
     plan = _PLANNERS[kind](stream, start, n_bytes, name, limits)
-    if start > 0 and kind != "mpeg-audio":
-        plan.notes.append(f"{start} bytes before its header are no audio and were left out")
+    if start > at and kind != "mpeg-audio":
+        plan.notes.append(f"{start - at} bytes before its header are no audio and were left out")
     return plan
 
 

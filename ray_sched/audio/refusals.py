@@ -32,6 +32,11 @@ def empty(name: str) -> SchedError:
     return invalid(f"{name} holds no audio, only a header; record it again")
 
 
+def too_short(name: str) -> SchedError:
+    """The refusal of audio that has samples, but not one of them at 16 kHz."""
+    return invalid(f"{name} is shorter than a sixteenth of a millisecond; record it again")
+
+
 def undecodable(name: str) -> SchedError:
     """The refusal of bytes that no decoder makes sense of."""
     return invalid(f"{name} cannot be decoded, it is damaged or of an unknown kind; convert it to WAV")

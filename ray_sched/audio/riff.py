@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
+from ray_sched.audio.joined import begins_file, next_file
 from ray_sched.audio.pcm import Pcm, floats, integers
 from ray_sched.audio.plan import Part, Plan
 from ray_sched.audio.refusals import check_shape, invalid
@@ -20,7 +21,6 @@ UNKNOWN_LENGTH = 0x7FFF_F000
 """Programs that write WAV to a pipe claim this many bytes or more: ffmpeg 0xFFFFFFFF, eSpeak NG 0x7FFFF000."""
 
 _MAX_CHUNKS = 10_000
-_MAX_JOINED = 1_000
 _SEARCHED_BYTES = 2**20
 _IN_DS64 = 0xFFFF_FFFF
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
@@ -30,7 +30,6 @@ _KNOWN_IDS = (
     b"iXML", b"_PMX", b"smpl", b"inst", b"plst", b"afsp", b"PEAK", b"umid", b"acid", b"cart", b"DISP", b"ds64",
 )  # fmt: skip
 _TAGS = (b"ID3", b"TAG", b"APETAGEX")
-_HEADERS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 
 
 class Wave(Struct, kw_only=True):
@@ -66,29 +65,20 @@ class _Extent(Struct, frozen=True):
 
 
 def plan_riff(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Limits) -> Plan:
-    """The plan of a WAV that begins at ``start``, and of those that were joined to it. Raises SchedError."""
-    plan = Plan(container="wav", parts=[])
-    n_files = 0
-    while start < n_bytes and bytes_at(stream, start, 4) in _HEADERS:
-        wave = _scanned(stream, start, n_bytes, name)
-        if wave.data_start == 0 or wave.data_start >= n_bytes:
-            if plan.parts:
-                plan.cut = "ends with the header of another WAV whose audio is missing"
-                break
-            raise invalid(f"{name} is a WAV header without audio; record it again")
-        extent = _extent(stream, wave, n_bytes, name)
-        plan.add(_part(stream, wave, extent.size, name, limits))
-        plan.notes.extend(note for note in (*wave.notes, extent.note) if note and note not in plan.notes)
-        plan.cut = plan.cut or extent.cut
-        plan.is_open = plan.is_open or extent.is_open
-        start = extent.following
-        n_files += 1
-        if n_files > _MAX_JOINED:
-            raise invalid(f"{name} is more than {_MAX_JOINED} joined WAV files; give them one by one")
-    if n_files > 1:
-        plan.notes.append(f"it is {n_files} joined WAV files; all of them were read")
-    if wave.magic in (b"RF64", b"BW64"):
-        plan.container = "rf64"
+    """The plan of a WAV, up to the next file that was joined to it. Raises SchedError INVALID_AUDIO."""
+    wave = _scanned(stream, start, n_bytes, name)
+    if wave.data_start == 0 or wave.data_start >= n_bytes:
+        raise invalid(f"{name} is a WAV header without audio; record it again")
+    extent = _extent(stream, wave, n_bytes, name)
+    plan = Plan(
+        container="rf64" if wave.magic in (b"RF64", b"BW64") else "wav",
+        parts=[],
+        notes=[*wave.notes, *([extent.note] if extent.note else [])],
+        end=extent.following if extent.following < n_bytes else None,
+        cut=extent.cut,
+        is_open=extent.is_open,
+    )
+    plan.add(_part(stream, wave, extent.size, name, limits))
     return plan
 
 
@@ -180,6 +170,8 @@ def _with_tail(stream: BinaryIO, wave: Wave, n_bytes: int) -> _Extent:
     end = wave.data_start + wave.data_size
     note = "" if abs(wave.end - n_bytes) <= 1 or wave.end == end else _end_note(wave, end, n_bytes)
     for tail in (end + wave.data_size % 2, end):
+        if begins_file(stream, tail, n_bytes):
+            return _Extent(wave.data_size, tail)
         if n_bytes - tail <= 1 or bytes_at(stream, tail, 8).startswith(_TAGS):
             return _Extent(wave.data_size, n_bytes, note)
         following = _chunks_follow(stream, tail, n_bytes, wave)
@@ -199,7 +191,7 @@ def _chunks_follow(stream: BinaryIO, at: int, n_bytes: int, wave: Wave) -> int |
     """Where a row of chunks ends: at the end of the stream, or at a joined file. None if these are no chunks."""
     for _ in range(_MAX_CHUNKS):
         chunk = bytes_at(stream, at, 12)
-        if chunk[:4] in _HEADERS and chunk[8:12] == b"WAVE":
+        if begins_file(stream, at, n_bytes):
             return at
         if not _CHUNK_ID.fullmatch(chunk[:4]) or chunk[:4] == b"data" or len(chunk) < 8:  # noqa: PLR2004
             return None
@@ -215,22 +207,8 @@ def _chunks_follow(stream: BinaryIO, at: int, n_bytes: int, wave: Wave) -> int |
 
 
 def _to_the_end(stream: BinaryIO, wave: Wave, n_bytes: int, note: str, *, is_open: bool = False) -> _Extent:
-    following = _find_header(stream, wave.data_start, n_bytes)
+    following = next_file(stream, wave.data_start, n_bytes)
     return _Extent(following - wave.data_start, following, note, is_open=is_open)
-
-
-def _find_header(stream: BinaryIO, start: int, n_bytes: int) -> int:
-    """Where the next whole WAV header is; the end of the stream if there is none."""
-    while start < n_bytes:
-        block = bytes_at(stream, start, _SEARCHED_BYTES + 15)
-        for magic in (b"RIFF", b"RF64"):
-            at = block.find(magic)
-            while at >= 0:
-                if block[at + 8 : at + 16] == b"WAVEfmt ":
-                    return start + at
-                at = block.find(magic, at + 1)
-        start += _SEARCHED_BYTES
-    return n_bytes
 
 
 def _part(stream: BinaryIO, wave: Wave, size: int, name: str, limits: Limits) -> Part:

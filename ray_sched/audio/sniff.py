@@ -15,22 +15,24 @@ _MAGIC = (
     (0, b"0&\xb2u\x8ef\xcf\x11", "asf"), (0, b"#!AMR", "amr"), (0, b"FLV\x01", "flv"), (0, b"\0\0\1\xba", "mpeg"),
 )  # fmt: skip
 _TS_PACKET = 188
+_LEAST_RIGHT = 5
+"""Of so many characters one may not be UTF-8."""
 _BLANK = b"\0\r\n\t "
 _BOM = b"\xef\xbb\xbf"
-_SEARCHED_BYTES = 2**20
+_SEARCHED_BYTES = 2**24
 _FORMATS = "WAV, FLAC, OGG, MP3, M4A, WebM, AIFF, AMR or WMA"
 
 
-def begin(stream: BinaryIO, n_bytes: int, name: str) -> tuple[str, int]:
-    """The kind of a file, and where it begins: after tags, a byte-order mark or blank bytes that stand before it.
+def begin(stream: BinaryIO, at: int, n_bytes: int, name: str) -> tuple[str, int]:
+    """The kind of a file that is at ``at``, and where it begins: after tags, a byte-order mark or blank bytes.
 
     Raises SchedError INVALID_AUDIO for what is no audio.
     """
-    head = bytes_at(stream, 0, HEAD_BYTES)
+    head = bytes_at(stream, at, HEAD_BYTES)
     if not head:
         raise invalid(f"{name} is empty; record it again")
-    start = _after_prelude(stream, n_bytes)
-    kind = _magic_of(bytes_at(stream, start, HEAD_BYTES))
+    start = _after_prelude(stream, at, n_bytes)
+    kind = kind_at(stream, start)
     if kind:
         return kind, start
     if is_text(head):
@@ -53,12 +55,13 @@ def may_be_mpeg(head: bytes) -> bool:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether bytes are text in UTF-8, or in UTF-16 with a byte-order mark."""
+    """Whether bytes are text in UTF-8 or nearly so, as older ones are, or in UTF-16 with a byte-order mark."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = head[: len(head) & ~1].decode("utf-16", errors="replace")
         return _is_printable(text.rstrip("\N{REPLACEMENT CHARACTER}"))
     text = head.decode("utf-8", errors="replace")
-    return _is_printable(text.removeprefix("\ufeff").rstrip("\N{REPLACEMENT CHARACTER}"))
+    is_mostly_right = text.count("\N{REPLACEMENT CHARACTER}") * _LEAST_RIGHT <= len(text)
+    return is_mostly_right and _is_printable(text.rstrip("\N{REPLACEMENT CHARACTER}"))
 
 
 def tag_size(head: bytes) -> int:
@@ -71,16 +74,21 @@ def tag_size(head: bytes) -> int:
     return 10 + size + (10 if head[5] & 0x10 else 0)
 
 
-def _after_prelude(stream: BinaryIO, n_bytes: int) -> int:
-    """Where the first byte is that is neither blank nor a tag; 0 if there is none within reason."""
-    at = 0
-    while at < min(n_bytes, 16 * _SEARCHED_BYTES):
+def kind_at(stream: BinaryIO, at: int) -> str | None:
+    """The kind of file whose header stands exactly here; None for MPEG frames, which have none, and for all else."""
+    return _magic_of(bytes_at(stream, at, HEAD_BYTES))
+
+
+def _after_prelude(stream: BinaryIO, start: int, n_bytes: int) -> int:
+    """Where the first byte is that is neither blank nor a tag; ``start`` if there is none within reason."""
+    at = start
+    while at < min(n_bytes, start + _SEARCHED_BYTES):
         head = bytes_at(stream, at, HEAD_BYTES)
         skipped = tag_size(head) or (len(_BOM) if head.startswith(_BOM) else len(head) - len(head.lstrip(_BLANK)))
         if skipped == 0 or _magic_of(head):
             return at
         at += skipped
-    return 0
+    return at if at < n_bytes else start
 
 
 def _magic_of(head: bytes) -> str | None:

@@ -3,6 +3,7 @@
 import struct
 from typing import BinaryIO
 
+from ray_sched.audio.joined import begins_file
 from ray_sched.audio.plan import Part, Plan
 from ray_sched.audio.report import Limits
 from ray_sched.audio.window import Window, bytes_at
@@ -37,7 +38,7 @@ def plan_program(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: 
         if head[:3] != _PROGRAM_END[:3] or len(head) < 6:  # noqa: PLR2004  a name and a length
             break
         at += _program_size(head)
-    if at == n_bytes or not bytes_at(stream, at, n_bytes - at).strip(b"\0"):
+    if at == n_bytes or (at < n_bytes and not bytes_at(stream, at, n_bytes - at).strip(b"\0")):
         plan.is_open = True
         plan.notes.append("it ends without an end mark, so it may not be whole")
     else:
@@ -62,20 +63,23 @@ def plan_transport(stream: BinaryIO, start: int, n_bytes: int, name: str, limits
 
 
 def plan_avi(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Limits) -> Plan:
-    """The plan of an AVI file, whose lists may follow one another."""
+    """The plan of an AVI file, in which further lists may follow the first."""
     del name, limits
-    plan = _plan("avi", stream, start, n_bytes)
     at = start
-    while at < n_bytes - 8:
-        head = bytes_at(stream, at, 8)
-        size = struct.unpack("<I", head[4:])[0]
-        at += 8 + size + size % 2
+    while at < n_bytes and (at == start or bytes_at(stream, at + 8, 4) == b"AVIX"):
+        size = int.from_bytes(bytes_at(stream, at + 4, 4), "little")
         if size == 0:
+            plan = _plan("avi", stream, start, n_bytes)
             plan.is_open = True
             plan.notes.append("its header does not say how long it is; it may not be whole")
-            break
+            return plan
+        at += 8 + size + size % 2
+    plan = _plan("avi", stream, start, min(at, n_bytes))
+    plan.end = at if at < n_bytes else None
     if at > n_bytes + 1:
         plan.cut = f"lacks {at - n_bytes} bytes at its end, it was cut off"
+    elif at < n_bytes and not begins_file(stream, at, n_bytes):
+        plan.cut = f"has {n_bytes - at} bytes behind its end that belong to none, it is damaged"
     return plan
 
 

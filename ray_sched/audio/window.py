@@ -4,6 +4,8 @@ import io
 import os
 from typing import BinaryIO
 
+_NO_FILE_REACHES = 2**62
+
 
 class Window(io.RawIOBase):
     """``head``, then ``size`` bytes of a stream from ``start``. Shares the stream's position, so one is read at a time.
@@ -58,7 +60,9 @@ def size_of(stream: BinaryIO) -> int:
 
 
 def bytes_at(stream: BinaryIO, start: int, size: int) -> bytes:
-    """``size`` bytes from ``start``, or as many as there are."""
+    """``size`` bytes from ``start``, or as many as there are: none where no file reaches, as damaged lengths say."""
+    if not 0 <= start < _NO_FILE_REACHES:
+        return b""
     stream.seek(start)
     parts: list[bytes] = []
     while size > 0 and (part := stream.read(size)):

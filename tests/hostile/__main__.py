@@ -12,7 +12,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["ray_sched", "yaml"]):
-    from tests.hostile.targets import TARGETS, seeds
+    from tests.hostile.targets import MAX_SEED_BYTES, TARGETS, seeds
 
 _RSS_LIMIT_MB = 1_024
 _SLOWEST_S = 5
@@ -37,7 +37,7 @@ def main() -> None:
             f"-timeout={_SLOWEST_S}",
             f"-seed={asked.seed}",
             f"-artifact_prefix={corpus}/found-",
-            "-max_len=8192",
+            f"-max_len={MAX_SEED_BYTES}",
             "-print_final_stats=1",
         ]
         atheris.Setup([sys.argv[0], *limits, str(corpus)], TARGETS[asked.target])

@@ -13,8 +13,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
-import numpy as np
-import soundfile
 
 from ray_sched.agent.engine import EngineResult
 from ray_sched.agent.engine_messages import (
@@ -31,7 +29,7 @@ from ray_sched.agent.engine_messages import (
     encode_frame,
     reply_length,
 )
-from ray_sched.audio import Limits
+from ray_sched.audio import Limits, RawFormat, duration_of
 from ray_sched.audio import decode as decode_audio
 from ray_sched.core.capability import MAX_NAME, BadCapabilityError, Capability, checked
 from ray_sched.core.dispatch.brain import DispatchBrain
@@ -85,6 +83,8 @@ from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.rules import DeliveryRules, DispatchRules, NodeRules, PoolRules, SelectionRules
 from ray_sched.settings import PREFIX, Settings, checked_settings, parse_yaml
 from ray_sched.wire.codec import decode, encode
+from tests.audio.odd_audio.catalogue import KINDS as AUDIO_KINDS
+from tests.audio.odd_audio.catalogue import good
 from tests.support.builders import ENGLISH, a_beat, a_node, a_ray_node, a_spec, an_offer
 
 KINDS: tuple[type[Message], ...] = tuple(sorted(Message.__subclasses__(), key=lambda kind: kind.__name__))
@@ -95,6 +95,8 @@ MULTILINGUAL = Capability(
 )
 _A_MINUTE_S = 60.0
 _LATER_MS = 10**10
+MAX_SEED_BYTES = 8_192
+"""Longer inputs are cut by libFuzzer."""
 
 
 @contextmanager
@@ -250,12 +252,18 @@ def _assignments(lines: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def audio_files(data: bytes) -> None:
-    """A file of at most a minute: decoded, or refused."""
+    """A file of at most a minute: taken whole, or as far as it is there, or refused; or samples without a header."""
+    limits = Limits(max_duration_s=_A_MINUTE_S)
     with _refused_with(Code.INVALID_AUDIO):
-        samples = decode_audio(io.BytesIO(data), "the audio", Limits(max_duration_s=_A_MINUTE_S)).samples
-        assert samples.dtype == "int16"
-        assert samples.ndim == 1
-        assert 0 < len(samples) <= _A_MINUTE_S * SAMPLE_RATE_HZ + 2
+        assert 0 <= duration_of(io.BytesIO(data), "it", limits) < math.inf
+    for raw, allow_partial in ((None, False), (None, True), (RawFormat(8_000, "mulaw"), False)):
+        with _refused_with(Code.INVALID_AUDIO):
+            heard = decode_audio(io.BytesIO(data), "it", limits, raw=raw, allow_partial=allow_partial)
+            assert heard.samples.dtype == "int16"
+            assert heard.samples.ndim == 1
+            assert 0 < len(heard.samples) <= _A_MINUTE_S * SAMPLE_RATE_HZ
+            assert heard.report.samples == len(heard.samples)
+            assert heard.report.whole or heard.report.notes
 
 
 def records(data: bytes) -> None:
@@ -434,19 +442,8 @@ def _configuration_seeds() -> list[bytes]:
 
 
 def _audio_seeds() -> list[bytes]:
-    tone = (np.sin(np.arange(800) / 5) * 8_000).astype(np.int16)
-    made = []
-    for kind, subtype in (
-        ("WAV", "PCM_16"),
-        ("WAV", "FLOAT"),
-        ("FLAC", "PCM_16"),
-        ("OGG", "VORBIS"),
-        ("AIFF", "PCM_16"),
-    ):
-        stream = io.BytesIO()
-        soundfile.write(stream, np.stack([tone, tone], axis=1), 8_000, format=kind, subtype=subtype)
-        made.append(stream.getvalue())
-    return made
+    """A file of every kind that is read, as short as it can be and still be one."""
+    return [made for name in AUDIO_KINDS if len(made := good(name, 0.05)) <= MAX_SEED_BYTES]
 
 
 def _record_seeds() -> list[bytes]:
