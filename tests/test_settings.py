@@ -32,8 +32,8 @@ def test_the_nearest_setting_is_named_where_one_is_near(told: dict[str, object],
 
 
 def test_where_none_is_near_the_settings_of_the_section_are_named() -> None:
-    told = refusal({"client": {"patience_ms": 5}})
-    assert told.endswith("client has retry_for_ms, max_audio_s, inline_bytes, keeps_memory")
+    told = refusal({"client": {"zzz": 5}})
+    assert told.endswith("client has retry_for_ms, read_timeout_ms, max_audio_s, inline_bytes, keeps_memory")
 
 
 def test_where_not_even_the_section_is_near_the_sections_are_named() -> None:

@@ -44,7 +44,7 @@ async def jobs(  # noqa: PLR0913  # one option for each thing that may be said o
             await watch(call, look, _EVERY_S)
             return
         rows = await scheduler.jobs(wanted, limit)
-    call.out.show(rows, _page(rows, output))
+    call.out.show(rows, _page(rows, output), is_wide=output is Layout.WIDE)
 
 
 def _page(rows: "list[JobView]", layout: Layout) -> RenderableType:

@@ -18,9 +18,10 @@ async def nodes(call: Call, output: Annotated[Layout, LAYOUT] = Layout.NARROW) -
     """List the nodes: state, load, and what they recognise, translate and speak."""
     async with call.scheduler() as scheduler:
         rows = await scheduler.nodes()
-    made = wide_nodes_page if output is Layout.WIDE else nodes_page
+    is_wide = output is Layout.WIDE
+    made = wide_nodes_page if is_wide else nodes_page
     nobody = "no node has joined; label Ray's nodes with ray-sched.io/engine"
-    call.out.show(rows, *(made(rows) if rows else [nobody]))
+    call.out.show(rows, *(made(rows) if rows else [nobody]), is_wide=is_wide)
 
 
 def nodes_page(rows: "list[NodeRow]") -> list[RenderableType]:

@@ -25,17 +25,20 @@ from rich.text import Text
 from ray_sched.core.plain import plain
 
 _PIPE_WIDTH = 200
+_WIDE = 2_000
 _WHOLE = ("job", "node", "status")
 """Columns of single words: they stay whole on a narrow terminal, as numbers do, and texts are folded."""
 _LEAST_WIDTH = 6
 """Characters to which a column of texts is folded on a narrow terminal."""
 
 
-def _console(file: Any) -> Console:
+def _console(file: Any, width: int | None = None) -> Console:
+    """``width``: whatever there is room for, as in ``-o wide``, whose lines a terminal breaks itself."""
     from ray_sched.settings import is_width_set
 
     is_plain = not file.isatty() and not is_width_set()
-    return Console(file=file, width=_PIPE_WIDTH if is_plain else None, highlight=False, emoji=False, markup=False)
+    room = width or (_PIPE_WIDTH if is_plain else None)
+    return Console(file=file, width=room, highlight=False, emoji=False, markup=False)
 
 
 class ResultStream:
@@ -102,14 +105,15 @@ class Output:
         self.has_shown = False
         """Whether the result, or a part of it, is out."""
 
-    def show(self, data: Any, *page: RenderableType) -> None:
-        """The result of the verb: ``data`` for programs, ``page`` for people."""
+    def show(self, data: Any, *page: RenderableType, is_wide: bool = False) -> None:
+        """The result of the verb: ``data`` for programs, ``page`` for people; ``is_wide``: no line of it is folded."""
         self.has_shown = True
         if self.is_json:
             self._stdout.write(_json(data, is_line=self.is_stream))
             return
+        console = _console(self._stdout, _WIDE) if is_wide else self._page
         for part in page:
-            self._page.print(plain(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str))
+            console.print(plain(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str))
 
     def show_part(self, data: Any, *page: RenderableType) -> None:
         """A part of the result, as soon as it is there; a progress bar steps aside for it."""

@@ -38,7 +38,7 @@ class Command:
         self, args: Sequence[str | Path], data_dir: Path, program: Sequence[str] = ("-m", "ray_sched"), **variables: str
     ) -> None:
         self.mark = uuid.uuid4().hex
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAY_SCHED_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "COLUMNS"))}
         self._process = subprocess.Popen(
             [sys.executable, *program, *map(str, args)],
             env=kept | {_MARK: self.mark, "RAY_SCHED_DATA_DIR": str(data_dir)} | variables,
