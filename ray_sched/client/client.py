@@ -124,8 +124,8 @@ class Client:
         if self._life_signs:
             self._life_signs.end()
         self._perform(self._brain.close())
-        self._reader.close()
         await self._pusher.close()
+        self._reader.close()
         await self._connection.close()
         for task in self._tasks:
             task.cancel()

@@ -19,8 +19,11 @@ HEAD_BYTES = 4096
 PLAIN_HEADER_BYTES = 44
 _PLAIN = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _COMPRESSED_BYTES_PER_MS = 8
+"""64 kbit/s, as speech and music have within a factor of four."""
+_FILM_BYTES_PER_MS = 32
+"""256 kbit/s, between an M4A's and a small video's."""
 _COMPRESSED = (b"OggS", b"ID3", b"#!AMR")
-"""Speech and music have 64 kbit/s, within a factor of four; it is for placement, and corrected when it is decoded."""
+_FILMS = (b"\x1a\x45\xdf\xa3", b"0&\xb2u", b"FLV", b"\0\0\1\xba")
 
 
 def is_plain(head: bytes, n_bytes: int) -> bool:
@@ -47,11 +50,17 @@ def check_head(head: bytes, name: str) -> None:
 
 
 def duration_ms(head: bytes, n_bytes: int) -> int:
-    """About how long a file of so many bytes is, by its first HEAD_BYTES; 0 if they do not tell."""
+    """About how long a file of so many bytes is, by its first HEAD_BYTES; 0 if they do not tell.
+
+    Compressed audio is estimated. It is for placement and for the time that reading may take, and is put right when the
+    audio is decoded.
+    """
     if head[:4] in {b"RIFF", b"RIFX"}:
         return _riff_ms(head, n_bytes)
     if head[:4] == b"fLaC":
         return _flac_ms(head)
+    if head.startswith(_FILMS) or head[4:8] == b"ftyp":
+        return n_bytes // _FILM_BYTES_PER_MS
     is_compressed = head.startswith(_COMPRESSED) or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
     return n_bytes // _COMPRESSED_BYTES_PER_MS if is_compressed else 0
 

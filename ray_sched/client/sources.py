@@ -3,6 +3,7 @@
 What can be read only once, an open file or a named pipe, is read to its end before the job is asked for.
 """
 
+import asyncio
 import hashlib
 import inspect
 import io
@@ -50,6 +51,9 @@ class Source:
         self._elsewhere: Any = None
         """A path, an open file or a function."""
         self._name = "the audio"
+        self._under_way: asyncio.Future[Heard] | None = None
+        """The making of samples, while somebody waits for it."""
+        self._n_waiting = 0
         self.duration_ms = 0
         """Milliseconds of audio; 0 while it is not known."""
         self.is_ready = True
@@ -91,11 +95,20 @@ class Source:
     async def samples(self) -> Samples:
         """16 kHz mono samples. What does not hold them makes them every time anew, in a thread or a process.
 
+        Who asks while they are made already, as for the next attempt of a push that took too long, gets the same ones.
         Raises SchedError INVALID_AUDIO, also for whatever a user's function raises.
         """
         if self._samples is not None:
             return self._samples
-        heard = await self._heard()
+        work = self._under_way = self._under_way or asyncio.ensure_future(self._heard())
+        self._n_waiting += 1
+        try:
+            heard = await asyncio.shield(work)
+        finally:
+            self._n_waiting -= 1
+            if self._n_waiting == 0:
+                self._under_way = None
+                work.cancel()
         self.report = heard.report
         return heard.samples
 

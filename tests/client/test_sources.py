@@ -1,6 +1,7 @@
 """The audio of one job, as it is taken at submit."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,43 @@ async def test_samples_without_a_header_may_have_any_rate_and_encoding(
     assert source.duration_ms == 1_000
     assert len(await source.samples()) == 16_000
     reader.close()
+
+
+async def test_who_asks_while_samples_are_made_gets_the_same_ones_and_who_asks_later_new_ones() -> None:
+    calls = list[int]()
+    begun, may_end = threading.Event(), threading.Event()
+
+    def speak() -> Samples:
+        calls.append(1)
+        begun.set()
+        assert may_end.wait(10)
+        return given()
+
+    source = Source(speak, how_to_read(None), READER)
+    first, given_up = asyncio.ensure_future(source.samples()), asyncio.ensure_future(source.samples())
+    await asyncio.to_thread(begun.wait, 10)
+    given_up.cancel()
+    second = asyncio.ensure_future(source.samples())
+    await asyncio.sleep(0)
+    may_end.set()
+    assert (await first) is (await second)
+    assert len(calls) == 1
+    await source.samples()
+    assert len(calls) == 2
+
+
+async def test_what_nobody_waits_for_is_not_made() -> None:
+    cancelled = asyncio.Event()
+
+    async def speak() -> Samples:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+        return given()
+
+    waiting = asyncio.ensure_future(Source(speak, how_to_read(None), READER).samples())
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    async with asyncio.timeout(5):
+        await cancelled.wait()
