@@ -19,6 +19,7 @@ import soundfile
 from ray_sched.audio import Limits
 from ray_sched.client.decoders import Decoders
 from ray_sched.core.errors import Code, SchedError
+from tests.support.in_process import InProcess
 
 SECOND = np.zeros(16_000, np.int16)
 
@@ -144,6 +145,63 @@ async def test_the_event_loop_turns_while_strangers_bytes_are_decoded(decoders: 
     with ticks() as count:
         assert (await decoders.decode(data, "x.flac")).report.duration_s == 60
     assert count[0] > 100
+
+
+def flac_of_8_channels_at_655_khz() -> bytes:
+    stream = io.BytesIO()
+    with soundfile.SoundFile(stream, "w", 655_350, 8, format="FLAC", subtype="PCM_16") as file:
+        file.write(np.zeros((655_350, 8), np.int16))
+    return stream.getvalue()
+
+
+def ogg_of_200_channels() -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, np.zeros((20_000, 200), np.float32), 48_000, format="OGG", subtype="VORBIS")
+    return stream.getvalue()
+
+
+def flac_that_claims_three_thousand_million_samples() -> bytes:
+    data = bytearray(heavy(1))
+    bits = int.from_bytes(data[18:26], "big")
+    data[18:26] = (bits & ~(2**36 - 1) | 3_000_000_000).to_bytes(8, "big")
+    return bytes(data)
+
+
+def most_bytes(pid: int) -> int:
+    """Of memory that a process has ever had."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+
+
+@pytest.mark.parametrize(
+    ("attack", "sentence"),
+    [
+        (flac_of_8_channels_at_655_khz, "the rate of x is 655350 Hz"),
+        (ogg_of_200_channels, "x has 200 channels"),
+        (flac_that_claims_three_thousand_million_samples, "x is "),
+    ],
+)
+async def test_an_attack_is_refused_in_bounded_memory(
+    decoders: Decoders, attack: Callable[[], bytes], sentence: str
+) -> None:
+    assert (await refusal(decoders, attack(), "x")).startswith(sentence)
+    [pid] = decoders.pids
+    assert most_bytes(pid) < 150 * 2**20
+    assert len((await decoders.decode(wav(), "y.wav")).samples) == 16_000
+
+
+async def test_other_jobs_of_the_client_end_while_strangers_bytes_are_decoded() -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        async with system.client() as client, asyncio.timeout(150):
+            attack = client.submit(heavy(), src="en")
+            pid = await busy_pid()
+            os.kill(pid, signal.SIGSTOP)
+            others = [await client.submit(SECOND, src="en") for _ in range(20)]
+            assert not attack.is_done
+            assert [one.status for one in others] == ["completed"] * 20
+            os.kill(pid, signal.SIGCONT)
+            assert (await attack).audio_ms == 60_000
 
 
 def test_no_decoder_outlives_a_client_that_is_killed(tmp_path: Path) -> None:
