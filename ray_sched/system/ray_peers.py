@@ -139,9 +139,11 @@ class RayObjectStore:
 
         Measured across two raylets, 160 KB each (CPU of all processes per payload): a list as top-level argument 5.9
         / 1.7 / 0.56 / 0.38 ms for 1 / 4 / 16 / 32 in one object; joined into one array and nested, so that the callee
-        fetches it, 6.4 / 1.7 / 0.79 / 0.61 ms.
+        fetches it, 6.4 / 1.7 / 0.79 / 0.61 ms. A single payload goes as bytes, which Ray neither pickles nor hands out
+        as views: putting 160 KB takes 0.46 to 0.75 ms of this process's CPU instead of 0.87 to 0.99, and reading them
+        with their copy 0.057 instead of 0.09.
         """
         try:
-            return ray.put(list(payloads))
+            return ray.put(payloads[0].tobytes() if len(payloads) == 1 else list(payloads))
         except ray.exceptions.RayError as error:
             raise PeerUnavailableError(f"the object store took nothing: {type(error).__name__}") from error

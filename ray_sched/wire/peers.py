@@ -50,7 +50,8 @@ class ObjectStore(Protocol):
     def put(self, payloads: Sequence[Payload]) -> Any:
         """Store the payloads as one object. What is returned is an argument of a call, and only that.
 
-        The called method is given the list of payloads, read-only views that keep the bytes in the store. Drop every
-        reference on both sides to free them. Raises PeerUnavailableError if the store has no room for them.
+        The called method is given what ``wire.audio_batch`` unpacks: a list of payloads, read-only views that keep the
+        bytes in the store, or one payload as bytes of its own. Drop every reference on both sides to free them. Raises
+        PeerUnavailableError if the store has no room for them.
         """
         ...

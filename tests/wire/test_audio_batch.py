@@ -30,6 +30,13 @@ def test_what_comes_from_the_store_is_not_copied() -> None:
     assert all(np.shares_memory(mine, theirs) for mine, theirs in zip(unpacked, stored, strict=True))
 
 
+def test_one_audio_may_come_from_the_store_as_bytes_of_any_length() -> None:
+    audio = np.arange(3 * PART_BYTES).astype(np.uint8)
+    (payload,) = unpack([audio.tobytes()], [audio.nbytes])
+    assert np.array_equal(payload, audio)
+    assert payload.flags.owndata
+
+
 @pytest.mark.parametrize(
     ("audio_batch", "said"),
     [
