@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ray_sched.core.client.brain import NO_ANSWER, ClientBrain
 from ray_sched.core.client.effects import ClientEffect, SendMessage
-from ray_sched.core.errors import Refusal, SchedError
+from ray_sched.core.errors import Code, Refusal, SchedError
 from ray_sched.core.messages.client_dispatcher import Answer, Cancel, ClientReply, Mail, Refused, Submit
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.outbox import Outbox
@@ -92,14 +92,31 @@ class Connection:
     # --- in --------------------------------------------------------------------------------------------------------
 
     async def _poll(self) -> None:
+        clock = asyncio.get_running_loop().time
+        surprised_s: float | None = None
         while self._brain.ended is None:
             poll = self._brain.poll()
             try:
                 raw = await self._dispatcher.call("poll", encode(poll), timeout_s=_CALL_TIMEOUT_S)
+                self._perform(self._brain.handle_poll(poll, decode(raw, Mail)))
             except (PeerGoneError, PeerUnavailableError):
                 await asyncio.sleep(self._brain.poll_failed() / 1000)
-                continue
-            self._perform(self._brain.handle_poll(poll, decode(raw, Mail)))
+            except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for results
+                surprised_s = clock() if surprised_s is None else surprised_s
+                await self._handle_surprise(error, clock() - surprised_s)
+            else:
+                surprised_s = None
+
+    async def _handle_surprise(self, error: Exception, lasts_s: float) -> None:
+        """Poll again in a while; when nothing else has come for as long as a call is repeated, nothing will."""
+        log.error("mail from the dispatcher cannot be handled", exc_info=error)
+        again_after_ms = self._brain.call_failed(lasts_s * 1000)
+        if again_after_ms is None:
+            what = f"the scheduler's answers cannot be handled ({type(error).__name__}: {error})"
+            refusal = Refusal(code=Code.INVALID_MESSAGE, message=f"{what}; is it of another version?")
+            self._perform(self._brain.lose(refusal))
+            return
+        await asyncio.sleep(again_after_ms / 1000)
 
 
 def _one_answer(items: list[SendMessage], refusal: Refusal) -> list[Answer | None]:

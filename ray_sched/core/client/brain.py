@@ -183,6 +183,10 @@ class ClientBrain:
         effects = [] if self.inbox.is_past(mail.epoch) else self._begin(mail.epoch)
         return effects + self._handle_mail(mail)
 
+    def lose(self, refusal: Refusal) -> list[ClientEffect]:
+        """No answer to a poll can be handled: nobody waits any longer."""
+        return self._end(refusal)
+
     def alive(self) -> Alive:
         """What is said while the event loop is blocked."""
         return Alive(client_id=self._client_id, generation=self._generation)
