@@ -66,7 +66,7 @@ class NodeAgent:
         self._reporter = Reporter(self.brain, directory.peer("dispatcher"), self._perform)
         beats = Heartbeats(self.brain, host, directory.peer("registry"), self._perform)
         every_s = heartbeat_ms / 1000
-        background = (self._load_engine(), beats.beat(every_s), beats.measure(make_meter, every_s))
+        background = (self._load_engine(beats.has_beaten), beats.beat(every_s), beats.measure(make_meter, every_s))
         self._background = [asyncio.create_task(forever) for forever in background]
 
     def __repr__(self) -> str:
@@ -138,7 +138,7 @@ class NodeAgent:
                 case ForgetSpeech():
                     self._speech.pop(effect.key, None)
                 case EndProcess():
-                    log.warning("another incarnation has taken over; this one ends")
+                    log.warning("this agent ends: %s", effect.why)
                     self._end_process()
                 case _:
                     assert_never(effect)
@@ -175,8 +175,10 @@ class NodeAgent:
         self.brain.handle_partial(key, text, now_ms())
         self._reporter.schedule()
 
-    async def _load_engine(self) -> None:
+    async def _load_engine(self, has_beaten: asyncio.Event) -> None:
+        """Load once the Registry knows: an engine that loads in this process may silence it."""
         try:
+            await has_beaten.wait()
             await self._host.start()
             capability = checked(self._host.capability())
         except BadCapabilityError as error:

@@ -98,7 +98,7 @@ class Engine(Protocol):
         ...
 
     def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
-        """Do the work. ``audio`` is 16 kHz mono.
+        """Do the work. ``audio`` is 16 kHz mono, and holds something else as soon as this returns.
 
         Raises :class:`ModelNotAvailableError`; every other exception fails this attempt.
         """

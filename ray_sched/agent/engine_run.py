@@ -56,6 +56,11 @@ class Host(Protocol):
         """What is wrong, or nothing."""
         ...
 
+    @property
+    def is_stuck(self) -> bool:
+        """A run was cancelled and goes on in a thread of this process, which nothing but the end of it will end."""
+        ...
+
 
 def work_of(item: PushItem, capability: Capability) -> Work:
     """The work of a pushed job, as it is given to engines: a region that they do not know becomes its language."""

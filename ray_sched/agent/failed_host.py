@@ -41,6 +41,11 @@ class FailedHost:
         del work, audio, emit_partial
         self._refuse()
 
+    @property
+    def is_stuck(self) -> bool:
+        """Never: nothing runs."""
+        return False
+
     def _refuse(self) -> NoReturn:
         raise self._error
 

@@ -40,6 +40,8 @@ class Heartbeats:
         self._registry = registry
         self._perform = perform
         self._measured = Measured()
+        self.has_beaten = asyncio.Event()
+        """The first heartbeat was sent: the Registry knows that the engine loads."""
 
     async def beat(self, every_s: float) -> None:
         """Beat for ever; the load is the last one measured."""
@@ -50,6 +52,9 @@ class Heartbeats:
                 log.warning("the registry does not answer")
             except SchedError as error:
                 log.error("the registry refuses this heartbeat: %s", error)  # noqa: TRY400  # the error is one sentence
+            self.has_beaten.set()
+            if self._host.is_stuck:
+                self._perform(self._brain.handle_stuck_engine(plain(self._host.why_unhealthy)))
             await asyncio.sleep(every_s)
 
     async def _beat_once(self) -> BeatReply:

@@ -75,7 +75,9 @@ class EngineHost:
         if self._layout.is_in_process:
             self._start_processes()
         else:
-            replica = ThreadReplica(self._name, self._engine, self._n_slots, self._changed)
+            replica = ThreadReplica(
+                self._name, self._engine, self._n_slots, self._changed, stuck_after_s=self._layout.stuck_after_s
+            )
             self._replicas = [replica]
             await replica.load()
         while any(replica.state is ReplicaState.LOADING for replica in self._replicas):
@@ -93,13 +95,20 @@ class EngineHost:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether every replica runs or will run again."""
+        """Whether every replica runs or will run again, and none is stuck."""
         return not self.why_unhealthy
 
     @property
     def why_unhealthy(self) -> str:
         """Why the host is unhealthy, one sentence; empty when it is healthy."""
-        return self._why or next((r.why for r in self._replicas if r.state is ReplicaState.FAILED), "")
+        failed = (replica.why for replica in self._replicas if replica.state is ReplicaState.FAILED)
+        stuck = (replica.why_stuck for replica in self._replicas if replica.why_stuck)
+        return self._why or next(failed, "") or next(stuck, "")
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a run goes on in a thread long after it was cancelled: only the end of this process ends it."""
+        return any(replica.why_stuck for replica in self._replicas)
 
     @property
     def free_slots(self) -> int:
@@ -134,7 +143,7 @@ class EngineHost:
         Cancel the task that awaits this to end the run: a process with one slot is killed with all it started and
         starts again in the background. In a process with more slots, a run that has begun goes on beside the others and
         its result is thrown away; this raises CancelledError when the slot is free, at the latest when the process was
-        killed because the run is stuck. A thread keeps its slot until the engine comes back by itself.
+        killed because the run is stuck. A thread cannot be killed: a run that is stuck there makes the host unhealthy.
         """
         key = (work.job_id, work.attempt)
         if key in self._runs:

@@ -1,7 +1,7 @@
 """How a node's slots are laid out: where its engine runs, and how often it is loaded.
 
 The engine's class says what fits it, the node's options ``isolation``, ``replicas``,
-``threads``, ``max-batch``, ``max-batch-audio-s`` and ``max-batch-wait-ms`` go before that.
+``threads``, ``max-batch``, ``max-batch-audio-s``, ``max-batch-wait-ms`` and ``stuck-after-s`` go before that.
 """
 
 from typing import cast, get_args
@@ -29,7 +29,7 @@ class Layout(Struct, frozen=True, kw_only=True):
     threads: int = 0
     """Of each replica's libraries; 0: its share of the cores."""
     stuck_after_s: int = _STUCK_AFTER_S
-    """How long a run may go on after it was cancelled, before its replica is killed."""
+    """How long a run may go on after it was cancelled, before its replica counts as stuck."""
     is_batched: bool = False
     """The engine runs batches, of no more than this:"""
     limits: BatchLimits = BatchLimits()
@@ -44,6 +44,7 @@ def lay_out(engine: type[Engine], options: dict[str, str], n_slots: int, n_gpus:
     if batches and not hasattr(engine, "batch_key"):
         raise _invalid("this engine has run_batch but no batch_key, which says what may share a batch")
     isolation, threads = _isolation(engine, options), _number(options, "threads", 0)
+    stuck_after_s = _number(options, "stuck-after-s", _STUCK_AFTER_S, 1, _MAX_STUCK_AFTER_S)
     n_replicas = _number(options, "replicas", max(1, n_gpus))
     has_threads = engine.isolation == "thread" or getattr(engine, "is_thread_safe", False)
     if isolation == "thread":
@@ -51,11 +52,10 @@ def lay_out(engine: type[Engine], options: dict[str, str], n_slots: int, n_gpus:
             raise _invalid(
                 f"this engine cannot serve {n_slots} slots in one process: leave isolation out, or say slots=1"
             )
-        return Layout(is_in_process=False, slots=(n_slots,))
+        return Layout(is_in_process=False, slots=(n_slots,), stuck_after_s=stuck_after_s)
     if isolation == "process" and (has_threads or batches):
         slots = _dealt(n_slots, min(n_replicas, n_slots))
         limits = _limits(engine, options) if batches else BatchLimits()
-        stuck_after_s = _number(options, "stuck-after-s", _STUCK_AFTER_S, 1, _MAX_STUCK_AFTER_S)
         return Layout(
             is_in_process=True,
             slots=slots,

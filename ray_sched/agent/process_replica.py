@@ -34,13 +34,15 @@ from ray_sched.agent.engine_messages import (
     reply_length,
 )
 from ray_sched.agent.replica_runs import ReplicaRuns, Run
-from ray_sched.agent.replicas import ReplicaState
+from ray_sched.agent.replicas import ReplicaState, wait_through
 from ray_sched.wire.samples import Samples
 
 logger = logging.getLogger(__name__)
 
 MAX_LOADS = 3
 """So many failures to load in a row break a replica."""
+MAX_FAILED_JOBS = 3
+"""So many jobs that fail in a row say that the engine is broken, as one on a GPU is after a fault of its context."""
 
 _START = (
     "import os, sys; agent_pid = int(sys.argv[1]); sys.path[:] = sys.argv[2:]; "
@@ -57,6 +59,9 @@ class ProcessReplica:
     until the engine comes back by itself, and what it brings is thrown away; if it does not come back within
     ``stuck_after_s`` the process is killed.
     """
+
+    why_stuck = ""
+    """Never: what is stuck is killed."""
 
     def __init__(
         self,
@@ -81,7 +86,10 @@ class ProcessReplica:
         self._stuck_after_s = stuck_after_s
         self._failed_loads = 0
         self._is_loaded = False
-        self._is_abandoned = False
+        self._is_killed = False
+        self._is_retiring = False
+        self._failed_jobs: set[str] = set()
+        """Those that failed since the last one that did not."""
         self._process: Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -127,16 +135,14 @@ class ProcessReplica:
         if run.over.is_set() or self._process is None:
             return
         if self._load.slots == 1:
-            self._is_abandoned = True
+            self._is_killed = True
             self._runs.end(run.number, RefusedError("it was cancelled"))
             self._set(ReplicaState.LOADING)
             self._kill()
             return
         _write(self._process, DropRun(run.number))
         killing = asyncio.get_running_loop().call_later(self._stuck_after_s, self._kill_stuck)
-        while not run.over.is_set():
-            with suppress(asyncio.CancelledError):
-                await run.over.wait()
+        await wait_through(run.over)
         killing.cancel()
 
     def _kill_stuck(self) -> None:
@@ -147,10 +153,10 @@ class ProcessReplica:
     async def _keep(self) -> None:
         try:
             while True:
-                is_abandoned = await self._live()
+                is_killed = await self._live()
                 if self._failed_loads >= MAX_LOADS:
                     break
-                if not is_abandoned:
+                if not is_killed:
                     await asyncio.sleep(self._backoff_s * 2 ** max(0, self._failed_loads - 1))
         finally:
             if self.state is not ReplicaState.STOPPED:
@@ -158,9 +164,9 @@ class ProcessReplica:
                 self._set(ReplicaState.FAILED)
 
     async def _live(self) -> bool:
-        """One life of the process, from its start to its end. True if the end was an abandoned run."""
+        """One life of the process, from its start to its end. True if it was killed to be started again at once."""
         process = self._process = await self._start()
-        self._is_loaded = self._is_abandoned = False
+        self._is_loaded = self._is_killed = False
         nonsense = ""
         try:
             await self._send(process, self._load)
@@ -175,7 +181,7 @@ class ProcessReplica:
                 process.stdin.close()
             self._process = None
         self._bury(process.returncode, nonsense)
-        return self._is_abandoned
+        return self._is_killed
 
     async def _start(self) -> Process:
         """Start the process. A start that is cancelled half-way leaves nothing behind."""
@@ -214,6 +220,8 @@ class ProcessReplica:
         match message:
             case EngineLoaded():
                 self._is_loaded, self._failed_loads, self.why = True, 0, ""
+                self._is_retiring = False
+                self._failed_jobs.clear()
                 self._set(ReplicaState.READY)
             case LoadFailed():
                 self.why = message.message
@@ -226,10 +234,24 @@ class ProcessReplica:
                 self._runs.end(message.run, RefusedError("it was cancelled before it began"))
             case EngineFinished():
                 self._runs.end(message.run, message.result)
+                self._failed_jobs.clear()
             case EngineFailed():
-                self._runs.end(message.run, _as_error(message))
+                self._end_failed(message.run, _as_error(message))
             case _:
                 assert_never(message)
+        if self._is_retiring and not self._runs:
+            self._is_killed = True
+            self._kill()
+
+    def _end_failed(self, number: int, error: Exception) -> None:
+        """One job may be bad, some in a row say that the engine is: it gets no more runs, and is loaded anew."""
+        run = self._runs.end(number, error)
+        if run and isinstance(error, EngineFailedError):
+            self._failed_jobs.add(run.work.job_id)
+        if len(self._failed_jobs) >= MAX_FAILED_JOBS and not self._is_retiring:
+            logger.warning("engine %s failed %d jobs in a row: it is loaded anew", self._load.engine, MAX_FAILED_JOBS)
+            self._is_retiring = True
+            self._set(ReplicaState.LOADING)
 
     def _bury(self, status: int | None, nonsense: str) -> None:
         """Fail the runs, if there are any, since their process ended, and count a load that did not succeed."""
@@ -239,7 +261,7 @@ class ProcessReplica:
         if not self._is_loaded:
             self._failed_loads += 1
             self.why = self.why or f"the engine's process ended with {how} while loading"
-        if not self._is_abandoned:
+        if not self._is_killed:
             logger.warning("the process of engine %s ended with %s", self._load.engine, how)
         self._set(ReplicaState.LOADING)
 

@@ -14,17 +14,15 @@ from ray_sched.wire.samples import Samples
 class Run:
     """One run, which holds a slot until it is over."""
 
-    __slots__ = ("emit_partial", "has_own_pass", "n_bytes", "number", "outcome", "over", "place")
+    __slots__ = ("emit_partial", "n_bytes", "number", "outcome", "over", "place", "work")
 
-    def __init__(
-        self, number: int, place: int, n_bytes: int, emit_partial: Callable[[str], None], *, has_own_pass: bool
-    ) -> None:
+    def __init__(self, number: int, work: Work, place: int, n_bytes: int, emit_partial: Callable[[str], None]) -> None:
         self.number = number
+        self.work = work
         self.place = place
         """Of its audio."""
         self.n_bytes = n_bytes
         self.emit_partial = emit_partial
-        self.has_own_pass = has_own_pass
         self.outcome: asyncio.Future[EngineResult] = asyncio.get_running_loop().create_future()
         self.over = asyncio.Event()
 
@@ -55,7 +53,7 @@ class ReplicaRuns:
         except OSError as error:
             self._places.append(place)
             raise EngineFailedError(f"there is no memory for the audio: {error.strerror}") from error
-        run = Run(next(self._numbers), place, n_bytes, emit_partial, has_own_pass=work.has_own_pass)
+        run = Run(next(self._numbers), work, place, n_bytes, emit_partial)
         self._runs[run.number] = run
         return run
 
@@ -69,8 +67,8 @@ class ReplicaRuns:
         if run and not run.outcome.done():
             run.emit_partial(text)
 
-    def end(self, number: int, outcome: EngineResult | Exception) -> None:
-        """A run is over and its slot is free. What a cancelled one brings is thrown away."""
+    def end(self, number: int, outcome: EngineResult | Exception) -> Run | None:
+        """A run is over and its slot is free; None: it was already. What a cancelled one brings is thrown away."""
         run = self._runs.pop(number, None)
         if run is not None:
             self.memory.release(run.place, run.n_bytes)
@@ -78,6 +76,7 @@ class ReplicaRuns:
             settle(run.outcome, outcome)
             run.over.set()
             self._changed.set()
+        return run
 
     def end_all(self, how: str) -> None:
         """The process has ended: those in its pass have crashed it, one of them or all; the others had not begun."""
@@ -98,7 +97,7 @@ class ReplicaRuns:
         reported = {number for number in self._pass if number in self._runs}
         if reported or self._is_batched:
             return reported
-        own = {number for number, run in self._runs.items() if run.has_own_pass}
+        own = {number for number, run in self._runs.items() if run.work.has_own_pass}
         return set(self._runs) - own
 
 

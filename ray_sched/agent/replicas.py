@@ -7,6 +7,7 @@ runs what is the :mod:`host <ray_sched.agent.host>`'s business.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from typing import Protocol
 
@@ -30,6 +31,11 @@ class Replica(Protocol):
     """Why it has failed, one sentence; empty otherwise."""
 
     @property
+    def why_stuck(self) -> str:
+        """Of a run that cannot be ended, one sentence; else empty."""
+        ...
+
+    @property
     def state(self) -> ReplicaState:
         """What it is doing."""
         ...
@@ -51,6 +57,13 @@ class Replica(Protocol):
     async def stop(self) -> None:
         """End everything the replica started; the callers of its runs get asyncio.CancelledError."""
         ...
+
+
+async def wait_through(event: asyncio.Event) -> None:
+    """Wait for an event, however often this task is cancelled."""
+    while not event.is_set():
+        with suppress(asyncio.CancelledError):
+            await event.wait()
 
 
 def settle(outcome: "asyncio.Future[EngineResult]", value: EngineResult | BaseException) -> None:

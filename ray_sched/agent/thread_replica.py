@@ -11,7 +11,7 @@ from ray_sched.agent.arrivals import Arrivals
 from ray_sched.agent.engine import Engine, EngineResult, Work
 from ray_sched.agent.engine_errors import as_run_error
 from ray_sched.agent.engine_messages import describe_error
-from ray_sched.agent.replicas import ReplicaState, settle
+from ray_sched.agent.replicas import ReplicaState, settle, wait_through
 from ray_sched.agent.warm_up import load_and_warm_up
 from ray_sched.core.errors import SchedError
 from ray_sched.wire.samples import Samples
@@ -22,14 +22,20 @@ logger = logging.getLogger(__name__)
 class ThreadReplica:
     """As many threads as slots.
 
-    A thread cannot be killed: when its run is cancelled the caller is free at once, but the slot stays taken until the
-    engine comes back by itself, and what it brings is thrown away.
+    A thread cannot be killed: a run that is cancelled keeps its slot until the engine comes back by itself, and what it
+    brings is thrown away. If it does not come back within ``stuck_after_s`` the replica is stuck.
     """
 
     pid = None
 
-    def __init__(self, name: str, engine: Engine, n_slots: int, changed: asyncio.Event) -> None:
+    def __init__(
+        self, name: str, engine: Engine, n_slots: int, changed: asyncio.Event, *, stuck_after_s: float
+    ) -> None:
         """``changed`` is set by each change of state and each slot that becomes free."""
+        self._stuck_after_s = stuck_after_s
+        self._over: dict[asyncio.Future[EngineResult], asyncio.Event] = {}
+        """Of each run that was cancelled and goes on."""
+        self._stuck: set[asyncio.Future[EngineResult]] = set()
         self.state = ReplicaState.LOADING
         self.why = ""
         self.free_slots = n_slots
@@ -68,17 +74,42 @@ class ThreadReplica:
 
         running = self._executor.submit(self._engine.run, work, samples, emit)
         running.add_done_callback(lambda done: self._arrivals.put(lambda: self._end(outcome, done)))
-        return await outcome
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            await self._abandon(outcome)
+            raise
+
+    @property
+    def why_stuck(self) -> str:
+        """Of a run that cannot be ended."""
+        n_stuck, limit_s = len(self._stuck), self._stuck_after_s
+        return f"of its runs {n_stuck} went on for {limit_s:g} s after they were cancelled" if n_stuck else ""
+
+    async def _abandon(self, outcome: "asyncio.Future[EngineResult]") -> None:
+        """Nobody waits for this run any more. Returns when its slot is free, however often it is cancelled."""
+        outcome.cancel()
+        if outcome not in self._outcomes:
+            return
+        over = self._over[outcome] = asyncio.Event()
+        noticing = asyncio.get_running_loop().call_later(self._stuck_after_s, self._stuck.add, outcome)
+        await wait_through(over)
+        noticing.cancel()
+        self._stuck.discard(outcome)
 
     async def stop(self) -> None:
         """Give the callers back. A thread in the middle of a run ends by itself."""
         self._set(ReplicaState.STOPPED)
         for outcome in self._outcomes:
             outcome.cancel()
+        for over in self._over.values():
+            over.set()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _end(self, outcome: "asyncio.Future[EngineResult]", done: "Future[EngineResult]") -> None:
         self._outcomes.discard(outcome)  # it holds the speech, or an error whose traceback holds the audio
+        if over := self._over.pop(outcome, None):
+            over.set()
         if done.cancelled():
             outcome.cancel()
         elif (error := done.exception()) is not None:

@@ -134,7 +134,8 @@ class NodeRules:
     suspect_after_ms: Milliseconds = 1_500
     lost_after_ms: Milliseconds = 3_000
     start_timeout_ms: Milliseconds = 60_000
-    """An agent that has not sent its first heartbeat by then is started again."""
+    """An agent that has not sent its first heartbeat by then, or is silent for so long while it loads its engine, is
+    started again."""
     respawn_delay_ms: Milliseconds = 1_000
     """Pause before an agent is started again on a node that lost one; doubles up to 30 s."""
     drain_deadline_ms: Milliseconds = 120_000

@@ -21,7 +21,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     RunStopped,
     StopRun,
 )
-from ray_sched.core.messages.agent_registry import BeatReply
+from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
 from ray_sched.core.messages.client_agent import Push, PushItem
 from ray_sched.wire.auth import agent_key, attempt_token
 from ray_sched.wire.codec import decode, encode
@@ -51,8 +51,11 @@ class Registry:
 
     is_current = True
 
+    def __init__(self) -> None:
+        self.beats: list[Heartbeat] = []
+
     async def beat(self, raw: bytes) -> bytes:
-        del raw
+        self.beats.append(decode(raw, Heartbeat))
         return encode(BeatReply(is_current=self.is_current))
 
 
@@ -61,12 +64,17 @@ class Host:
 
     why_unhealthy = ""
     progress = ""
+    is_stuck = False
+    ignores_cancelling = False
 
     def __init__(self) -> None:
         self.begun: list[tuple[str, Samples]] = []
         self.may_end = asyncio.Event()
+        self.beats_before_start = 0
+        self.registry = Registry()
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        self.beats_before_start = len(self.registry.beats)
 
     async def stop(self) -> None: ...
 
@@ -80,7 +88,12 @@ class Host:
     async def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
         self.begun.append((work.job_id, audio))
         emit_partial("some")
-        await self.may_end.wait()
+        try:
+            await self.may_end.wait()
+        except asyncio.CancelledError:
+            if self.ignores_cancelling:
+                await self.may_end.wait()
+            raise
         return EngineResult(text="all")
 
 
@@ -92,6 +105,7 @@ class World:
         self.dispatcher = self.network.actors["dispatcher"] = Dispatcher()
         self.registry = self.network.actors["registry"] = Registry()
         self.host = Host()
+        self.host.registry = self.registry
         self.has_ended = asyncio.Event()
         options = AgentOptions(node="a", incarnation=1, slots=4)
         self.agent = NodeAgent(options, self.host, self.network, 10, self.has_ended.set)
@@ -213,3 +227,21 @@ async def test_an_engine_that_cannot_say_whether_it_takes_a_job_refuses_that_job
     assert world.agent.brain.running == []
     (refused,) = [report for report in world.dispatcher.reports if isinstance(report, RunRefused)]
     assert (refused.job_id, refused.why) == ("j2", "the engine cannot say whether it takes this job: KeyError: 'en'")
+
+
+async def test_the_registry_knows_that_an_engine_loads_before_it_does(world: World) -> None:
+    assert world.host.beats_before_start == 1
+    assert [beat.is_loaded for beat in world.registry.beats[:1]] == [False]
+
+
+async def test_an_agent_whose_last_run_cannot_be_ended_ends_itself(world: World) -> None:
+    await world.push("j1")
+    await world.until_reported(RunAccepted)
+    world.host.is_stuck = True
+    await asyncio.sleep(0.05)
+    assert not world.has_ended.is_set(), "j1 was not stopped"
+    world.host.ignores_cancelling = True
+    await world.stop("j1")
+    async with asyncio.timeout(10):
+        await world.has_ended.wait()
+    world.host.may_end.set()

@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import numpy as np
 import psutil
@@ -292,14 +293,73 @@ async def test_a_cancelled_thread_keeps_its_slot_until_it_ends_and_its_result_is
     host, ear = await make_host("ThreadEngine"), Ear()
     running = begin(host, work(src="wait"), ear)
     await ear.first()
-    running.cancel()
+    for _ in range(2):
+        running.cancel()
+        await asyncio.sleep(0)
+    assert not running.done(), "its slot is not free"
+    assert (host.free_slots, host.is_healthy) == (0, True)
+    ThreadEngine.go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert host.free_slots == 0
-    ThreadEngine.go_on.set()
-    await until(lambda: host.free_slots == 1)
+    assert host.free_slots == 1
     assert ear.heard == ["waiting"]
     assert (await host.run(work(2), AUDIO, ear)).text == str(os.getpid())
+
+
+async def test_a_thread_that_goes_on_for_too_long_after_its_run_was_cancelled_makes_the_host_unhealthy(
+    make_host: MakeHost,
+) -> None:
+    ThreadEngine.go_on.clear()
+    host, ear = await make_host("ThreadEngine", 2, **{"stuck-after-s": "1"}), Ear()
+    running = begin(host, work(src="wait"), ear)
+    await ear.first()
+    running.cancel()
+    await until(lambda: host.is_stuck)
+    assert host.why_unhealthy == "of its runs 1 went on for 1 s after they were cancelled"
+    assert host.admit(work(2)) == host.why_unhealthy
+    ThreadEngine.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (host.is_stuck, host.is_healthy) == (False, True)
+
+
+async def test_an_engine_that_fails_different_jobs_in_a_row_is_loaded_anew_when_its_last_run_has_ended(
+    make_host: MakeHost,
+) -> None:
+    host = await make_host("SharedEngine", 3)
+    beside, (pid,) = begin(host, work(9, "meet")), host.pids
+    for number in range(3):
+        with pytest.raises(EngineFailedError):
+            await host.run(work(number, "raise"), AUDIO, print)
+    partner = begin(host, work(4, "meet"))  # it waits for the new process, so nobody meets the first one in the old
+    await asyncio.sleep(0.1)
+    assert host.pids == [pid]
+    beside.cancel()
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(asyncio.CancelledError):
+        await beside
+    results = await asyncio.gather(partner, host.run(work(5, "meet"), AUDIO, print))
+    assert {result.text for result in results} == {str(host.pids[0])} != {str(pid)}
+
+
+@pytest.mark.parametrize("engine", ["CrashingEngine", "SharedEngine"])
+async def test_failures_of_one_job_or_with_a_success_between_them_say_nothing_of_the_engine(
+    engine: str, make_host: MakeHost
+) -> None:
+    host = await make_host(engine)
+    (pid,) = host.pids
+    for number, src in enumerate(("raise", "raise", "en", "raise", "raise", "miss", "refuse", "miss", "refuse", "en")):
+        with suppress(EngineFailedError, ModelNotAvailableError, RefusedError):
+            await host.run(work(number, src), AUDIO, print)
+    for _ in range(3):
+        with pytest.raises(EngineFailedError):
+            await host.run(work(8, "raise"), AUDIO, print)
+        await host.run(work(9), AUDIO, print)
+    assert (await host.run(work(10), AUDIO, print)).text == str(pid)
+    for number in range(3):
+        with pytest.raises(EngineFailedError):
+            await host.run(work(number, "raise"), AUDIO, print)
+    assert (await host.run(work(11), AUDIO, print)).text != str(pid)
 
 
 async def test_an_engine_that_dies_while_loading_is_given_up_after_three_times(make_host: MakeHost) -> None:

@@ -59,6 +59,7 @@ class GatedHost:
 
     why_unhealthy = ""
     progress = ""
+    is_stuck = False
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory

@@ -407,6 +407,7 @@ class Liar:
         self.result = result
         self.why_unhealthy = ""
         self.progress = ""
+        self.is_stuck = False
 
     async def start(self) -> None: ...
 

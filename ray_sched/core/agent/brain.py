@@ -95,6 +95,14 @@ class AgentBrain:
         """The engine cannot be loaded; every heartbeat reports why from now on."""
         self._why_failed = why
 
+    def handle_stuck_engine(self, why: str) -> list[AgentEffect]:
+        """A run cannot be stopped, as it is in a thread of this process: a new process replaces it.
+
+        Not while other attempts run: the node is unhealthy, so that they are the last ones.
+        """
+        is_over = all(run.is_stopping for run in self._attempts.running.values())
+        return [EndProcess(why)] if is_over else []
+
     # --- pushes
 
     def handle_push(self, push: Push, now_ms: int) -> list[AgentEffect]:
@@ -267,7 +275,7 @@ class AgentBrain:
     def handle_beat_reply(self, reply: BeatReply) -> list[AgentEffect]:
         """The Registry's answer: whether the node is draining, and whether this incarnation is current."""
         self.is_draining = reply.is_draining
-        return [] if reply.is_current else [EndProcess()]
+        return [] if reply.is_current else [EndProcess("another incarnation has taken over")]
 
     # --- views
 

@@ -71,7 +71,9 @@ class ForgetSpeech(Struct, frozen=True):
 
 
 class EndProcess(Struct, frozen=True):
-    """End this process: another incarnation is current."""
+    """End this process. It is started again, unless another incarnation is current."""
+
+    why: str
 
 
 AgentEffect = StartRun | CancelRun | ForgetSpeech | EndProcess

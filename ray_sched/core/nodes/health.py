@@ -20,8 +20,9 @@ class Verdict(NamedTuple):
 def judge_silence(node: Node, rules: NodeRules, now_ms: int) -> Verdict | None:
     """What the silence of a living node means at this moment; None: nothing, or nothing new.
 
-    An agent that starts may load its engine for ``start_timeout_ms``; one that was taken over from an earlier life of
-    the Registry beats already, or is lost.
+    An agent that starts may be silent for ``start_timeout_ms``, before its first heartbeat and while it loads its
+    engine, which may hold its interpreter; one that was taken over from an earlier life of the Registry beats already,
+    or is lost.
     """
     silent_ms = node.silent_ms(now_ms)
     if silent_ms is None:
@@ -30,6 +31,10 @@ def judge_silence(node: Node, rules: NodeRules, now_ms: int) -> Verdict | None:
         held = str(node.declaration.held)
         hint = f", as long as something else has the {held} that it asks Ray for" if held else ""
         return Verdict(NodeEvent.TOO_LONG_SILENT, f"no first heartbeat{hint}") if is_late else None
+    if node.is_loading:
+        is_late = silent_ms >= rules.start_timeout_ms
+        why = f"silent for {shown_ms(silent_ms)} while loading its engine"
+        return Verdict(NodeEvent.TOO_LONG_SILENT, why) if is_late else None
     if silent_ms >= rules.lost_after_ms:
         return Verdict(NodeEvent.TOO_LONG_SILENT, f"silent for {shown_ms(silent_ms)}")
     if silent_ms >= rules.suspect_after_ms and node.status is not NodeStatus.SUSPECT:

@@ -145,6 +145,11 @@ class Node:
         return self.status in ENDED
 
     @property
+    def is_loading(self) -> bool:
+        """Whether its agent has said that it loads its engine, and nothing since."""
+        return self.status is NodeStatus.REGISTERING and self.beat is not None and not self.beat.is_loaded
+
+    @property
     def has_beaten(self) -> bool:
         """Whether a heartbeat of it has arrived in this life of the Registry."""
         return self._last_beat_at_ms is not None

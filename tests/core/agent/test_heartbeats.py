@@ -3,7 +3,7 @@
 import pytest
 
 from ray_sched.core.agent.effects import EndProcess, RunReturned
-from ray_sched.core.messages.agent_dispatcher import RunFinished
+from ray_sched.core.messages.agent_dispatcher import RunFinished, StopRun
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load
 from tests.support.agent_harness import ENGLISH, AgentHarness
 
@@ -64,7 +64,9 @@ def test_a_heartbeat_says_how_far_loading_is() -> None:
 def test_an_agent_ends_itself_when_another_incarnation_has_taken_over() -> None:
     agent = AgentHarness()
     assert agent.brain.handle_beat_reply(BeatReply(is_current=True)) == []
-    assert agent.brain.handle_beat_reply(BeatReply(is_current=False)) == [EndProcess()]
+    assert agent.brain.handle_beat_reply(BeatReply(is_current=False)) == [
+        EndProcess("another incarnation has taken over")
+    ]
 
 
 def test_each_batch_of_reports_says_who_sends_it() -> None:
@@ -77,3 +79,12 @@ def test_each_batch_of_reports_says_who_sends_it() -> None:
     agent.brain.batch_failed(agent.now_ms)
     agent.wait(200)
     assert RunFinished(job_id="j1", attempt=1, text="done", run_ms=0) in agent.sent()
+
+
+def test_an_agent_with_a_stuck_run_ends_when_nothing_else_runs_there() -> None:
+    agent = AgentHarness(slots=2)
+    agent.push("stuck", "other")
+    agent.order(StopRun(job_id="stuck", attempt=1))
+    assert agent.brain.handle_stuck_engine("a thread hangs") == []
+    agent.end("other")
+    assert agent.brain.handle_stuck_engine("a thread hangs") == [EndProcess("a thread hangs")]

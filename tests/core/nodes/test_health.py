@@ -59,6 +59,16 @@ def test_an_agent_that_starts_may_load_for_the_time_to_start() -> None:
     assert judge_silence(node, RULES, STARTED_MS + 60_000) == NO_FIRST_BEAT
 
 
+def test_an_agent_that_loads_may_be_silent_for_the_time_to_start_as_loading_may_hold_its_interpreter() -> None:
+    node = a_new_node()
+    node.handle_heartbeat(a_beat(is_loaded=False), BEAT_MS)
+    assert judge_silence(node, RULES, BEAT_MS + 59_999) is None
+    too_long = Verdict(NodeEvent.TOO_LONG_SILENT, "silent for 1 min while loading its engine")
+    assert judge_silence(node, RULES, BEAT_MS + 60_000) == too_long
+    node.handle_heartbeat(a_beat(), BEAT_MS + 60_000)
+    assert judge_silence(node, RULES, BEAT_MS + 61_500) == Verdict(NodeEvent.SILENT, "silent for 1.5 s")
+
+
 def test_an_agent_that_was_taken_over_has_to_beat_before_it_would_be_lost() -> None:
     node = a_new_node(is_restored=True)
     assert judge_silence(node, RULES, STARTED_MS + 2_999) is None
