@@ -77,9 +77,9 @@ def main(channel: int, shared: int, parent: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(fileno=channel)
-    threading.Thread(target=_end_with_parent, args=(channel, parent), daemon=True).start()
-    _warm_up()
-    _set_limits(max(channel, shared))
+    threading.Thread(target=end_with_parent, args=(channel, parent), daemon=True).start()
+    warm_up()
+    set_limits(max(channel, shared))
     while True:
         message, files, _, _ = socket.recv_fds(connection, MAX_MESSAGE_BYTES, 1)
         if not message:
@@ -110,7 +110,7 @@ def _answer(order: Order, stream: io.BufferedReader, shared: int) -> Answer:
         return Unheard(Refusal(code=Code.INVALID_AUDIO, message=why))
 
 
-def _warm_up() -> None:
+def warm_up() -> None:
     """Decode something, so that what is imported or opened only then is there before the limits are."""
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
@@ -120,7 +120,7 @@ def _warm_up() -> None:
     list(Blocks(file, "the first", Limits()))
 
 
-def _set_limits(highest: int) -> None:
+def set_limits(highest: int) -> None:
     """No more memory, no file beside the one that is decoded, no process, no image of this one's memory on disk."""
     n_pages = int(Path("/proc/self/statm").read_bytes().split()[0])
     n_bytes = n_pages * os.sysconf("SC_PAGE_SIZE") + MEMORY_BYTES
@@ -134,7 +134,7 @@ def _set_limits(highest: int) -> None:
         resource.setrlimit(what, (most, most))
 
 
-def _end_with_parent(channel: int, parent: int) -> None:
+def end_with_parent(channel: int, parent: int) -> None:
     """End this process when the other end of the socket is closed, also in the middle of a decoding."""
     poll = select.poll()
     poll.register(channel, select.POLLRDHUP)

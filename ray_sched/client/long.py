@@ -4,6 +4,7 @@ An utterance is read when there is room for it in the window, so that memory hol
 hours there are.
 """
 
+import logging
 import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -21,12 +22,17 @@ from ray_sched.client.utterances import Utterance
 
 
 class Passage(Result, frozen=True, kw_only=True):
-    """The result of one utterance of a recording, and where in it that was."""
+    """The result of one utterance of a recording, and where in it that was.
+
+    What is to be said of the audio is known at the end of a file only: it is in the passages that come after that.
+    """
 
     start_s: float
     """Seconds from the beginning of the recording."""
     end_s: float
 
+
+log = logging.getLogger(__name__)
 
 Run = Callable[..., Awaitable[Result]]
 """Submits one utterance, given its number, its samples and options as keywords. Gives its result, failed ones too."""
@@ -55,7 +61,9 @@ async def transcribe(
     async def passage(utterance: Utterance) -> Passage:
         number = utterance.number
         result = await run(number, utterance.samples, utterance_index=number, copy=False, **options)
-        return Passage(**structs.asdict(result), start_s=utterance.start_s, end_s=utterance.end_s)
+        made = Passage(**structs.asdict(result), start_s=utterance.start_s, end_s=utterance.end_s)
+        report = recording.report
+        return structs.replace(made, audio_is_whole=report.whole, audio_notes=report.notes) if report else made
 
     try:
         async with aclosing(windowed(utterances(), passage, window, "input")) as passages:
@@ -65,6 +73,9 @@ async def transcribe(
         threads.submit(recording.close)
     if recording.failure:
         raise recording.failure
+    if recording.report:
+        for note in recording.report.notes:
+            log.warning("%s: %s", options["name"] or "the recording", note)
 
 
 def _name_of(source: RecordingSource) -> str:

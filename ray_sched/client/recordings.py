@@ -8,20 +8,23 @@ import io
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from msgspec import Struct
 
-from ray_sched.audio import Blocks, Limits, RawFormat, decode_array
+from ray_sched.audio import AudioReport, Limits, RawFormat, decode_array
+from ray_sched.audio.decoder_process import Order
 from ray_sched.audio.refusals import invalid
 from ray_sched.audio.report import Encoding
 from ray_sched.audio.sniff import has_header
 from ray_sched.client.audio import AudioSource
+from ray_sched.client.long_decoder import decoded_blocks
 from ray_sched.client.open_files import name_of
+from ray_sched.client.reader import opened
 from ray_sched.client.utterances import Cutter, Utterance
 from ray_sched.client.voice import SileroDetector, VoiceDetector
+from ray_sched.core.errors import printable
 from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
 from ray_sched.core.split.rules import SplitRules
 from ray_sched.wire.samples import Samples
@@ -31,6 +34,7 @@ RecordingSource = AudioSource | Iterable[Samples]
 
 _BLOCK = 5 * SAMPLE_RATE_HZ
 _HEAD_BYTES = 4096
+_CPU_PER_BLOCK_S = 10
 
 
 class HowToHear(Struct, frozen=True, kw_only=True):
@@ -66,9 +70,11 @@ class Recording:
         self.has_ended = False
         self.failure: Exception | None = None
         """What kept it from being read to its end."""
+        self.report: AudioReport | None = None
+        """What was heard in a file, once it has ended."""
         self._source = source
         self._how = how
-        self._blocks: Generator[Samples, None, None] | None = None
+        self._blocks: Generator[Samples, None, AudioReport | None] | None = None
         self._detector: VoiceDetector | None = None
         self._lock = threading.Lock()
 
@@ -97,8 +103,11 @@ class Recording:
             self._detector = self._how.detector()
             self._cutter = Cutter(self._detector, self._how.rules)
             self._blocks = blocks_of(self._source, self._how)
-        block = next(self._blocks, None)
-        return self._end() if block is None else self._cutter.add(block)
+        try:
+            return self._cutter.add(next(self._blocks))
+        except StopIteration as end:
+            self.report = end.value
+            return self._end()
 
     def _end(self) -> list[Utterance]:
         self.has_ended = True
@@ -109,8 +118,11 @@ class Recording:
             return []
 
 
-def blocks_of(source: RecordingSource, how: HowToHear) -> Generator[Samples, None, None]:
-    """16 kHz mono samples of a recording, a few seconds at a time. Raises SchedError INVALID_AUDIO at any of them."""
+def blocks_of(source: RecordingSource, how: HowToHear) -> Generator[Samples, None, AudioReport | None]:
+    """16 kHz mono samples of a recording, a few seconds at a time; the generator's value is what was heard in a file.
+
+    Raises SchedError INVALID_AUDIO at any of them.
+    """
     match source:
         case np.ndarray():
             rate_hz = how.sample_rate_hz
@@ -118,36 +130,32 @@ def blocks_of(source: RecordingSource, how: HowToHear) -> Generator[Samples, Non
                 decode_array(source, SAMPLE_RATE_HZ if rate_hz is None else rate_hz, "the array", how.limits).samples
             )
         case bytes() | bytearray() | memoryview():
-            yield from _decoded(io.BytesIO(source), "the audio", how)
+            return (yield from _decoded(io.BytesIO(source), "the audio", how))
         case str() | os.PathLike():
-            with _opened(source) as stream:
-                yield from _decoded(stream, os.fsdecode(source), how)
+            with opened(source) as (stream, _):
+                return (yield from _decoded(stream, os.fsdecode(source), how))
         case _ if hasattr(source, "read"):
-            yield from _decoded(cast("BinaryIO", source), name_of(source), how)
+            return (yield from _decoded(cast("BinaryIO", source), name_of(source), how))
         case _ if callable(source):
-            yield from blocks_of(cast("RecordingSource", source()), how)
+            return (yield from blocks_of(cast("RecordingSource", source()), how))
         case Iterable():
             for number, block in enumerate(source):
                 yield from _pieces(_checked(block, number))
         case _:
             raise invalid(f"{type(source).__name__} is no recording; give a path, an open file or blocks of samples")
+    return None
 
 
-def _decoded(stream: BinaryIO, name: str, how: HowToHear) -> Blocks:
+def _decoded(stream: BinaryIO, name: str, how: HowToHear) -> Generator[Samples, None, AudioReport]:
     raw = how.raw
     if raw and stream.seekable():
         position = stream.tell()
         raw = None if has_header(stream.read(_HEAD_BYTES)) else raw
         stream.seek(position)
-    return Blocks(stream, name, how.limits, raw=raw, allow_partial=how.allow_partial)
-
-
-def _opened(path: "str | os.PathLike[str]") -> BinaryIO:
-    try:
-        return Path(path).open("rb")
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise invalid(f"{os.fsdecode(path)!r} cannot be opened ({why}); check the path") from error
+    order = Order(
+        name=printable(name), limits=how.limits, cpu_s=_CPU_PER_BLOCK_S, raw=raw, allow_partial=how.allow_partial
+    )
+    return decoded_blocks(stream, order)
 
 
 def _checked(block: Any, number: int) -> Samples:

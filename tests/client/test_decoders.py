@@ -237,8 +237,8 @@ async def test_no_decoder_outlives_a_client_that_is_closed(decoders: Decoders) -
 LIMITED = """
 import os, socket, numpy
 from ray_sched.audio import decoder_process
-decoder_process._warm_up()
-decoder_process._set_limits(2)
+decoder_process.warm_up()
+decoder_process.set_limits(2)
 first = os.open("/dev/null", os.O_RDONLY)
 for name, attempt in {
     "memory": lambda: numpy.ones(300 * 2**20, numpy.uint8),

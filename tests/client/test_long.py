@@ -127,7 +127,9 @@ async def test_what_was_said_before_the_source_failed_is_there_before_the_error(
     assert [(round(p.start_s), round(p.end_s)) for p in passages] == [(1, 3), (4, 10), (11, 12)]
 
 
-async def test_a_file_that_is_cut_off_gives_what_is_there_and_then_says_so_or_is_taken_if_that_was_allowed() -> None:
+async def test_a_file_that_is_cut_off_gives_what_is_there_and_then_says_so_or_is_taken_if_that_was_allowed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     whole = wav(THREE_BEEPS)
     cut = whole[: len(whole) - 2 * 2 * RATE]
     async with InProcess() as system, system.client() as client, asyncio.timeout(20):
@@ -137,12 +139,15 @@ async def test_a_file_that_is_cut_off_gives_what_is_there_and_then_says_so_or_is
         assert caught.value.code is Code.INVALID_AUDIO
         passages = [passage async for passage in transcribed(client, cut, allow_partial=True)]
     assert [round(passage.start_s) for passage in passages] == [1, 4, 11]
+    [note] = passages[-1].audio_notes
+    assert (passages[-1].audio_is_whole, caplog.messages) == (False, [f"the recording: {note}"])
 
 
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("/nowhere/at/all.wav", "cannot be opened"),
+        ("/nowhere/at/all.wav", "there is no file /nowhere/at/all.wav"),
+        ("/", "/ is a folder, not an audio file"),
         (b"not audio at all", "audio"),
         (7, "int is no recording; give a path, an open file or blocks of samples"),
         ([np.zeros(5, np.float32)], r"block 0 of the recording is float32 of shape \(5,\); give int16 arrays"),
