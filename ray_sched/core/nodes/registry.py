@@ -184,7 +184,7 @@ class RegistryBrain:
         node = self.nodes[declaration.node] = Node(declaration, ray_node_id, incarnation, now_ms)
         asks = f"its agent asks Ray for {declaration.held}" if str(declaration.held) else ""
         again = f"starts again: {before.why}" if before and before.status is NodeStatus.LOST else ""
-        node.why = "; ".join(filter(None, (again, asks)))
+        node.why = "; ".join(filter(None, (again, asks))) or "its agent is starting"
         spawn = SpawnAgent(
             node=node.name,
             incarnation=incarnation,

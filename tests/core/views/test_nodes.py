@@ -21,7 +21,7 @@ def test_a_node_that_has_not_beaten_yet_is_shown_with_what_it_declares() -> None
     assert row(harness) == NodeRow(
         node="node-a",
         status="registering",
-        why="",
+        why="its agent is starting",
         pool="",
         incarnation=1,
         slots=2,
