@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import yaml
-from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, ValidationError
+from annotated_types import Ge, Gt, Le, MaxLen
+from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ray_sched.core.errors import Code, SchedError
@@ -37,6 +37,9 @@ CONFIG_VARIABLE = "RAY_SCHED_CONFIG"
 """Names the YAML file."""
 _DELIMITER = "__"
 _MAX_FILE_BYTES = 2**20
+MAX_OPTION_LETTERS = 4_096
+_MAX_NAME = 64
+Name = Annotated[str, MaxLen(_MAX_NAME)]
 
 
 def default_data_dir() -> Path:
@@ -103,6 +106,19 @@ class LocalRules:
     """Port of the Ray dashboard; 0: no dashboard."""
 
 
+def _option(value: object) -> object:
+    """An option is a text; YAML makes numbers and truths of some."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if isinstance(value, int | float) else value
+
+
+EngineOptions = dict[
+    Annotated[str, MaxLen(_MAX_NAME)], Annotated[str, MaxLen(MAX_OPTION_LETTERS), BeforeValidator(_option)]
+]
+"""Options of an engine, as its labels' ``option.NAME`` say them."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Frozen; sections are the rules of the brains they are given to."""
 
@@ -124,6 +140,9 @@ class Settings(BaseSettings):
     pools: PoolRules = PoolRules()
     client: ClientRules = ClientRules()
     local: LocalRules = LocalRules()
+    engines: dict[Name, EngineOptions] = {}
+    """Options of engines, by the engine's name or by a node's; a node's labels go before its name, that before the
+    engine's: ``engines: {neural: {asr-model: base.en}, node-7: {asr-model: /data/whisper}}``."""
 
     @classmethod
     def settings_customise_sources(
@@ -248,10 +267,14 @@ def _known_keys() -> Iterator[str]:
             yield from (f"{name}.{inner.name}" for inner in fields(field.default))
 
 
+_FREE = {"engines"}
+"""Whose keys are names that users choose."""
+
+
 def _keys_of(told: dict[str, Any]) -> Iterator[str]:
     for name, value in told.items():
         yield str(name)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and name not in _FREE:
             yield from (f"{name}.{inner}" for inner in value)
 
 

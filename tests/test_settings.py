@@ -52,3 +52,13 @@ def test_a_wrong_value_of_a_variable_is_not_laid_to_the_file(monkeypatch: pytest
 def test_the_home_of_a_data_dir_is_found_and_that_of_nobody_is_refused() -> None:
     assert checked_settings({"data_dir": "~/data"}, "f.yaml").data_dir == Path.home() / "data"
     assert refusal({"data_dir": "~nobody-here/data"}).endswith("write the whole path")
+
+
+def test_engines_have_options_of_their_own_names_which_are_texts() -> None:
+    told = {"neural": {"asr-model": "base.en", "workers": 2, "vad": False}, "node-1": {"asr-model": "tiny"}}
+    settings = checked_settings({"engines": told}, "f.yaml")
+    assert settings.engines == {
+        "neural": {"asr-model": "base.en", "workers": "2", "vad": "no"},
+        "node-1": {"asr-model": "tiny"},
+    }
+    assert "engines.neural.asr-model" in refusal({"engines": {"neural": {"asr-model": ["a"]}}})

@@ -141,3 +141,7 @@ class SharedEngine(Engine, Protocol):
 
     is_thread_safe: ClassVar[bool]
     """True: it is loaded once per replica, and as many threads call ``run`` as the replica has slots."""
+
+    def share(self, n_slots: int) -> None:
+        """How many threads will call ``run``. Called before ``load``; an engine that need not know it has none."""
+        ...

@@ -82,6 +82,8 @@ def _load(commands: BinaryIO, reply: Reply) -> Passes:
     assert isinstance(message, LoadEngine)  # noqa: S101  # the agent sends it first
     try:
         engine: Engine = find_engine(message.engine)(message.declared, message.options)
+        if hasattr(engine, "share"):
+            engine.share(message.slots)
         passes = Passes(engine, message, reply)
         threading.Thread(target=_listen, args=(commands, passes), daemon=True, name="commands").start()
         load_and_warm_up(engine)

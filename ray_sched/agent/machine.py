@@ -35,13 +35,14 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 def this_machine(environment: Mapping[str, str], nvml: Any = pynvml) -> Machine:
     """The machine as this process may use it: its own cores, no more than its container's, and the GPUs it sees."""
+    return Machine(environment=environment, cores=usable_cores(), gpus=_gpus(environment, nvml))
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, no more than its container's."""
     quota = ControlGroups().cpu()
     cores = len(os.sched_getaffinity(0))
-    return Machine(
-        environment=environment,
-        cores=max(1, min(cores, round(quota.cores))) if quota else cores,
-        gpus=_gpus(environment, nvml),
-    )
+    return max(1, min(cores, round(quota.cores))) if quota else cores
 
 
 def _gpus(environment: Mapping[str, str], nvml: Any) -> tuple[str, ...]:

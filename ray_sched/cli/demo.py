@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from msgspec import Struct
+from msgspec import Struct, structs
 from rich.console import RenderableType
 
 from ray_sched.cli.call import Call
+from ray_sched.cli.engine_options import Asr, ComputeType, Engine, Mt, Options, Slots, Tts, with_engine
 from ray_sched.cli.exit_codes import exit_status
 from ray_sched.cli.language_check import demand, is_covered, not_covered
 from ray_sched.cli.rows import Row, SpeechFolder, rows_page
-from ray_sched.core.capability import TTS, Demand
+from ray_sched.core.capability import AUTO, TTS, Demand, broader
 
 if TYPE_CHECKING:
     from ray_sched.settings import Settings
@@ -33,7 +34,7 @@ class DemoReport(Struct, kw_only=True):
 
     utterances: list[Row]
     recogniser: str | None
-    """Who has recognised, in the shipped ``speech`` engine; None for another engine."""
+    """Who has recognised, as the engine says; None if it says nothing."""
     advice: str | None
     """What would recognise better and how to get it, if there is something."""
     wer: float | None
@@ -45,7 +46,7 @@ class DemoReport(Struct, kw_only=True):
     object_store_objects: int
 
 
-async def demo(
+async def demo(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may say of it
     call: Call,
     audio: Annotated[
         list[Path] | None, typer.Argument(help="Audio files; without any, five recordings that come with the package.")
@@ -56,6 +57,13 @@ async def demo(
     nodes: Annotated[
         int | None, typer.Option(min=1, max=64, help="Nodes to start; else as many as local.nodes.")
     ] = None,
+    engine: Engine = None,
+    slots: Slots = None,
+    asr_model: Asr = "",
+    mt_model: Mt = "",
+    tts_model: Tts = "",
+    compute_type: ComputeType = "",
+    option: Options = None,
 ) -> int:
     """Recognise speech on a private cluster on this machine: real Ray, real Redis, nothing left behind.
 
@@ -67,14 +75,15 @@ async def demo(
     call.last_words = "interrupted; nothing is left running"
     demanded = demand(src, to, speech=to is not None)
     files = audio or [sample.path for sample in samples()]
-    settings = call.settings
+    named = {"asr-model": asr_model, "mt-model": mt_model, "tts-model": tts_model, "compute-type": compute_type}
+    settings = with_engine(call.settings, engine, slots, named, option)
     for error in await first_look(settings, files):
         if error:
             raise error
     speech = SpeechFolder(out, files)
     if to is not None:
         speech.check()
-    async with _private_scheduler(call, nodes) as (scheduler, own_settings):
+    async with _private_scheduler(call, settings, nodes) as (scheduler, own_settings):
         demanded = await _possible(call, scheduler, demanded)
         report = await _recognise(scheduler, own_settings, files, demanded, _Show(call, speech))
         call.out.show(report, *_page(report))
@@ -90,13 +99,15 @@ class _Show:
 
 
 @asynccontextmanager
-async def _private_scheduler(call: Call, n_nodes: int | None) -> "AsyncIterator[tuple[Scheduler, Settings]]":
+async def _private_scheduler(
+    call: Call, settings: "Settings", n_nodes: int | None
+) -> "AsyncIterator[tuple[Scheduler, Settings]]":
     """A Ray, a Redis and a scheduler of our own, and a data directory that is removed."""
     from ray_sched.cli.local_nodes import for_one_machine, local_nodes
     from ray_sched.settings import StoreRules
     from ray_sched.system.running import RunOptions, running
 
-    settings = for_one_machine(call.settings, n_nodes)
+    settings = for_one_machine(settings, n_nodes)
     with tempfile.TemporaryDirectory(prefix="ray_sched-demo-") as home:
         settings = settings.model_copy(update={"data_dir": Path(home), "store": StoreRules(), "address": ""})
         async with AsyncExitStack() as stack:
@@ -113,7 +124,7 @@ async def _possible(call: Call, scheduler: "Scheduler", demanded: Demand) -> Dem
     """What the nodes can do of what is asked for: speech is left out where nobody speaks. Raises NO_AVAILABLE_NODE."""
     rows = await scheduler.nodes()
     if not is_covered(demanded, rows) and TTS in demanded.services:
-        silent = Demand(src=demanded.src, tgt=demanded.tgt, services=tuple(s for s in demanded.services if s != TTS))
+        silent = structs.replace(demanded, services=tuple(s for s in demanded.services if s != TTS))
         if is_covered(silent, rows):
             call.out.note(f"no node speaks {demanded.tgt}, so there is text only; on Debian run: apt install espeak-ng")
             return silent
@@ -134,7 +145,7 @@ async def _recognise(
         with show.out.progress("recognising", len(files)) as bar:
             stream = client.map(
                 files,
-                src=demanded.src,
+                src=demanded.candidates or demanded.src,
                 tgt=demanded.tgt,
                 speech=TTS in demanded.services,
                 session=_SESSION,
@@ -151,7 +162,7 @@ async def _recognise(
                 break
             await asyncio.sleep(_LOOK_S)
             ledger_bytes, after = await _bytes_left(scheduler, client), object_store_stats()
-    recogniser, advice = _recogniser(settings.local.engine)
+    recogniser, advice = _recogniser(settings.local.engine, rows)
     return DemoReport(
         utterances=rows,
         recogniser=recogniser,
@@ -168,14 +179,13 @@ async def _bytes_left(scheduler: "Scheduler", client: "Client") -> int:
     return client.ledger.bytes_in() + sum(row.audio_bytes + row.speech_bytes for row in await scheduler.nodes())
 
 
-def _recogniser(engine: str) -> tuple[str | None, str | None]:
-    """Who recognises on the nodes of this machine, and what would be better."""
-    from ray_sched.agent.engines.recognisers import Moonshine, find_recogniser
+def _recogniser(engine: str, rows: list[Row]) -> tuple[str | None, str | None]:
+    """Who has recognised, and what would be better."""
+    from ray_sched.agent.engines.recognisers import Moonshine, PocketSphinx
 
-    kind = find_recogniser() if engine == "speech" else None
-    if kind is None or kind is Moonshine:
-        return kind and kind.title, None
-    return kind.title, f"{Moonshine.title} makes fewer errors: {Moonshine.install}"
+    who = ", ".join(sorted({row.model for row in rows if row.model})) or None
+    is_old = engine == "speech" and who == PocketSphinx.title
+    return who, f"{Moonshine.title} makes fewer errors: {Moonshine.install}" if is_old else None
 
 
 def _word_error_rates(rows: list[Row], src: str) -> float | None:
@@ -183,7 +193,8 @@ def _word_error_rates(rows: list[Row], src: str) -> float | None:
     from ray_sched.data import samples
     from ray_sched.data.word_errors import word_error_rate
 
-    known = {sample.path.name: sample.transcript for sample in samples() if sample.language == src}
+    tags = set(broader(src))
+    known = {it.path.name: it.transcript for it in samples() if AUTO in tags or it.language in tags}
     pairs = []
     for row in rows:
         transcript = known.get(Path(row.file).name)

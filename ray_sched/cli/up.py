@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ray_sched.cli.call import Call
+from ray_sched.cli.engine_options import Asr, ComputeType, Engine, Mt, Options, Slots, Tts, with_engine
 from ray_sched.cli.exit_codes import INTERRUPTED
 from ray_sched.core.errors import Code, SchedError
 
@@ -23,7 +24,7 @@ _OTHERS_LEAVE_S = 10.0
 _NODES_S = 30.0
 
 
-async def up(
+async def up(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may say of it
     call: Call,
     nodes: Annotated[
         int | None,
@@ -32,6 +33,13 @@ async def up(
     drain_s: Annotated[
         float, typer.Option("--drain-s", min=0, help="Running jobs may take this long at the end.")
     ] = 10,
+    engine: Engine = None,
+    slots: Slots = None,
+    asr_model: Asr = "",
+    mt_model: Mt = "",
+    tts_model: Tts = "",
+    compute_type: ComputeType = "",
+    option: Options = None,
 ) -> int:
     """Run the scheduler until Ctrl-C, SIGTERM or ray-sched down.
 
@@ -44,9 +52,14 @@ async def up(
     from ray_sched.system.running import RunOptions, running
 
     logging.getLogger("ray_sched").setLevel(logging.DEBUG if call.is_verbose else logging.INFO)
-    settings = call.settings
+    named = {"asr-model": asr_model, "mt-model": mt_model, "tts-model": tts_model, "compute-type": compute_type}
+    settings = with_engine(call.settings, engine, slots, named, option)
     address = settings.address or ray_address_variable()
     _refuse_second(settings)
+    if address and (engine or slots):
+        raise typer.BadParameter(
+            f"the nodes of {address} say by their labels which engine they have: leave --engine and --slots out"
+        )
     if not address:
         settings = for_one_machine(settings, nodes)
     if not call.out.is_terminal:

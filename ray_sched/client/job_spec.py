@@ -33,7 +33,7 @@ def languages(src: str | Collection[str], tgt: str | None, *, speech: bool) -> t
         source = src if src == AUTO else language(src)
     else:
         source, candidates = _one_of(src)
-    if tgt is not None:
+    if tgt is not None and tgt != source:
         return source, language(tgt), candidates
     if speech and source == AUTO:
         raise SchedError(Code.INVALID_LANGUAGE, "name a target language: what is spoken again has to be in a known one")

@@ -139,7 +139,7 @@ class AgentProcess(NodeAgent):
         _begin()
         super().__init__(
             AgentOptions(node=spawn.node, incarnation=spawn.incarnation, slots=spawn.slots, key=key),
-            host=_host(spawn),
+            host=_host(settings, spawn),
             directory=RayDirectory(settings.namespace),
             heartbeat_ms=settings.nodes.heartbeat_ms,
             end_process=_end_process,
@@ -147,9 +147,12 @@ class AgentProcess(NodeAgent):
         )
 
 
-def _host(spawn: SpawnAgent) -> Host:
+def _host(settings: Settings, spawn: SpawnAgent) -> Host:
+    """The engine with its options: a node's labels go before what the settings say of it, and of its engine."""
+    told = settings.engines.get(spawn.engine, {}) | settings.engines.get(spawn.node, {})
     try:
-        return EngineHost(spawn.engine, spawn.declared, spawn.options, spawn.slots, this_machine(environment()))
+        machine = this_machine(environment())
+        return EngineHost(spawn.engine, spawn.declared, told | spawn.options, spawn.slots, machine)
     except SchedError as error:
         return FailedHost(error)
 

@@ -153,7 +153,7 @@ async def test_hints_reach_the_engine_as_they_were_given() -> None:
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        ({"src": "auto", "tgt": "auto"}, Code.INVALID_LANGUAGE),
+        ({"src": "en", "tgt": "auto"}, Code.INVALID_LANGUAGE),
         ({"src": "auto", "speech": True}, Code.INVALID_LANGUAGE),
         ({"src": []}, Code.INVALID_LANGUAGE),
         ({"src": ["en", "english"]}, Code.INVALID_LANGUAGE),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import ECHO, Command
+from tests.support.weights import whisper_tiny_en
 
 pytestmark = pytest.mark.cluster
 
@@ -24,6 +25,32 @@ def test_the_demo_recognises_the_shipped_speech_and_leaves_no_bytes_and_no_proce
         assert (report["recogniser"], report["advice"]) == ("Moonshine (tiny, English)", None)
         assert (report["ledger_bytes"], report["object_store_bytes"]) == (0, 0)
         assert "\x1b" not in ended.err
+        assert command.left_behind() == []
+    finally:
+        command.kill()
+
+
+def test_the_demo_recognises_with_the_model_that_is_named(tmp_path: Path) -> None:
+    options: list[str | Path] = [
+        "--asr-model",
+        whisper_tiny_en(),
+        "--compute-type",
+        "int8",
+        "--nodes",
+        "1",
+        "--slots",
+        "2",
+    ]
+    command = Command(["demo", "--json", "--from", "en-US", *options, "--option", "beam-size=3"], tmp_path)
+    try:
+        ended = command.end(150)
+        assert ended.status == 0, ended.err
+        report = ended.json
+        assert 0 < report["wer"] < 0.1
+        assert (report["recogniser"], report["advice"]) == ("whisper model", None)
+        assert {row["language"] for row in report["utterances"]} == {"en"}
+        assert all(row["segments"] for row in report["utterances"])
+        assert (report["ledger_bytes"], report["object_store_bytes"]) == (0, 0)
         assert command.left_behind() == []
     finally:
         command.kill()

@@ -174,6 +174,7 @@ class InProcess:
         capability: Capability = ENGLISH,
         engine: str = "echo",
         host: Host | None = None,
+        within_s: float = 5,
         **options: str,
     ) -> NodeAgent:
         """A node with the echo engine, another one, or a host of the test's own; ready and leased."""
@@ -183,7 +184,7 @@ class InProcess:
         )
         self._agents.append(agent)
         self.network.actors[f"agent:{name}"] = agent
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(within_s):
             while name not in self.registry.beats or not self.registry.beats[name].is_loaded:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         self._capability = capability

@@ -1,73 +1,97 @@
-"""The neural engine: adapters for faster-whisper, CTranslate2 with OPUS-MT, and Piper.
+"""The neural engine: Whisper with faster-whisper, OPUS-MT with CTranslate2, and Piper, each with real weights.
 
-Each loads real weights from a folder on the node and is used only when an option names one. It never downloads.
+A service without its option is not offered. Models are folders on the node, or names in Hugging Face's cache, which its
+own library fills (``weights``).
 """
 
-import importlib
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, TypeVar
 
-import numpy as np
 from msgspec.structs import replace
 
-from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
-from ray_sched.core.capability import ANY, ASR, MT, TTS, Capability
+from ray_sched.agent.engine import EngineResult, Isolation, ModelNotAvailableError, Work
+from ray_sched.agent.engines.opus import Translator, pair_of
+from ray_sched.agent.engines.piper import Voice, voices
+from ray_sched.agent.engines.weights import MODEL_DIR, find, folder
+from ray_sched.agent.engines.whisper import COMPUTE_TYPES, REPOSITORIES, Whisper, WhisperOptions, languages_of
+from ray_sched.agent.machine import usable_cores
+from ray_sched.core.capability import ANY, ASR, AUTO, MT, TTS, Capability, nearest, translated_as
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.messages.recognition import NOTHING_MORE, Recognition
 from ray_sched.wire.samples import Samples
 
-MODEL_DIR = "/opt/ray_sched/models"
-"""Where models are unless option ``model-dir`` says otherwise (label values cannot hold a slash)."""
-
-_END = "</s>"
+ModelT = TypeVar("ModelT")
 
 
 class NeuralEngine:
-    """Options: ``asr-model``, ``mt-model``, ``tts-model``, each a name below ``model-dir``.
+    """Options, all strings.
 
-    ``asr-model``: a faster-whisper folder. ``mt-model``: a folder with one CTranslate2 OPUS-MT model per pair, named
-    ``en-es``, each with ``source.spm`` and ``target.spm``. ``tts-model``: a folder with one Piper voice per language,
-    named ``es.onnx``, with its ``es.onnx.json``. A service without its option is not offered.
+    ``asr-model``: a Whisper folder for CTranslate2, or a name such as ``tiny`` or ``Systran/faster-whisper-tiny``.
+    ``mt-model``: a folder with one OPUS-MT model per pair, named ``en-es``; or a single one, a folder or a name, with
+    the pair in it. ``tts-model``: a folder with Piper voices, ``es.onnx`` or ``es_ES-davefx-medium.onnx``, or one.
+    ``model-dir``: where relative folders are. ``compute-type``: of the numbers, such as ``int8`` or ``float16``.
+    ``workers``: runs that go on at the same time, as many as slots unless said. ``cpu-threads``: of each of them, the
+    replica's cores shared out unless said. ``beam-size``: of Whisper. ``vad``: ``no`` lets Whisper hear silence, too.
     """
 
-    isolation: ClassVar[Literal["thread", "process"]] = "process"
+    isolation: ClassVar[Isolation] = "process"
+    is_thread_safe: ClassVar[bool] = True
     warms_up: ClassVar[bool] = True
 
     def __init__(self, declared: Capability, options: dict[str, str]) -> None:
-        """Take the options; no path is looked at before :meth:`load`."""
-        folder = Path(options.get("model-dir", MODEL_DIR))
-        self._paths = {s: folder / options[f"{s}-model"] for s in (ASR, MT, TTS) if options.get(f"{s}-model")}
-        if not self._paths:
-            raise SchedError(
-                Code.INVALID_CONFIGURATION,
-                "the neural engine needs at least one of the options asr-model, mt-model and tts-model",
-            )
+        """Check the options; no path is looked at before :meth:`capability`. Raises INVALID_CONFIGURATION."""
+        named = {service: options.get(f"{service}-model", "") for service in (ASR, MT, TTS)}
+        self._models = {service: model for service, model in named.items() if model}
+        if not self._models:
+            raise _invalid("the neural engine needs at least one of the options asr-model, mt-model and tts-model")
+        self._model_dir = options.get("model-dir", MODEL_DIR)
         self._declared = declared
-        self._whisper: Any = None
-        self._translators: dict[str, _Translator] = {}
-        self._voices: dict[str, Any] = {}
+        self._options = _load_options(declared, options)
+        self._n_workers = _count(options, "workers", 0)
+        self._n_threads = _count(options, "cpu-threads", 0)
+        self._n_cores, self._n_replicas = _count(options, "threads", 0), _count(options, "replicas", 1)
+        self.share(1)
+        self._whisper: Whisper | None = None
+        self._translators: dict[str, Translator] = {}
+        self._voices: dict[str, Voice] = {}
+
+    def share(self, n_slots: int) -> None:
+        """As many workers as slots, and the processors shared out among them, unless the options say otherwise."""
+        workers = self._n_workers or min(n_slots, MAX_WORKERS)
+        threads = self._n_threads or max(1, (self._n_cores or usable_cores() // self._n_replicas) // workers)
+        self._options = replace(self._options, workers=workers, cpu_threads=threads)
 
     def capability(self) -> Capability:
-        """The declaration, without the services that have no model and without open pairs."""
+        """What the models can do, narrowed to what is declared if anything is. Downloads what has to be.
+
+        Raises SchedError MISSING_PART.
+        """
+        declared = self._declared
         return replace(
-            self._declared,
-            asr=self._declared.asr if ASR in self._paths else (),
-            mt=tuple(p for p in self._declared.mt if ANY not in p.split(":")) if MT in self._paths else (),
-            tts=self._declared.tts if TTS in self._paths else (),
+            declared,
+            asr=self._recognised() if ASR in self._models else (),
+            mt=_narrowed(tuple(self._pairs()), tuple(pair for pair in declared.mt if ANY not in pair.split(":"))),
+            tts=_narrowed(tuple(self._spoken()), declared.tts),
         )
 
     def load(self) -> None:
-        """Load every declared model; :class:`SchedError` (MISSING_PART) names the package or path that is not there."""
-        can, device = self.capability(), "cuda" if self._declared.has_gpu else "cpu"
+        """Load what the capability names; :class:`SchedError` (MISSING_PART) names the package or path not there."""
+        can, options = self.capability(), self._options
         if can.asr:
-            path, package = self._path(ASR), _package("faster_whisper", "faster-whisper")
-            self._whisper = package.WhisperModel(str(path), device=device, local_files_only=True)
+            self._whisper = Whisper(self._find(ASR), Path(self._models[ASR]).name, options)
+        pairs, spoken = self._pairs(), self._spoken()
         for pair in can.mt:
-            self._translators[pair] = _Translator(self._path(MT, pair.replace(":", "-")), device)
+            self._translators[pair] = Translator(
+                pairs[pair],
+                device=options.device,
+                compute_type=options.compute_type,
+                cpu_threads=options.cpu_threads,
+                workers=options.workers,
+            )
         for language in can.tts:
-            path, package = self._path(TTS, f"{language}.onnx"), _package("piper", "piper-tts")
-            self._voices[language] = package.PiperVoice.load(str(path), use_cuda=self._declared.has_gpu)
+            self._voices[language] = Voice(spoken[language], has_gpu=self._declared.has_gpu)
+        self._can = can
 
     def admit(self, work: Work) -> str | None:
         """Take everything the capability covers."""
@@ -75,62 +99,110 @@ class NeuralEngine:
         return None
 
     def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
-        """Recognise, translate, speak. A partial comes after each segment that Whisper finds."""
-        text = self._recognise(audio, work.src, emit_partial) if ASR in work.services else ""
-        translation = _of(self._translators, MT, f"{work.src}:{work.tgt}")(text) if MT in work.services else ""
-        if TTS not in work.services:
-            return EngineResult(text=text, translation=translation)
-        voice = _of(self._voices, TTS, work.tgt)
-        spoken = translation if MT in work.services else text
-        speech = b"".join(chunk.audio_int16_bytes for chunk in voice.synthesize(spoken)) if spoken else b""
-        rate_hz = int(voice.config.sample_rate) if speech else 0
-        return EngineResult(text=text, translation=translation, speech=speech, speech_rate_hz=rate_hz)
+        """Recognise, translate from what was found, speak. Partials say what was recognised so far."""
+        text, recognition = "", NOTHING_MORE
+        if ASR in work.services:
+            if self._whisper is None:
+                raise ModelNotAvailableError(ASR, "no asr model is loaded on this node")
+            text, recognition = self._whisper.recognise(audio, work, self._can.asr, emit_partial)
+        translation = self._translate(text, recognition, work) if MT in work.services else ""
+        speech, rate_hz = b"", 0
+        if TTS in work.services:
+            voice = _of(self._voices, TTS, nearest(work.tgt, tuple(self._voices)) or work.tgt)
+            speech, rate_hz = voice(translation if MT in work.services else text)
+        return EngineResult(
+            text=text, translation=translation, speech=speech, speech_rate_hz=rate_hz, recognition=recognition
+        )
 
-    def _recognise(self, audio: Samples, language: str, emit_partial: Callable[[str], None]) -> str:
-        if self._whisper is None:
-            raise ModelNotAvailableError(ASR, "no faster-whisper model is loaded on this node")
-        segments, _ = self._whisper.transcribe(audio.astype(np.float32) / 32768, language=language.partition("-")[0])
-        texts: list[str] = []
-        for segment in segments:
-            texts.append(segment.text.strip())
-            emit_partial(" ".join(texts))
-        return " ".join(texts)
+    def _translate(self, text: str, recognition: Recognition, work: Work) -> str:
+        found = recognition.language or work.src
+        source = translated_as(found, work.tgt, replace(self._declared, mt=tuple(self._translators)))
+        if source is None:
+            service = f"{MT}:{found}:{work.tgt}" if work.src == AUTO else MT
+            raise ModelNotAvailableError(service, f"no mt model for {found}:{work.tgt} is loaded on this node")
+        return self._translators[f"{source}:{work.tgt}"](text) if source else text
 
-    def _path(self, service: str, name: str = "") -> Path:
-        path = self._paths[service] / name
-        if not path.exists():
-            raise SchedError(Code.MISSING_PART, f"the {service} model {path} of the neural engine is not on this node")
-        return path
+    def _recognised(self) -> tuple[str, ...]:
+        languages = languages_of(self._find(ASR))
+        declared = self._declared.asr
+        known = tuple(tag for tag in declared if nearest(tag, languages)) if declared else languages
+        return tuple(sorted({*known, AUTO})) if AUTO in languages and len(known) > 1 else known
+
+    def _pairs(self) -> dict[str, Path]:
+        """The translation models by their pair."""
+        if MT not in self._models:
+            return {}
+        name = self._models[MT]
+        place = folder(name, self._model_dir)
+        below = {} if place is None else {pair_of(it.name): it for it in sorted(place.iterdir()) if it.is_dir()}
+        pairs = {pair: path for pair, path in below.items() if pair}
+        if pairs:
+            return pairs
+        pair = pair_of(Path(name.replace("--", "/")).name)
+        if pair is None:
+            raise SchedError(
+                Code.MISSING_PART,
+                f"the mt model {name} of the neural engine holds no folder named after a pair, such as en-es, and is"
+                " not named after one",
+            )
+        return {pair: self._find(MT)}
+
+    def _spoken(self) -> dict[str, Path]:
+        if TTS not in self._models:
+            return {}
+        name = self._models[TTS]
+        place = folder(name, self._model_dir)
+        found = voices(place) if place else {}
+        if not found:
+            raise SchedError(
+                Code.MISSING_PART,
+                f"the tts model {name} of the neural engine is not on this node: {Path(self._model_dir) / name} must be"
+                " a Piper voice or a folder of them, such as es_ES-davefx-medium.onnx with its .onnx.json",
+            )
+        return found
+
+    def _find(self, service: str) -> Path:
+        return find(service, self._models[service], self._model_dir, REPOSITORIES if service == ASR else {})
 
 
-class _Translator:
-    """One OPUS-MT model, converted for CTranslate2."""
-
-    def __init__(self, path: Path, device: str) -> None:
-        pieces = _package("sentencepiece", "sentencepiece")
-        self._translator: Any = _package("ctranslate2", "ctranslate2").Translator(str(path), device=device)
-        self._source: Any = pieces.SentencePieceProcessor(model_file=str(path / "source.spm"))
-        self._target: Any = pieces.SentencePieceProcessor(model_file=str(path / "target.spm"))
-        config = path / "config.json"  # one converter leaves the end mark to the caller, the other adds it
-        adds_end = config.exists() and json.loads(config.read_text()).get("add_source_eos", False)
-        self._end = [] if adds_end else [_END]
-
-    def __call__(self, text: str) -> str:
-        if not text:
-            return ""
-        tokens = [*self._source.encode(text, out_type=str), *self._end]
-        best = self._translator.translate_batch([tokens])[0].hypotheses[0]
-        return str(self._target.decode([token for token in best if token != _END]))
+def _narrowed(installed: tuple[str, ...], declared: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(installed) & set(declared) if declared else set(installed)))
 
 
-def _package(name: str, wheel: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise SchedError(Code.MISSING_PART, f"the neural engine needs {wheel}; run: pip install {wheel}") from error
+def _load_options(declared: Capability, options: dict[str, str]) -> WhisperOptions:
+    compute_type = options.get("compute-type", "")
+    if compute_type and compute_type not in COMPUTE_TYPES:
+        raise _invalid(f"compute-type {compute_type!r} is unknown; it is one of {', '.join(COMPUTE_TYPES)}")
+    vad = options.get("vad", "yes")
+    if vad not in {"yes", "no"}:
+        raise _invalid(f"option vad is {vad!r}; it must be yes or no")
+    return WhisperOptions(
+        device="cuda" if declared.has_gpu else "cpu",
+        compute_type=compute_type,
+        beam_size=_count(options, "beam-size", 5),
+        leaves_silence_out=vad == "yes",
+    )
 
 
-def _of(models: dict[str, Any], service: str, name: str) -> Any:
+MAX_WORKERS = 64
+"""More runs at the same time than this wait for one another inside the model."""
+MAX_COUNT = 1024
+
+
+def _count(options: dict[str, str], name: str, default: int) -> int:
+    if name not in options:
+        return default
+    text = options[name]
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_COUNT):
+        raise _invalid(f"option {name} of the neural engine is {text!r}; it must be a number from 1 to {MAX_COUNT}")
+    return int(text)
+
+
+def _of(models: dict[str, ModelT], service: str, name: str) -> ModelT:
     if name not in models:
         raise ModelNotAvailableError(service, f"no {service} model for {name} is loaded on this node")
     return models[name]
+
+
+def _invalid(sentence: str) -> SchedError:
+    return SchedError(Code.INVALID_CONFIGURATION, sentence)

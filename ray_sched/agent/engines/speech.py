@@ -22,6 +22,7 @@ from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
 from ray_sched.agent.engines.recognisers import INSTALL, RECOGNISERS, Recogniser, find_recogniser
 from ray_sched.core.capability import ASR, MT, TTS, Capability
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.messages.recognition import NOTHING_MORE, Recognition
 from ray_sched.wire.samples import Samples
 
 ASR_LANGUAGE = "en"
@@ -93,7 +94,10 @@ class SpeechEngine:
         speech, rate_hz = b"", 0
         if TTS in work.services:
             speech, rate_hz = speak(translation if MT in work.services else text, work.tgt)
-        return EngineResult(text=text, translation=translation, speech=speech, speech_rate_hz=rate_hz)
+        recognition = Recognition(model=self._recogniser.title) if self._recogniser else NOTHING_MORE
+        return EngineResult(
+            text=text, translation=translation, speech=speech, speech_rate_hz=rate_hz, recognition=recognition
+        )
 
     def _recognise(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> str:
         if self._recogniser is None:

@@ -1,0 +1,180 @@
+"""Real neural weights: word errors, the language that is spoken, and when each word is said."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
+from ray_sched.agent.engines.neural import NeuralEngine
+from ray_sched.agent.host import EngineHost
+from ray_sched.core.capability import Capability
+from ray_sched.core.messages.recognition import Hints, Option
+from ray_sched.data import samples
+from ray_sched.data.word_errors import word_error_rate
+from ray_sched.wire.samples import Samples
+from tests.support.engines import MACHINE
+from tests.support.in_process import InProcess
+from tests.support.weights import whisper_base, whisper_tiny_en
+
+UNDECLARED = Capability(engine="neural")
+SILENCE = np.zeros(48_000, np.int16)
+TEN_PERCENT, FIVE_PERCENT = 0.10, 0.05
+
+
+def loaded(folder: Path, declared: Capability = UNDECLARED, **options: str) -> NeuralEngine:
+    options = {name.replace("_", "-"): value for name, value in options.items()}
+    engine = NeuralEngine(declared, {"asr-model": str(folder)} | options)
+    engine.share(2)
+    engine.load()
+    return engine
+
+
+@pytest.fixture(scope="module")
+def tiny() -> NeuralEngine:
+    return loaded(whisper_tiny_en())
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> NeuralEngine:
+    declared = Capability(engine="neural", asr=("auto", "de", "en", "es"))
+    return loaded(whisper_base(tmp_path_factory.mktemp("weights")), declared)
+
+
+def recordings() -> Iterator[tuple[str, Samples]]:
+    """Transcript and audio of the recordings that come with the package."""
+    for sample in samples():
+        audio, rate_hz = soundfile.read(sample.path, dtype="int16")
+        assert rate_hz == 16_000
+        yield sample.transcript, audio
+
+
+def recognised(engine: NeuralEngine, audio: Samples, src: str = "en", **work: object) -> EngineResult:
+    facts = {"job_id": "j", "attempt": 1, "src": src, "tgt": src, "services": ("asr",)} | work
+    return engine.run(Work(**facts), audio, lambda _: None)  # type: ignore[arg-type]  # facts of several types
+
+
+def errors(engine: NeuralEngine, src: str = "en") -> float:
+    return word_error_rate([(text, recognised(engine, audio, src).text) for text, audio in recordings()])
+
+
+def test_the_recordings_have_less_than_ten_percent_word_errors(tiny: NeuralEngine) -> None:
+    assert errors(tiny) < TEN_PERCENT
+
+
+def test_the_base_model_finds_the_language_and_makes_fewer_errors(base: NeuralEngine) -> None:
+    assert errors(base, "auto") < FIVE_PERCENT
+    found = recognised(base, next(recordings())[1], "auto").recognition
+    assert found.language == "en"
+    assert found.language_confidence is not None
+    assert found.language_confidence > 0.9
+
+
+def test_a_language_is_found_among_those_that_may_be_spoken(base: NeuralEngine) -> None:
+    audio = next(recordings())[1]
+    forced = recognised(base, audio, "auto", hints=Hints(candidates=("de", "es"))).recognition
+    assert forced.language in {"de", "es"}
+    assert forced.language_confidence is not None
+    assert forced.language_confidence < 0.1
+
+
+def test_english_models_know_english_and_others_find_languages_out(tmp_path: Path) -> None:
+    assert NeuralEngine(UNDECLARED, {"asr-model": str(whisper_tiny_en())}).capability().asr == ("en",)
+    folder = str(whisper_base(tmp_path))
+    everything = NeuralEngine(UNDECLARED, {"asr-model": folder}).capability().asr
+    assert {"auto", "en", "de", "he", "zh"} < set(everything)
+    assert len(everything) == 100
+    some = Capability(engine="neural", asr=("de", "en-US", "xx"))
+    assert NeuralEngine(some, {"asr-model": folder}).capability().asr == ("auto", "de", "en-US")
+    german = Capability(engine="neural", asr=("de",))
+    assert NeuralEngine(german, {"asr-model": folder}).capability().asr == ("de",)
+
+
+def test_words_have_times_that_rise_inside_the_audio(tiny: NeuralEngine) -> None:
+    for _, audio in recordings():
+        result = recognised(tiny, audio, hints=Hints(words=True))
+        words, length_ms = result.recognition.words, len(audio) / 16
+        assert "".join(word.text for word in words) == result.text.replace(" ", "")
+        starts = [word.start_ms for word in words]
+        assert starts == sorted(starts)
+        assert all(word.start_ms <= word.end_ms <= length_ms + 500 for word in words)
+        assert words[-1].end_ms > length_ms / 2
+        assert all(0 < (word.confidence or 0) <= 1 for word in words)
+
+
+def test_segments_are_the_text_and_say_how_sure_the_model_is(tiny: NeuralEngine) -> None:
+    result = recognised(tiny, next(recordings())[1])
+    found = result.recognition
+    assert "".join(segment.text for segment in found.segments).replace(" ", "") == result.text.replace(" ", "")
+    assert all(0 < (segment.confidence or 0) < 1 for segment in found.segments)
+    assert (found.model, found.words) == ("whisper model", ())
+
+
+def test_nothing_is_heard_in_silence(tiny: NeuralEngine) -> None:
+    assert recognised(tiny, SILENCE).text == ""
+    assert recognised(tiny, SILENCE, hints=Hints(words=True, options={"vad_filter": True})).recognition.segments == ()
+
+
+def test_several_threads_are_served_by_one_model_and_hear_the_same(tiny: NeuralEngine) -> None:
+    audios = [audio for _, audio in recordings()]
+    alone = [recognised(tiny, audio).text for audio in audios]
+    both_run = threading.Barrier(2, timeout=60)
+
+    def run(position: int) -> str:
+        if position < 2:  # the first two wait for one another
+            both_run.wait()
+        return recognised(tiny, audios[position]).text
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(run, range(len(audios)))) == alone
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beam_size": 1, "condition_on_previous_text": False, "no_speech_threshold": 0.5},
+        {"beam_size": 10_000_000, "best_of": -1, "patience": "high", "vad_filter": 7, "unknown": True, "beam": 1.5},
+        {"beam_size": 2.5, "repetition_penalty": 10**9},
+    ],
+)
+def test_options_of_a_job_are_used_or_left_out_and_never_break_a_run(
+    tiny: NeuralEngine, options: dict[str, Option]
+) -> None:
+    hints = Hints(options=options, prompt="Jane Austen.", hotwords=("Frank", "Churchill"), temperature=0.0)
+    assert len(recognised(tiny, next(recordings())[1], hints=hints).text) > 20
+
+
+@pytest.mark.parametrize("hints", [Hints(prompt="Some are ill-disposed."), Hints(hotwords=("ill-disposed",))])
+def test_a_word_that_was_said_before_or_is_likely_is_heard(tiny: NeuralEngine, hints: Hints) -> None:
+    _, (_, audio), *_ = recordings()
+    assert "ill-disposed" not in recognised(tiny, audio).text
+    assert "ill-disposed" in recognised(tiny, audio, hints=hints).text
+
+
+def test_what_was_found_and_nobody_translates_is_named(base: NeuralEngine) -> None:
+    work = {"tgt": "cs", "services": ("asr", "mt")}
+    with pytest.raises(ModelNotAvailableError, match="no mt model for en:cs") as caught:
+        recognised(base, next(recordings())[1], "auto", **work)
+    assert caught.value.service == "mt:en:cs"
+
+
+async def test_a_node_of_two_slots_loads_one_model_and_serves_both() -> None:
+    english = Capability(engine="neural", asr=("en",))
+    host = EngineHost("neural", english, {"asr-model": str(whisper_tiny_en())}, 2, MACHINE)
+    audios = [audio for _, audio in recordings()]
+    async with InProcess() as system:
+        await system.add_node("a", slots=2, capability=english, host=host, within_s=60)
+        assert len(host.pids) == 1
+        async with system.client() as client:
+            results = [it async for it in client.map(audios, src="en-US", words=True, order="input")]
+    pairs = [(text, result.text) for (text, _), result in zip(recordings(), results, strict=True)]
+    assert word_error_rate(pairs) < TEN_PERCENT
+    for result in results:
+        assert (result.language, result.model) == ("en", "whisper model")
+        times = [time_ms for word in result.words for time_ms in (word.start_ms, word.end_ms)]
+        assert [word.start_ms for word in result.words] == sorted(word.start_ms for word in result.words)
+        assert max(times) <= result.audio_ms
