@@ -30,7 +30,7 @@ def test_an_engine_of_ones_own_is_named_by_its_path() -> None:
     ("name", "sentence"),
     [
         ("ecko", "did you mean 'echo'"),
-        ("xyz", "the shipped ones are echo, speech, neural"),
+        ("xyz", "the shipped ones are echo, speech, neural, openai"),
         ("no.such.Engine", "cannot be imported on this node"),
         ("tests.support.engines.Nothing", "has no class Nothing"),
         ("pathlib.Path", "the class has no isolation"),

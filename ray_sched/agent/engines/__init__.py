@@ -10,6 +10,7 @@ ENGINES: dict[str, str] = {
     "echo": "ray_sched.agent.engines.echo.EchoEngine",
     "speech": "ray_sched.agent.engines.speech.SpeechEngine",
     "neural": "ray_sched.agent.engines.neural.NeuralEngine",
+    "openai": "ray_sched.agent.engines.openai.OpenaiEngine",
 }
 """The shipped engines: the name a label gives and the class it stands for."""
 
