@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import soundfile
 
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
 from ray_sched.agent.engines.neural import NeuralEngine
+from ray_sched.agent.engines.whisper import partial_ends
 from ray_sched.agent.host import EngineHost
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.recognition import Hints, Option
@@ -160,6 +162,23 @@ def test_what_was_found_and_nobody_translates_is_named(base: NeuralEngine) -> No
     with pytest.raises(ModelNotAvailableError, match="no mt model for en:cs") as caught:
         recognised(base, next(recordings())[1], "auto", **work)
     assert caught.value.service == "mt:en:cs"
+
+
+def test_partial_texts_grow_and_are_what_will_be_said(tiny: NeuralEngine) -> None:
+    partials: list[str] = []
+    audio = next(recordings())[1]
+    work = Work(job_id="j", attempt=1, src="en", tgt="en", services=("asr",), wants_partials=True)
+    text = tiny.run(work, audio, partials.append).text
+    assert len(partials) >= 2
+    assert all(later.startswith(earlier) for earlier, later in pairwise(partials))
+    assert word_error_rate([(" ".join(text.split()[: len(partials[-1].split())]), partials[-1])]) <= TEN_PERCENT
+
+
+@pytest.mark.parametrize(("seconds", "passes"), [(1, 0), (1.5, 0), (2, 1), (6, 3), (30, 5), (600, 5)])
+def test_partial_texts_cost_a_few_passes(seconds: float, passes: int) -> None:
+    ends = partial_ends(int(seconds * 16_000))
+    assert len(ends) == passes
+    assert all(0 < end < seconds * 16_000 for end in ends)
 
 
 async def test_a_node_of_two_slots_loads_one_model_and_serves_both() -> None:

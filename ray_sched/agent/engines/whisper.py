@@ -14,9 +14,11 @@ import numpy as np
 from msgspec import Struct
 
 from ray_sched.agent.engine import Work
+from ray_sched.agent.engines.agreement import LocalAgreement
 from ray_sched.agent.engines.weights import package
 from ray_sched.core.capability import AUTO, nearest
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
 from ray_sched.core.messages.fields import MAX_TEXT
 from ray_sched.core.messages.recognition import Option, Recognition, Segment, Word
 from ray_sched.wire.samples import Samples
@@ -51,6 +53,11 @@ _NUMBERS: dict[str, tuple[type, float, float]] = {
 }
 """Options of a job that are passed to faster-whisper, with their kinds and the least and most that are taken."""
 _SWITCHES = frozenset({"condition_on_previous_text", "without_timestamps", "vad_filter"})
+
+
+PARTIAL_EVERY = 3 * SAMPLE_RATE_HZ // 2
+"""Samples: a pass takes as long for one second as for thirty, so there are few of them."""
+MAX_PARTIAL_PASSES = 5
 
 
 class Heard(NamedTuple):
@@ -122,12 +129,15 @@ class Whisper:
     ) -> Heard:
         """The text, its language, and its parts with their times. ``languages``: those that ``auto`` chooses from.
 
-        ``emit_partial`` is called with the text so far after each part, of which an utterance has one or two.
+        ``emit_partial``, if somebody looks, is called with the words that two hypotheses about a growing beginning of
+        the audio agree on; that costs up to MAX_PARTIAL_PASSES passes more.
         """
         floats = audio.astype(np.float32) * _FLOAT
         language, confidence = _base(work.src), None
         if language == AUTO:
             language, confidence = self._spoken(floats, _candidates(work, languages))
+        if work.wants_partials:
+            self._emit_partials(floats, language, work, emit_partial)
         parts, _ = self._model.transcribe(floats, language=language, **self._settings(work))
         text = ""
         segments: list[Segment] = []
@@ -136,8 +146,6 @@ class Whisper:
             text += part.text  # a part may begin in the middle of a word: only its own spaces separate it
             segments.append(_segment(part))
             words += _words(part.words or ())
-            if work.wants_partials:
-                emit_partial(text.strip())
         recognition = Recognition(
             language=language if work.src == AUTO else "",
             language_confidence=confidence,
@@ -146,6 +154,15 @@ class Whisper:
             model=self.name,
         )
         return Heard(text.strip(), recognition)
+
+    def _emit_partials(self, floats: Any, language: str, work: Work, emit_partial: Callable[[str], None]) -> None:
+        agreement, told = LocalAgreement(), ""
+        settings = self._settings(work) | {"beam_size": 1, "word_timestamps": False}
+        for end in partial_ends(len(floats)):
+            parts, _ = self._model.transcribe(floats[:end], language=language, **settings)
+            if (agreed := agreement.add("".join(part.text for part in parts))) != told:
+                told = agreed
+                emit_partial(told)
 
     def _spoken(self, floats: Any, languages: frozenset[str]) -> tuple[str, float]:
         """The most likely of these languages, and how likely it is among all that the model knows."""
@@ -178,6 +195,12 @@ def _usable(options: Mapping[str, Option]) -> dict[str, Option]:
             kind, least, most = _NUMBERS[name]
             taken |= {name: kind(value)} if least <= value <= most and (kind is float or value == int(value)) else {}
     return taken
+
+
+def partial_ends(n_samples: int) -> range:
+    """Where the beginnings of so much audio end that are heard for partial texts: not closer than PARTIAL_EVERY."""
+    step = max(PARTIAL_EVERY, -(-n_samples // (MAX_PARTIAL_PASSES + 1)))
+    return range(step, n_samples, step)
 
 
 def _candidates(work: Work, languages: tuple[str, ...]) -> frozenset[str]:
