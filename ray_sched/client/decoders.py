@@ -1,7 +1,7 @@
 """Decoding in processes of their own: strangers' bytes end a decoder at worst, and with it one job's audio.
 
-A few processes for each client, started when the first is needed. One that dies, takes too much or has decoded much is
-replaced.
+A few processes for each client, started when the first is needed and ended when none is for a minute. One that dies,
+takes too much or has decoded much is replaced.
 """
 
 import logging
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _MOST = 4
 _MAX_USES = 1_000
+_IDLE_S = 60.0
 _CPU_PER_AUDIO_S = 0.1
 _MIN_CPU_S = 10
 _KEPT_BYTES = 4 * 2**20
@@ -43,16 +44,17 @@ _START = (
 class Decoders:
     """The decoders of one client."""
 
-    def __init__(self, limits: Limits, stall_s: float, cpu_s: int | None = None) -> None:
+    def __init__(self, limits: Limits, stall_s: float, cpu_s: int | None = None, idle_s: float = _IDLE_S) -> None:
         """``stall_s``: a decoder that does nothing for so long, as its file gives nothing, is killed.
 
         ``cpu_s``: one audio may take so much CPU; else a tenth of the longest that is taken, and 10 s at least.
+        ``idle_s``: a decoder that is not needed for so long is ended.
         """
         n_most = min(_MOST, os.cpu_count() or 1)
         self._limits = limits
         self._cpu_s = cpu_s or max(_MIN_CPU_S, round(limits.max_duration_s * _CPU_PER_AUDIO_S))
         self._stall_s = stall_s
-        self._threads = Threads("ray-sched-decode", n_most, n_most)
+        self._threads = Threads("ray-sched-decode", n_most, n_most, idle_s, self._end_one)
         self._lock = threading.Lock()
         self._idle: list[_Decoder] = []
         self._all: set[_Decoder] = set()
@@ -87,6 +89,15 @@ class Decoders:
             decoder.kill()
         for decoder in idle:
             decoder.bury()
+
+    def _end_one(self) -> None:
+        """As many threads as there are decoders have had nothing to do when all have called this."""
+        with self._lock:
+            if not self._idle:
+                return
+            decoder = self._idle.pop()
+            self._all.discard(decoder)
+        decoder.bury()
 
     def _decode(self, audio: "bytes | BinaryIO", order: Order) -> Decoded:
         file = _in_memory(audio) if isinstance(audio, bytes) else audio

@@ -28,8 +28,20 @@ class _Call(NamedTuple):
 class Threads:
     """Threads that come with the first calls and go when there are none. Used from event loops and threads alike."""
 
-    def __init__(self, name: str, n_working: int, n_most: int = _MAX_THREADS) -> None:
-        """``n_working``: so many calls are worked on at a time, beside those that hang; ``n_most``: with these."""
+    def __init__(
+        self,
+        name: str,
+        n_working: int,
+        n_most: int = _MAX_THREADS,
+        idle_s: float = _IDLE_S,
+        on_idle: Callable[[], None] | None = None,
+    ) -> None:
+        """``n_working``: so many calls are worked on at a time, beside those that hang; ``n_most``: with these.
+
+        ``idle_s``: a thread without a call for so long ends, after it has called ``on_idle``.
+        """
+        self._idle_s = idle_s
+        self._on_idle = on_idle
         self._name = name
         self._n_working = n_working
         self._n_most = n_most
@@ -80,15 +92,23 @@ class Threads:
     def _work(self) -> None:
         while True:
             try:
-                done, call = self._calls.get(timeout=_IDLE_S)
+                done, call = self._calls.get(timeout=self._idle_s)
             except queue.Empty:
-                with self._lock:
-                    if self._n_waiting == 0:
-                        self._n_threads -= 1
-                        return
+                if self._may_end():
+                    return
                 continue
             self._do(done, call)
             del done, call  # or the last result lives as long as the next call is waited for
+
+    def _may_end(self) -> bool:
+        """Whether a thread without a call ends, as there is none for it."""
+        with self._lock:
+            if self._n_waiting:
+                return False
+            self._n_threads -= 1
+        if self._on_idle:
+            self._on_idle()
+        return True
 
     def _do(self, done: "Future[Any]", call: Callable[[], Any]) -> None:
         number = threading.get_ident()

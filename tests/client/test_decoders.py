@@ -9,6 +9,7 @@ import sys
 import wave
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ def wav(rate_hz: int = 8_000, seconds: float = 1) -> bytes:
     return stream.getvalue()
 
 
+@cache
 def heavy(seconds: int = 60) -> bytes:
     """As much work for a decoder as is allowed: 3 million values for each second, of which a byte or two remain."""
     stream = io.BytesIO()
@@ -49,8 +51,8 @@ async def make() -> AsyncIterator[Make]:
     """Decoders that are closed when the test ends, however it does."""
     made: list[Decoders] = []
 
-    def make_one(stall_s: float = 30, cpu_s: int | None = None) -> Decoders:
-        made.append(Decoders(Limits(), stall_s, cpu_s))
+    def make_one(stall_s: float = 30, cpu_s: int | None = None, idle_s: float = 60) -> Decoders:
+        made.append(Decoders(Limits(), stall_s, cpu_s, idle_s))
         return made[-1]
 
     yield make_one
@@ -232,6 +234,15 @@ async def test_no_decoder_outlives_a_client_that_is_closed(decoders: Decoders) -
     assert not any(map(psutil.pid_exists, pids))
     await refusal(decoders, wav())
     assert decoders.pids == []
+
+
+async def test_a_decoder_that_is_not_needed_any_more_ends_and_another_one_comes_when_it_is(make: Make) -> None:
+    decoders = make(idle_s=0.1)
+    await asyncio.gather(*(decoders.decode(wav(), "x") for _ in range(8)))
+    async with asyncio.timeout(10):
+        while decoders.pids:  # noqa: ASYNC110  # a process that ends tells nobody
+            await asyncio.sleep(0.01)
+    assert len((await decoders.decode(wav(), "x")).samples) == 16_000
 
 
 LIMITED = """
