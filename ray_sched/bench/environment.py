@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from ray_sched.bench.contest import Contestant, Notify
-from ray_sched.bench.own_contestant import OwnContestant
+from ray_sched.bench.own_contestant import InCallContestant, OwnContestant
 from ray_sched.bench.report import missing_extra
 from ray_sched.bench.serve_variables import serve_variables
 from ray_sched.core.errors import Code, SchedError
@@ -23,7 +23,9 @@ from ray_sched.system.running import RunOptions, running
 from ray_sched.system.start import Scheduler
 
 _SERVE, _PLAIN, _RAW = (f"ray_sched.bench.rivals.{module}" for module in ("serve", "plain", "raw"))
+_OWN = "ray_sched.bench.own_contestant"
 RIVALS = {
+    InCallContestant.name: (_OWN, "InCallContestant"),
     "serve": (_SERVE, "ServeRival"),
     "serve-value": (_SERVE, "ServeValueRival"),
     "serve-http": (_SERVE, "ServeHttpRival"),
@@ -67,10 +69,11 @@ async def isolated_contestant(
     settings: Settings, plan: EnvironmentPlan, name: str, notify: Notify
 ) -> AsyncIterator[Contestant]:
     """A cluster with nothing on it but this contestant, started. Nothing is left afterwards."""
-    if name == OwnContestant.name:
-        async with isolated_scheduler(settings, plan, notify) as (_, own):
-            yield own
-        return
+    for kind in (OwnContestant, InCallContestant):
+        if name == kind.name:
+            async with isolated_scheduler(settings, plan, notify, kind) as (_, own):
+                yield own
+            return
     async with AsyncExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray_sched-b-"))
         connect_ray(_cluster(plan, stack, serve_variables(name, home), notify), _NAMESPACE)
@@ -84,7 +87,7 @@ async def isolated_contestant(
 
 @asynccontextmanager
 async def isolated_scheduler(
-    settings: Settings, plan: EnvironmentPlan, notify: Notify
+    settings: Settings, plan: EnvironmentPlan, notify: Notify, kind: type[OwnContestant] = OwnContestant
 ) -> AsyncIterator[tuple[Scheduler, OwnContestant]]:
     """The same with the scheduler, and a client that has joined it."""
     async with AsyncExitStack() as stack:
@@ -93,7 +96,7 @@ async def isolated_scheduler(
         own_home = own_settings(settings, Path(home))
         scheduler = await stack.enter_async_context(running(own_home, RunOptions(address=address, drain_s=0), notify))
         await scheduler.wait_for_nodes(plan.nodes)
-        own = OwnContestant(own_home)
+        own = kind(own_home)
         await own.start()
         stack.push_async_callback(own.stop)
         yield scheduler, own

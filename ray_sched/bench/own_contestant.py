@@ -1,8 +1,12 @@
 """The scheduler as a contestant: the client that users import, everything on."""
 
+from dataclasses import replace
+
 from ray_sched.bench.load import Awaited
 from ray_sched.settings import Settings
 from ray_sched.wire.samples import Samples
+
+_IN_CALL_BYTES = 8 * 2**20
 
 
 class OwnContestant(Awaited):
@@ -27,3 +31,13 @@ class OwnContestant(Awaited):
     async def stop(self) -> None:
         """Leave."""
         await self.client.close()
+
+
+class InCallContestant(OwnContestant):
+    """The same, with all audio of up to 8 MiB a push in the call instead of the object store."""
+
+    name = "in-call"
+    note = "ray_sched's Client with client.inline_bytes at 8 MiB: audio goes in the call where Ray carries it"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.model_copy(update={"client": replace(settings.client, inline_bytes=_IN_CALL_BYTES)}))

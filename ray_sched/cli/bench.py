@@ -21,8 +21,8 @@ _LAST_WORDS = "interrupted; nothing is left running"
 Compare = Annotated[
     str,
     typer.Option(
-        help="Measure these, too, in turn, each alone on a cluster of its own: serve, serve-value, serve-http, "
-        "serve-tuned, serve-http-tuned, actorpool, tasks, raw; separated by commas."
+        help="Measure these, too, in turn, each alone on a cluster of its own: in-call, serve, serve-value, "
+        "serve-http, serve-tuned, serve-http-tuned, actorpool, tasks, raw; separated by commas."
     ),
 ]
 Together = Annotated[

@@ -9,7 +9,7 @@ import pytest
 from tests.cli.command import Command, ray_sched
 
 SERVE = ("serve", "serve-value", "serve-http-tuned") if find_spec("fastapi") else ()
-RIVALS = ("raw", "actorpool", *SERVE)
+RIVALS = ("in-call", "raw", "actorpool", *SERVE)
 
 
 def test_a_rival_nobody_knows_is_refused_before_anything_is_started(tmp_path: Path) -> None:
@@ -42,7 +42,9 @@ def test_everything_is_measured_one_after_the_other_and_nothing_is_left(tmp_path
     assert report["bulk"]["jobs"] == 200
     n_jobs = sum(run["jobs"] for each in report["by_in_flight"].values() for run in each["ray_sched"]["runs"])
     assert report["through"] == {"store": n_jobs * report["audio_bytes"], "call": 0}, "5 s are more than goes in a call"
-    assert report["results"]["tasks"]["runs"][0]["through"] is None
+    assert report["results"]["raw"]["runs"][0]["through"] is None
+    in_call = report["results"]["in-call"]["runs"][0]
+    assert in_call["through"] == {"store": 0, "call": in_call["jobs"] * report["audio_bytes"]}
     assert report["setting"]["command"].startswith("ray-sched bench throughput --runs 1")
     assert picture.stat().st_size > 5_000
 

@@ -47,7 +47,7 @@ def test_the_best_of_each_may_be_at_different_numbers_in_flight() -> None:
 
 def test_a_rival_nobody_knows_is_named() -> None:
     with pytest.raises(
-        SchedError, match="nothing called 'celery' to compare with; known are serve, serve-value"
+        SchedError, match="nothing called 'celery' to compare with; known are in-call, serve, serve-value"
     ) as told:
         check_rivals(["raw", "celery"])
     assert told.value.code is Code.INVALID_CONFIGURATION
