@@ -32,6 +32,7 @@ async def as_completed(handles: Iterable[JobHandle]) -> AsyncGenerator[Result, N
     finally:
         for task in waiting:
             task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def run_one(submit: Callable[..., JobHandle], position: int, audio: AudioSource, **options: Any) -> Result:

@@ -195,7 +195,7 @@ class Client:
         return self._open(number, spec, source, has_digest=bool(request_id))
 
     def _open(self, number: int, spec: JobSpec, source: Source, *, has_digest: bool) -> JobHandle:
-        handle = JobHandle(spec, self._cancel)
+        handle = JobHandle(spec, self._cancel, lambda: self._perform(self._brain.abandon(number)))
         self._submitted[number] = Submitted(handle, source)
         self._perform(self._brain.open(number, spec, source.held_bytes if source.holds_samples else 0))
         if not source.holds_samples:

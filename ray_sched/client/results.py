@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from typing import Any
+from typing import Any, Self
 
 from msgspec import Struct
 
@@ -129,13 +129,19 @@ _END = object()
 class JobHandle:
     """A submitted job. ``await handle`` gives its Result or raises its error as SchedError."""
 
-    def __init__(self, spec: JobSpec, cancel: Callable[["JobHandle"], Awaitable[None]]) -> None:
+    def __init__(
+        self, spec: JobSpec, cancel: Callable[["JobHandle"], Awaitable[None]], abandon: Callable[[], None]
+    ) -> None:
+        """``abandon`` is called when nobody waits for the result any more."""
         self.spec = spec
         self.job_id = ""
         """Known once the Dispatcher has taken the job; see ``accepted``."""
         self.is_duplicate = False
         self.utterance_index = spec.utterance_index
         self._cancel = cancel
+        self._abandon = abandon
+        self._n_waiting = 0
+        self._is_detached = False
         self._is_settled = False
         self._accepted: asyncio.Event | None = None
         self._result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -148,8 +154,24 @@ class JobHandle:
         return (await self.result()).raise_for_error()
 
     async def result(self) -> Result:
-        """The result, whatever became of the job; waiting for it may be given up without giving up the job."""
-        return await asyncio.shield(self._result)
+        """The result, whatever became of the job.
+
+        When the last of those who wait for it is cancelled, as by a time-out, so is the job, unless it is detached.
+        """
+        self._n_waiting += 1
+        try:
+            return await asyncio.shield(self._result)
+        except asyncio.CancelledError:
+            if self._n_waiting == 1 and not self._is_detached and not self.is_done:
+                self._abandon()
+            raise
+        finally:
+            self._n_waiting -= 1
+
+    def detach(self) -> Self:
+        """Let the job go on whoever gives up waiting for its result. Returns this handle."""
+        self._is_detached = True
+        return self
 
     async def accepted(self) -> str:
         """The job's id, once the Dispatcher has taken it. Raises SchedError if it was refused."""

@@ -51,6 +51,7 @@ class Want:
         """What the same user was given for the same request id, when this was asked for."""
         self.job_id = ""
         self.is_refused = False
+        self.is_abandoned = False
         self.delivered: Delivered | None = None
 
     @property
@@ -71,6 +72,8 @@ class User:
         self.world = world
         self.client_id = client_id
         self.wants: dict[int, Want] = {}
+        self.cancelled: set[str] = set()
+        """Jobs that it wanted to be cancelled, whoever waits for them."""
         self.n_lives = 0
         """How often the Dispatcher may have forgotten this client's sessions."""
         self._done_in: dict[str, int] = {}
@@ -112,6 +115,10 @@ class User:
         self.world.note(event.job_id, f"{self.client_id} has its result {event}")
         self.world.expect(not want.is_over, "delivered twice", event.job_id)
         want.delivered = event
+        error = event.outcome.error
+        is_cancelled = error is not None and error.code is Code.CANCELLED
+        is_wanted = not want.is_abandoned and event.job_id not in self.cancelled
+        self.world.expect(not (is_cancelled and is_wanted), "cancelled, and somebody waits for it", event.job_id)
         if want.before and want.before.delivered:
             self._check_again(event, want.before.delivered)
         before = want.before.delivered if want.before else None
@@ -218,7 +225,14 @@ class Client:
     def cancel(self, want: Want) -> None:
         """The job is no longer wanted; nothing happens before its id is known."""
         if want.job_id:
+            self.user.cancelled.add(want.job_id)
             self._perform([SendMessage(Cancel(job_id=want.job_id))])
+
+    def abandon(self, want: Want) -> None:
+        """Nobody waits for this any more; perhaps somebody waits for the same job."""
+        if not self.is_dead and not want.is_over:
+            want.is_abandoned = True
+            self._perform(self.brain.abandon(want.number))
 
     def die(self) -> None:
         """The process is gone and never comes back."""

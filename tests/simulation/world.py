@@ -284,6 +284,7 @@ def act(world: World) -> None:
         (0.01, world.dispatcher.crash),
         (0.02, world.registry.crash),
         (0.02, lambda: world.registry.crash_pool(rng.choice([*world.registry.pools, ""]))),
+        (0.03, lambda: client.abandon(rng.choice(list(client.wants.values()))) if client.wants else None),
         (0.05, lambda: client.submit_again(rng.choice(list(client.wants.values()))) if client.wants else None),
     ]
     die = rng.random()

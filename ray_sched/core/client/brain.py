@@ -7,11 +7,10 @@ until it was answered, and every event is handled once.
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
-import msgspec
+from msgspec import structs
 
 from ray_sched.core.client.effects import (
     ClientEffect,
-    DiscardResult,
     EndSessions,
     FetchSpeech,
     NotifyAccepted,
@@ -22,7 +21,7 @@ from ray_sched.core.client.effects import (
     SendMessage,
     SubmitLater,
 )
-from ray_sched.core.client.held import HeldEvents
+from ray_sched.core.client.held import HeldEvents, unclaimed
 from ray_sched.core.client.inbox import Inbox
 from ray_sched.core.client.submissions import Submission, Submissions
 from ray_sched.core.client.transfers import Transfers
@@ -54,6 +53,7 @@ CALL_AGAIN_AFTER_MS = 100
 SUBMIT_AGAIN_AFTER_MS = 500
 """At least, before a job that was taken once is submitted again to a scheduler that could not take it just now."""
 NO_ANSWER = Refusal(code=Code.SCHEDULER_NOT_RUNNING, message="the scheduler does not answer; is it running?")
+_ABANDONED = Refusal(code=Code.CANCELLED, message="nobody waited for it any more")
 _CLOSED = Refusal(code=Code.CANCELLED, message="this client is closed")
 _FOR_NOW = frozenset({Code.SCHEDULER_DEPENDENCY_DOWN, Code.SCHEDULER_NOT_RUNNING, Code.OVERLOADED})
 
@@ -100,8 +100,7 @@ class ClientBrain:
         if digest or audio_ms:
             call = f"{self._generation}-{number}" if digest else ""
             audio_ms = audio_ms or submission.spec.audio_ms
-            spec = msgspec.structs.replace(submission.spec, digest=digest, submission=call, audio_ms=audio_ms)
-            submission.spec = spec
+            submission.spec = structs.replace(submission.spec, digest=digest, submission=call, audio_ms=audio_ms)
         return self._ask(self.turns.ready(number, submission.spec))
 
     def refuse(self, number: int, refusal: Refusal) -> list[ClientEffect]:
@@ -111,10 +110,20 @@ class ClientBrain:
             return []
         return self._refuse(submission, refusal) + self._ask(self.turns.leave(number, submission.spec))
 
+    def abandon(self, number: int) -> list[ClientEffect]:
+        """Nobody waits for this submission any more: its job is cancelled, unless somebody waits for the same job."""
+        submission = self._submissions.get(number)
+        if submission is None or submission.is_abandoned:
+            return []
+        if not (submission.asked or submission.job_id):
+            return self.refuse(number, _ABANDONED)
+        submission.is_abandoned = True
+        return [*self._submissions.cancel_unwanted(submission.spec.request_id)]
+
     def submit_again(self, number: int) -> list[ClientEffect]:
         """The time of ``SubmitLater`` has come."""
         submission = self._submissions.get(number)
-        return [_submit(submission)] if submission and submission.asked else []
+        return [submission.submit()] if submission and submission.asked else []
 
     def close(self) -> list[ClientEffect]:
         """The user closes the client: cancel every job that was taken, and refuse every submission without a result."""
@@ -158,8 +167,7 @@ class ClientBrain:
 
     def give_up(self, items: Sequence[SendMessage], refusal: Refusal = NO_ANSWER) -> list[ClientEffect]:
         """The shell does not send this batch again: its submits are refused."""
-        no = Refused(refusal=refusal)
-        submits = (item for item in items if isinstance(item.message, Submit))
+        no, submits = Refused(refusal=refusal), (item for item in items if isinstance(item.message, Submit))
         effects = [effect for item in submits for effect in self._handle_answer(item, no, is_past=False)]
         return effects + self._handle_events(())
 
@@ -204,7 +212,7 @@ class ClientBrain:
             return [SendMessage(Cancel(job_id=answer.job_id))] if isinstance(answer, Accepted) else []
         match answer:
             case Accepted():
-                return [_submit(submission)] if is_past else self._accept(submission, answer)
+                return [submission.submit()] if is_past else self._accept(submission, answer)
             case Refused():
                 if submission.job_id and answer.refusal.code in _FOR_NOW:  # a job that was taken once is not given up
                     return [SubmitLater(submission.number, max(answer.refusal.retry_after_ms, SUBMIT_AGAIN_AFTER_MS))]
@@ -214,10 +222,12 @@ class ClientBrain:
 
     def _accept(self, submission: Submission, answer: Accepted) -> list[ClientEffect]:
         self._submissions.accept(submission, answer)
-        return [NotifyAccepted(submission.number, answer.job_id, answer.utterance_index, answer.is_duplicate)]
+        accepted = NotifyAccepted(submission.number, answer.job_id, answer.utterance_index, answer.is_duplicate)
+        return [accepted, *self._submissions.cancel_unwanted(submission.spec.request_id)]
 
     def _refuse(self, submission: Submission, refusal: Refusal) -> list[ClientEffect]:
-        return [NotifyRefused(number, refusal) for number in self._finish(submission)]
+        refused = [NotifyRefused(number, refusal) for number in self._finish(submission)]
+        return [*refused, *self._submissions.cancel_unwanted(submission.spec.request_id)]
 
     def _finish(self, submission: Submission) -> tuple[int, ...]:
         """A job is over for the user: its audio is released. Returns the numbers of all its submissions."""
@@ -272,7 +282,7 @@ class ClientBrain:
             return [NotifyGap(event)]
         submission = self._submissions.of_job(event.job_id)
         if submission is None:
-            return _handle_unclaimed(event)
+            return unclaimed(event)
         match event:
             case Assigned():
                 return self.transfers.push(submission, event)
@@ -284,14 +294,3 @@ class ClientBrain:
                 return [NotifyResult(self._finish(submission), event)]
             case _:
                 assert_never(event)
-
-
-def _submit(submission: Submission) -> SendMessage:
-    return SendMessage(Submit(spec=submission.spec), submission.number)
-
-
-def _handle_unclaimed(event: Assigned | PartialText | SpeechReady | Delivered) -> list[ClientEffect]:
-    """An event of a job that no submission waits for: one that was refused in the end, or given up."""
-    if isinstance(event, Assigned):
-        return [SendMessage(Cancel(job_id=event.job_id))]
-    return [DiscardResult(event)] if isinstance(event, Delivered) else []

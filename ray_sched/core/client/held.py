@@ -8,7 +8,16 @@ all other events pass.
 
 from collections.abc import Callable, Sequence
 
-from ray_sched.core.messages.client_dispatcher import ClientEvent, Delivered, MissingResult
+from ray_sched.core.client.effects import ClientEffect, DiscardResult, SendMessage
+from ray_sched.core.messages.client_dispatcher import (
+    Assigned,
+    Cancel,
+    ClientEvent,
+    Delivered,
+    MissingResult,
+    PartialText,
+    SpeechReady,
+)
 
 
 class HeldEvents:
@@ -41,3 +50,10 @@ class HeldEvents:
             else:
                 ready.append(event)
         return ready
+
+
+def unclaimed(event: Assigned | PartialText | SpeechReady | Delivered) -> list[ClientEffect]:
+    """An event of a job that no submission waits for: one that was refused in the end, or given up."""
+    if isinstance(event, Assigned):
+        return [SendMessage(Cancel(job_id=event.job_id))]
+    return [DiscardResult(event)] if isinstance(event, Delivered) else []

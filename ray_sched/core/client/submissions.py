@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import msgspec
 
 from ray_sched.core.client.effects import SendMessage
-from ray_sched.core.messages.client_dispatcher import Accepted, JobSpec, Submit
+from ray_sched.core.messages.client_dispatcher import Accepted, Cancel, JobSpec, Submit
 from ray_sched.core.messages.fields import AttemptKey
 
 
 class Submission:
     """One call of ``submit``. Several of them may be one job, if they have the same request id."""
 
-    __slots__ = ("asked", "followers", "job_id", "number", "pushing", "spec", "utterance_index")
+    __slots__ = ("asked", "followers", "is_abandoned", "job_id", "number", "pushing", "spec", "utterance_index")
 
     def __init__(self, number: int, spec: JobSpec) -> None:
         self.number = number
@@ -26,6 +26,12 @@ class Submission:
         """Numbers of later submissions that turned out to be the same job: they get the same result."""
         self.pushing: tuple[AttemptKey, ...] = ()
         """Attempts of which a push is under way."""
+        self.is_abandoned = False
+        """Nobody waits for its result any more."""
+
+    def submit(self) -> SendMessage:
+        """What is sent for it."""
+        return SendMessage(Submit(spec=self.spec), self.number)
 
 
 class Submissions:
@@ -37,12 +43,15 @@ class Submissions:
         """Submissions that the Dispatcher of the current epoch has taken, by job id."""
         self._unanswered: dict[int, Submission] = {}
         """By ``Submission.asked``, oldest first."""
+        self._same: dict[str, list[Submission]] = {}
+        """By request id."""
         self.n_asked = 0
         """Submits that were sent so far."""
 
     def open(self, number: int, spec: JobSpec) -> Submission:
         """Add a submission, of which the Dispatcher was not asked yet."""
         submission = self._open[number] = Submission(number, spec)
+        self._same.setdefault(spec.request_id, []).append(submission)
         return submission
 
     def get(self, number: int) -> Submission | None:
@@ -67,7 +76,7 @@ class Submissions:
         self.n_asked += 1
         submission.asked = self.n_asked
         self._unanswered[submission.asked] = submission
-        return SendMessage(Submit(spec=submission.spec), submission.number)
+        return submission.submit()
 
     def is_answered(self, asked: int) -> bool:
         """Whether the Dispatcher has answered the Submit of this number and all before it."""
@@ -88,8 +97,24 @@ class Submissions:
             del self._jobs[submission.job_id]
         numbers = (submission.number, *submission.followers)
         for number in numbers:
-            self._open.pop(number, None)
+            ended = self._open.pop(number, None)
+            if ended:
+                self._leave(ended)
         return numbers
+
+    def cancel_unwanted(self, request_id: str) -> list[SendMessage]:
+        """The Cancel of what was taken for a request id, if nobody waits for any submission of it any more."""
+        same = self._same.get(request_id, ())
+        if not all(submission.is_abandoned for submission in same):
+            return []
+        taken = {submission.job_id: None for submission in same if submission.job_id}
+        return [SendMessage(Cancel(job_id=job_id)) for job_id in taken]
+
+    def _leave(self, submission: Submission) -> None:
+        same = self._same[submission.spec.request_id]
+        same.remove(submission)
+        if not same:
+            del self._same[submission.spec.request_id]
 
     def ask_again(self) -> list[SendMessage]:
         """Submits for all jobs that were taken, at their indexes: the Dispatcher may not know them any more.
@@ -106,7 +131,7 @@ class Submissions:
     def clear(self) -> list[int]:
         """Forget all of them. Returns their numbers."""
         numbers = list(self._open)
-        for known in (self._open, self._jobs, self._unanswered):
+        for known in (self._open, self._jobs, self._unanswered, self._same):
             known.clear()
         return numbers
 
