@@ -151,6 +151,7 @@ class Blocks:
         notes = [*([f"it {plan.cut}"] if plan.cut else []), *plan.notes]
         if self._faults.n_skipped and not plan.cut:
             notes.append("it is damaged inside, and what could not be decoded was left out")
+        notes.extend(self._faults.doubts)
         return AudioReport(
             container=plan.container,
             codec=first.codec,
@@ -159,7 +160,7 @@ class Blocks:
             samples=self._n_samples,
             duration_s=self._n_samples / SAMPLE_RATE_HZ,
             level_db=level_db(self._sum_of_squares, self._n_samples),
-            whole=not (plan.cut or plan.is_open or self._faults.n_skipped),
+            whole=not (plan.cut or plan.is_open or self._faults.n_skipped or self._faults.doubts),
             notes=tuple(notes),
         )
 

@@ -24,6 +24,14 @@ _FLOAT_CODECS = ("pcm_f16", "pcm_f24", "pcm_f32", "pcm_f64")
 _NUMBERED = "flac"
 """Container whose frames are numbered: FFmpeg leaves a damaged one out without a word, and its number shows it."""
 _BATCH_S = 0.25
+_BLOCK_HEAD_BYTES = 16
+_TELLING = ("mp4", "avi")
+"""Containers whose headers say how long a track is."""
+_SPARE_S = 0.5
+_TIMED = ("mp4", "matroska")
+"""Containers that say of each frame when it is heard."""
+_GAP_S = 0.2
+_MAX_DOUBTS = 10
 _MAX_FAULTS = 1_000
 """Damaged packets in one audio after which no more are tried."""
 
@@ -47,6 +55,8 @@ class Faults:
         self._name = name
         self._may_skip = may_skip
         self.n_skipped = 0
+        self.doubts: list[str] = []
+        """Why it may not be whole, though nothing is known to be missing."""
 
     def add(self) -> None:
         """Raises SchedError INVALID_AUDIO unless damaged parts may be left out."""
@@ -86,15 +96,33 @@ def _decoded(container: Any, part: Part, name: str, limits: Limits, faults: Faul
     context.thread_count = 1
     context.options = _CODEC_OPTIONS.get(context.codec.name, {})
     batch = _Batch(context.codec)
-    packets = container.demux(stream)
-    for frame in _frames(packets, _decoder(context), faults, are_numbered=part.demuxer == _NUMBERED):
+    packets = _watched(container.demux(stream), part, faults)
+    heard_s = 0.0
+    frames = _frames(packets, _decoder(context), faults, are_numbered=part.demuxer == _NUMBERED)
+    for frame in _timed(frames, faults) if part.demuxer in _TIMED else frames:
         check_shape(frame.sample_rate, frame.layout.nb_channels, name, limits)
+        heard_s += frame.samples / frame.sample_rate
         if not batch.fits(frame):
             yield batch.taken()
         if batch.add(frame) >= frame.sample_rate * _BATCH_S:
             yield batch.taken()
     if batch.n_frames:
         yield batch.taken()
+    claimed_s = float((stream.duration or 0) * stream.time_base) if part.demuxer in _TELLING else 0.0
+    if heard_s < claimed_s - _SPARE_S:
+        faults.doubts.append(f"its header tells of {claimed_s:.1f} s, and {heard_s:.1f} s were there")
+
+
+def _watched(packets: Iterator[Any], part: Part, faults: Faults) -> Iterator[Any]:
+    """The packets, of which the last must be the last that the track has: FFmpeg ends at a damaged block."""
+    first = last = -1
+    for packet in packets:
+        if packet.size and packet.pos is not None:
+            first, last = (packet.pos if first < 0 else first), packet.pos
+        yield packet
+    for begin, end in part.tracks:
+        if begin <= first <= begin + _BLOCK_HEAD_BYTES and last < end:
+            faults.add()
 
 
 def _decoder(context: Any) -> Any:
@@ -131,6 +159,18 @@ def _frames(packets: Iterator[Any], decoder: Any, faults: Faults, *, are_numbere
             yield frame
     if last and not is_one_frame(last):
         faults.add()
+
+
+def _timed(frames: Iterator[Any], faults: Faults) -> Iterator[Any]:
+    """The frames; where the time of one is long after the end of the one before it, a piece was left out."""
+    end_s: float | None = None
+    for frame in frames:
+        if frame.pts is not None:
+            at_s = float(frame.pts * frame.time_base)
+            if end_s is not None and at_s - end_s > _GAP_S and len(faults.doubts) < _MAX_DOUBTS:
+                faults.doubts.append(f"there is nothing in it from {end_s:.1f} to {at_s:.1f} s")
+            end_s = at_s + frame.samples / frame.sample_rate
+        yield frame
 
 
 class _Batch:

@@ -27,11 +27,18 @@ _LEVEL_1 = (
 )
 _ANYWHERE = (0xEC, 0xBF)
 """Elements that stand beside a cluster: indexes, tags, tracks and so on; and, of _ANYWHERE, padding and check sums."""
+_SIMPLE_BLOCK = 0xA3
 _UNKNOWN = 2**63
 _MAX_ELEMENTS = 2_000_000
 _MAX_JOINED = 1_000
-_HEAD_BYTES = 12
+_HEAD_BYTES = 13
 _BUFFER_BYTES = 2**16
+
+
+class _File(Struct):
+    start: int
+    tracks: dict[int, tuple[int, int]] = {}
+    """Where the first and the last simple block of each track is."""
 
 
 class _Element(Struct, frozen=True, kw_only=True):
@@ -41,38 +48,44 @@ class _Element(Struct, frozen=True, kw_only=True):
     """Where what is in it begins."""
     size: int | None
     """Bytes of what is in it; None if it does not say."""
+    track: int = 0
+    """Of a block: the first byte in it, which is all of its track's number where there are fewer than 127."""
 
 
 def plan_matroska(stream: BinaryIO, start: int, n_bytes: int, name: str, limits: Limits) -> Plan:
     """The plan of a WebM file, or of several that were joined. Raises SchedError INVALID_AUDIO."""
     del limits
     plan = Plan(container="matroska", parts=[])
-    starts = _starts(plan, stream, start, n_bytes, name)
-    if not starts:
+    files = _files(plan, stream, start, n_bytes, name)
+    if not files:
         raise empty(name)
-    for begin, end in zip(starts, [*starts[1:], n_bytes], strict=True):
-        plan.parts.append(Part(stream=Window(stream, begin, end - begin), demuxer="matroska"))
-    if len(starts) > 1:
-        plan.notes.append(f"it is {len(starts)} joined WebM files; all of them were read")
+    for file, end in zip(files, [*(file.start for file in files[1:]), n_bytes], strict=True):
+        tracks = tuple((first - file.start, last - file.start) for first, last in file.tracks.values())
+        plan.parts.append(Part(stream=Window(stream, file.start, end - file.start), demuxer="matroska", tracks=tracks))
+    if len(files) > 1:
+        plan.notes.append(f"it is {len(files)} joined WebM files; all of them were read")
     return plan
 
 
-def _starts(plan: Plan, stream: BinaryIO, at: int, n_bytes: int, name: str) -> list[int]:
-    """Where the joined files begin; what is missing is written down in the plan."""
-    starts: list[int] = []
+def _files(plan: Plan, stream: BinaryIO, at: int, n_bytes: int, name: str) -> list[_File]:
+    """The joined files; what is missing is written down in the plan."""
+    files: list[_File] = []
     cluster_end = at
     for element in _elements(stream, at, n_bytes, name):
         if element.kind == _EBML:
-            starts.append(element.at)
+            files.append(_File(start=element.at))
+        elif element.kind == _SIMPLE_BLOCK and files:
+            tracks = files[-1].tracks
+            tracks[element.track] = (tracks.get(element.track, (element.body, 0))[0], element.body)
         fault = _fault(element, n_bytes, cluster_end)
         plan.cut = plan.cut or fault
         if element.kind == _CLUSTER:
             cluster_end = _UNKNOWN if element.size is None else element.body + element.size
         elif cluster_end == _UNKNOWN and element.kind in _LEVEL_1:
             cluster_end = element.at
-        if len(starts) > _MAX_JOINED:
+        if len(files) > _MAX_JOINED:
             raise invalid(f"{name} is more than {_MAX_JOINED} joined WebM files; give them one by one")
-    return starts
+    return files
 
 
 def _fault(element: _Element, n_bytes: int, cluster_end: int) -> str | None:
@@ -106,7 +119,8 @@ def _elements(stream: BinaryIO, at: int, n_bytes: int, name: str) -> Iterator[_E
             return
         body = at + n_kind + n_size
         is_unknown = size == (1 << 7 * n_size) - 1
-        yield _Element(kind=kind, at=at, body=body, size=None if is_unknown else size)
+        track = head[n_kind + n_size] if kind == _SIMPLE_BLOCK and len(head) > n_kind + n_size else 0
+        yield _Element(kind=kind, at=at, body=body, size=None if is_unknown else size, track=track)
         at = body if is_unknown or kind in _ENTERED else body + size
     raise invalid(f"{name} has more than {_MAX_ELEMENTS} elements; convert it to WAV")
 

@@ -13,6 +13,8 @@ class Part(Struct, frozen=True, kw_only=True):
     """FFmpeg's name of the container; never guessed from the content by FFmpeg."""
     options: dict[str, str] = field(default_factory=dict)
     """Of the demuxer, such as the rate of samples without a header."""
+    tracks: tuple[tuple[int, int], ...] = ()
+    """Where in the stream the first and the last block of each track is; none where a container has no blocks."""
     promised_s: float | None = None
     """Seconds that must come out, by lengths that were found; fewer are an error. None where nothing says it."""
 

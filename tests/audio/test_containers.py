@@ -128,6 +128,43 @@ def test_fragments_are_heard_up_to_the_one_that_is_cut() -> None:
     assert not partly.report.whole
 
 
+def test_a_fragment_that_is_left_out_leaves_a_gap_that_is_noted() -> None:
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "300000"}
+    data = encoded(melody(SECONDS, 48_000), 48_000, "mp4", "aac", options=options)
+    second, third = [at - 4 for at in range(len(data)) if data[at : at + 4] == b"moof"][1:3]
+    decoded = taken(data[:second] + data[third:])
+    assert len(decoded.samples) < N_SAMPLES - 3_000
+    assert not decoded.report.whole
+    assert decoded.report.notes == ("there is nothing in it from 0.3 to 0.6 s",)
+
+
+def test_fewer_samples_than_the_header_tells_of_are_noted() -> None:
+    data = good("m4a")
+    at = data.index(b"stsz") + 12
+    n_packets = int.from_bytes(data[at : at + 4], "big")
+    decoded = taken(data[:at] + (n_packets // 2).to_bytes(4, "big") + data[at + 4 :])
+    assert len(decoded.samples) < N_SAMPLES * 2 // 3
+    assert not decoded.report.whole
+    assert decoded.report.notes[0].startswith("its header tells of 1.5 s, and 0.")
+
+
+# --- WebM --------------------------------------------------------------------------------------------------------
+
+
+def test_a_block_at_which_ffmpeg_ends_is_damage_and_not_the_end() -> None:
+    data = bytearray(good("webm"))
+    block = data.index(b"\xa3\x40", len(data) // 2)
+    data[block + 3] = 0x8F
+    assert "is damaged inside" in refusal(bytes(data))
+    assert not taken(bytes(data), allow_partial=True).report.whole
+
+
+def test_joined_webm_files_are_both_heard() -> None:
+    decoded = taken(good("webm") + good("webm-live"))
+    assert heard(decoded.samples) == tones_of(SECONDS) * 2
+    assert "it is 2 joined WebM files; all of them were read" in decoded.report.notes
+
+
 def test_the_first_sound_of_a_video_is_heard() -> None:
     assert heard(taken(video(melody(SECONDS, 44_100), 44_100)).samples) == tones_of(SECONDS)
 
