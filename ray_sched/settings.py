@@ -6,9 +6,10 @@ file. An unknown key is an error that names a near one, or all of its section.
 
 import difflib
 import os
+import re
 import reprlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -119,6 +120,38 @@ EngineOptions = dict[
 """Options of an engine, as its labels' ``option.NAME`` say them."""
 
 
+_ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe")
+_HASH = re.compile("[0-9a-f]{64}")
+
+
+def _checked_hashes(hashes: dict[str, str]) -> dict[str, str]:
+    for tenant, known in hashes.items():
+        if not tenant or not _HASH.fullmatch(known):
+            raise ValueError(
+                f"the token hash of {tenant!r} is none; make one with ray-sched token {tenant or 'TENANT'}"
+            )
+    return hashes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRules:
+    """The front door for clients that speak HTTP."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    listen: str = "127.0.0.1:8080"
+    """``HOST:PORT``; other machines reach it only where there are tokens."""
+    token_hashes: Annotated[dict[str, str], AfterValidator(_checked_hashes)] = field(default_factory=dict)
+    """By tenant; ``ray-sched token TENANT`` makes one."""
+    language: str = "en"
+    """Spoken in a request that names no language; ``auto`` where the engines recognise it."""
+    models: tuple[str, ...] = _ALIASES
+    """Names of models that requests may give; the engine is the nodes' own."""
+    max_upload_mb: Annotated[int, Ge(1), Le(512)] = 64
+    max_requests: Annotated[int, Ge(1), Le(100_000)] = 256
+    """Answered at once; more are told to come again."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Frozen; sections are the rules of the brains they are given to."""
 
@@ -143,6 +176,7 @@ class Settings(BaseSettings):
     engines: dict[Name, EngineOptions] = {}
     """Options of engines, by the engine's name or by a node's; a node's labels go before its name, that before the
     engine's: ``engines: {neural: {asr-model: base.en}, node-7: {asr-model: /data/whisper}}``."""
+    gateway: GatewayRules = GatewayRules()
 
     @classmethod
     def settings_customise_sources(
@@ -261,10 +295,10 @@ def _value_sentence(error: "ErrorDetails", where: str) -> str:
 
 
 def _known_keys() -> Iterator[str]:
-    for name, field in Settings.model_fields.items():
+    for name, section in Settings.model_fields.items():
         yield name
-        if is_dataclass(field.default):
-            yield from (f"{name}.{inner.name}" for inner in fields(field.default))
+        if is_dataclass(section.default):
+            yield from (f"{name}.{inner.name}" for inner in fields(section.default))
 
 
 _FREE = {"engines"}

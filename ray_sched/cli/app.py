@@ -14,11 +14,13 @@ from ray_sched.cli import (
     drain,
     engines,
     explain,
+    gateway,
     jobs,
     nodes,
     pools,
     status,
     submit,
+    token,
     top,
     up,
     wait,
@@ -55,6 +57,8 @@ VERBS = (
     drain.undrain,
     cleanup.cleanup,
     top.top,
+    gateway.gateway,
+    token.token,
 )
 """In the order of ``--help``."""
 

@@ -58,13 +58,13 @@ class Command:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def wait_for_line(self, words: str, timeout_s: float = 60) -> None:
-        """Until stderr says it."""
+    def wait_for_line(self, words: str, timeout_s: float = 60) -> str:
+        """Until stderr says it. Returns the line."""
         give_up_at = time.monotonic() + timeout_s
         assert self._process.stderr is not None
         for line in self._process.stderr:
             if words in line:
-                return
+                return line
             assert time.monotonic() < give_up_at, f"it did not say {words!r}"
         raise AssertionError(f"it ended without saying {words!r}")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import openai
 import pytest
 import soundfile
 
@@ -129,6 +130,24 @@ def test_an_operator_cancels_jobs_of_others(up: Running) -> None:
     assert unknown.status == 6
     assert "there is no job no-such-job" in unknown.err
     assert up("cancel").status == 2
+
+
+def test_an_openai_client_is_served_by_a_gateway_beside_it(up: Running) -> None:
+    made = up("token", "acme", "--json").json
+    door = Command(
+        ["gateway", "--listen", "127.0.0.1:0", "--json"],
+        up.data_dir,
+        RAY_SCHED_GATEWAY__TOKEN_HASHES=json.dumps({"acme": made["token_hash"]}),
+    )
+    url = door.wait_for_line("listening on ").split()[2]
+    with openai.OpenAI(base_url=url, api_key=made["token"], max_retries=0) as client:
+        heard = client.audio.transcriptions.create(file=AUDIO, model="whisper-1", response_format="verbose_json")
+    assert (heard.text, heard.duration) == ("echo of 47840 samples", 2.99)
+    assert [job["tenant"] for job in up("jobs", "--tenant", "acme", "--json").json] == ["acme"]
+    door.signal(signal.SIGTERM)
+    ended = door.end()
+    assert (ended.status, ended.json) == (0, {"stopped": True})
+    assert door.left_behind() == []
 
 
 def test_a_drained_node_is_had_back(up: Running) -> None:

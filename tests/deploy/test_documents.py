@@ -47,6 +47,8 @@ RUN_BY_TESTS = {
     "ray-sched undrain": "tests/cli/test_up.py",
     "ray-sched cancel": "tests/cli/test_up.py",
     "ray-sched wait": "tests/cli/test_up.py",
+    "ray-sched gateway": "tests/cli/test_up.py",
+    "ray-sched token": "tests/cli/test_up.py",
     "ray-sched cleanup": "tests/cli/test_up.py",
     "ray-sched bench latency": "tests/bench_command/test_bench_command.py",
     "ray-sched bench throughput": "tests/bench_command/test_bench_command.py",

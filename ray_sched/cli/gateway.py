@@ -1,0 +1,46 @@
+"""``ray-sched gateway``: the front door beside a scheduler that runs."""
+
+import asyncio
+import logging
+from typing import Annotated
+
+import typer
+
+from ray_sched.cli.call import Call
+from ray_sched.core.errors import Code, SchedError
+
+log = logging.getLogger(__name__)
+
+
+async def gateway(
+    call: Call,
+    where: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Else gateway.listen.")] = "",
+    drain_s: Annotated[
+        float, typer.Option("--drain-s", min=0, help="Open requests may take this long at the end.")
+    ] = 30.0,
+) -> None:
+    """Serve OpenAI's audio API until Ctrl-C or SIGTERM: clients that speak it need nothing of Ray."""
+    try:
+        from ray_sched.gateway.app import Gateway
+        from ray_sched.gateway.serving import listen, serve
+    except ImportError as error:
+        raise SchedError(
+            Code.MISSING_PART, f"the gateway needs {error.name}; run: pip install 'ray-sched[gateway]'"
+        ) from None
+    from ray_sched.system.api import Client
+
+    settings = call.settings
+    rules = settings.gateway
+    listening = listen(where or rules.listen, has_tokens=bool(rules.token_hashes))
+    with listening:
+        async with call.scheduler() as scheduler:
+            await scheduler.status()  # raises the sentence where there is none
+            host, port = listening.getsockname()[:2]
+            who = "with a token" if rules.token_hashes else "from this machine"
+            call.out.note(f"listening on http://{host}:{port}/v1 for whoever asks {who}")
+            with call.signals.captured() as signals:
+                door = Gateway(lambda tenant: Client(settings, tenant=tenant), rules)
+                signalled = asyncio.ensure_future(signals.get())
+                await serve(door, listening, signalled, drain_s)
+                signalled.cancel()
+    call.out.show({"stopped": True}, "the gateway has stopped")
