@@ -20,6 +20,7 @@ from ray_sched.client.client import Client
 from ray_sched.client.long import Passage
 from ray_sched.client.recordings import RecordingSource
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.split.rules import SplitRules
 from ray_sched.wire.samples import Samples
 from tests.support.in_process import InProcess
@@ -248,6 +249,8 @@ async def test_two_hours_of_speech_need_the_memory_of_what_is_in_flight() -> Non
             last_s = passage.end_s
             if n_passages == 100:
                 before = process.memory_info().rss
+            if n_passages % 100 == 0:
+                await system.say_of_node("a", NodeStatus.READY)  # its leases have a term
             if n_passages > 100:
                 most = max(most, process.memory_info().rss - before)
         assert client.ledger.bytes_in() == 0
