@@ -30,6 +30,22 @@ class RowError(Struct, frozen=True, kw_only=True):
         return cls(code=refusal.code, message=refusal.message)
 
 
+class RowPart(Struct, frozen=True, kw_only=True):
+    """A segment or a word, with names for its fields: messages leave them out."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+    confidence: float | None
+
+    @classmethod
+    def all_of(cls, parts: "tuple[Segment, ...] | tuple[Word, ...]") -> "tuple[RowPart, ...]":
+        """The parts of a result."""
+        return tuple(
+            cls(start_ms=it.start_ms, end_ms=it.end_ms, text=it.text, confidence=it.confidence) for it in parts
+        )
+
+
 class Row(Struct, kw_only=True):
     """One file and what became of it."""
 
@@ -43,8 +59,8 @@ class Row(Struct, kw_only=True):
     language: str = ""
     """What was spoken, as the node has found it or as it was said."""
     model: str = ""
-    segments: tuple[Segment, ...] = ()
-    words: tuple[Word, ...] = ()
+    segments: tuple[RowPart, ...] = ()
+    words: tuple[RowPart, ...] = ()
     """Words with their times, if they were asked for."""
     audio_s: float = 0.0
     audio_is_whole: bool = True
@@ -72,8 +88,8 @@ class Row(Struct, kw_only=True):
             translation=result.translation,
             language=result.language,
             model=result.model,
-            segments=result.segments,
-            words=result.words,
+            segments=RowPart.all_of(result.segments),
+            words=RowPart.all_of(result.words),
             audio_s=round(result.audio_ms / 1000, 3),
             audio_is_whole=result.audio_is_whole,
             audio_notes=result.audio_notes,

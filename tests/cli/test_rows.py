@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from ray_sched.cli.output import Output
 from ray_sched.cli.row_writer import RowWriter
 from ray_sched.cli.rows import Row, SpeechFolder, shown_pair
 from ray_sched.client.results import Result
 from ray_sched.core.errors import Code, Refusal, SchedError
+from ray_sched.core.messages.recognition import Word
 
 FILES = [Path("a.wav"), Path("b.wav"), Path("c.wav")]
 GONE = Refusal(code=Code.SCHEDULER_NOT_RUNNING, message="the scheduler does not answer")
@@ -149,3 +151,16 @@ def test_people_read_the_language_that_was_found() -> None:
     assert shown_pair(found) == "en:es"
     assert shown_pair(Row(file="a.wav", pair="auto:es")) == "auto:es"
     assert shown_pair(Row(file="a.wav", pair="en-US:es", language="en")) == "en-US:es"
+
+
+def test_programs_read_words_by_the_names_of_their_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(monkeypatch, is_json=True)
+    said = structs.replace(SPOKEN, words=(Word(0, 340, "good", 0.9), Word(340, 600, "day")), language="en")
+    screen.rows.add(0, Row.of(FILES[0], said))
+    screen.rows.end()
+    [printed] = json.loads("".join(screen.lines))
+    assert printed["words"] == [
+        {"start_ms": 0, "end_ms": 340, "text": "good", "confidence": 0.9},
+        {"start_ms": 340, "end_ms": 600, "text": "day", "confidence": None},
+    ]
+    assert (printed["language"], printed["segments"]) == ("en", [])
