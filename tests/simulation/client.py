@@ -78,6 +78,8 @@ class User:
         """How often the Dispatcher may have forgotten this client's sessions."""
         self._done_in: dict[str, int] = {}
         self._missing: dict[str, set[int]] = {}
+        self._newest: dict[str, tuple[int, int]] = {}
+        """By session: the number of the newest want that was taken, and its index."""
 
     def notify(self, effect: Notice) -> None:
         """The user is given what the brain says it is to be given."""
@@ -105,6 +107,21 @@ class User:
         is_same = want.job_id in {"", effect.job_id}
         self.world.expect(is_same or self.world.was_given_up(want.job_id), what, want.job_id)
         want.job_id = effect.job_id
+        if effect.utterance_index is not None and not want.before and want.spec.session.endswith(f"/{self.n_lives}"):
+            self._check_turn(want, effect.utterance_index)
+
+    def _check_turn(self, want: Want, index: int) -> None:
+        """A session is numbered in the order in which it was submitted, whenever its audio was read.
+
+        A full scheduler is let off: of a batch whose answer gets lost it may take at the second time what it had
+        refused at the first, behind what it had taken then.
+        """
+        if self.world.dispatcher.brain.counters.rejected[Code.OVERLOADED]:
+            return
+        number, before = self._newest.get(want.spec.session, (0, -1))
+        is_in_turn = (want.number > number) == (index > before)
+        self.world.expect(is_in_turn, f"submitted as {want.number} after {number}: {index}, {before}", want.job_id)
+        self._newest[want.spec.session] = max((number, before), (want.number, index))
 
     def _refuse(self, want: Want, effect: NotifyRefused) -> None:
         self.world.note(want.job_id, f"{self.client_id} is refused {want.spec.request_id}: {effect.refusal}")
@@ -197,7 +214,10 @@ class Client:
         spec = JobSpec(**facts)  # type: ignore[arg-type]
         want = self.wants[number] = Want(number, spec, is_kept=number % 3 != 0)
         self._perform(self.brain.open(number, spec, want.n_bytes if want.is_kept else 0))
-        self._ask(number, want)
+        if self.world.is_wild and self.world.rng.random() < 0.3:  # its audio has to be read for its digest
+            self.world.net.after(self.world.rng.randint(1, 1_500), lambda: self._ask(number, want))
+        else:
+            self._ask(number, want)
         return want
 
     def submit_again(self, want: Want) -> None:
@@ -211,6 +231,8 @@ class Client:
         self._ask(number, again)
 
     def _ask(self, number: int, want: Want) -> None:
+        if self.is_dead:
+            return
         self._perform(self.brain.ask(number))
         if want.is_kept and self.brain.transfers.begin_ahead(number):
             self._ahead = number

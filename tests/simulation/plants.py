@@ -8,6 +8,7 @@ from ray_sched.core.agent.effects import AgentEffect, StartRun
 from ray_sched.core.client.brain import ClientBrain
 from ray_sched.core.client.effects import ClientEffect, SendMessage
 from ray_sched.core.client.inbox import Inbox
+from ray_sched.core.client.turns import Turns
 from ray_sched.core.dispatch import admission, poison, reports
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.messages.client_agent import PushItem
@@ -126,6 +127,16 @@ def _again(patch: Patch) -> None:
     patch(admission, "is_new_job", is_new_job)
 
 
+def _turns(patch: Patch) -> None:
+    """What has been read is asked for at once, whoever was submitted before it in its session."""
+
+    def ready(turns: Turns, number: int, spec: JobSpec) -> list[int]:
+        del turns, spec
+        return [number]
+
+    patch(Turns, "ready", ready)
+
+
 PLANTS: dict[str, Callable[[Patch], None]] = {
     "fence": _fence,
     "lease": _lease,
@@ -137,6 +148,7 @@ PLANTS: dict[str, Callable[[Patch], None]] = {
     "mail-order": _mail_order,
     "lost-ack": _lost_ack,
     "again": _again,
+    "turns": _turns,
 }
 
 
