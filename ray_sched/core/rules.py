@@ -16,7 +16,8 @@ Percent = Annotated[float, Gt(0), Le(101)]
 
 INLINE_BYTES = 100 * 2**10
 """A push of up to so much audio goes in the call itself, a larger one through the object store: where Ray itself draws
-the line for arguments. That is 3.2 s of speech, alone or together."""
+the line for arguments. That is 3.2 s of speech, alone or together. With 64 jobs of 160 KB in flight both ways are
+alike; one at a time the store costs 13.7 ms of CPU a job over four raylets, and the call 9.5."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
