@@ -54,7 +54,7 @@ def _decoded(order: Order, file: int, connection: socket.socket) -> Answer:
             stream.seek(0)  # it has one position with whoever wrote it
             _allow_cpu(order.cpu_s + os.fstat(file).st_size * _CPU_PER_MIB_S // 2**20)
             blocks = Blocks(stream, order.name, order.limits, raw=order.raw, allow_partial=order.allow_partial)
-            for block in blocks:
+            for block in filter(len, blocks):  # an empty one would be the end
                 samples = block.astype("<i2", copy=False).tobytes()
                 connection.sendall(LENGTH.pack(len(samples)) + samples)
                 _allow_cpu(order.cpu_s)

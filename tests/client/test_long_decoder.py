@@ -80,6 +80,11 @@ def test_whatever_the_stream_is_all_that_is_left_in_it_is_decoded(kind: str, tmp
     assert children() == []
 
 
+def test_a_recording_of_whole_blocks_ends_as_any_other() -> None:
+    audio = samples(5)
+    assert np.array_equal(np.concatenate(list(decoded_blocks(io.BytesIO(wav(audio)), order()))), audio)
+
+
 def test_the_position_of_an_ordinary_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "talk.wav"
     path.write_bytes(wav(samples(12)))
