@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import ray
 
-from ray_sched import Client, Result
+from ray_sched import BlockingClient, Client, Result
 from ray_sched.core.errors import Code
 from ray_sched.core.rules import DispatchRules
 from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.system.store_stats import object_store_stats
-from tests.cluster.submitter import N_PUSHING, N_RUNNING, N_WAITING
+from tests.cluster.submitter import N_PUSHING, N_RUNNING, N_WAITING, SECOND
 from tests.support.cluster import RunningCluster, echo_node, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("submitter")]
@@ -80,3 +80,20 @@ def test_an_application_that_blocks_its_event_loop_keeps_its_jobs(cluster: Runni
     jobs, results = cluster.run(block())
     assert {(result.status, result.error) for result in results} == {("completed", None)}
     assert [result.job_id for result in results] == jobs, "it was not gone meanwhile"
+
+
+def test_leaving_a_map_of_the_blocking_client_cancels_what_it_has_in_flight(cluster: RunningCluster) -> None:
+    name = "left"
+    with BlockingClient(cluster.settings) as client:
+        for result in client.map([SECOND] * 200, src="en", name=name, window=50):
+            assert result.status == "completed"
+            break
+
+        def is_over() -> bool:
+            view = cluster.run(cluster.scheduler.status())
+            return view.waiting == view.spent_slots == 0
+
+        wait_until(is_over, 20, "nothing waits and nothing runs, while the client is there")
+        jobs = [job for job in cluster.run(cluster.scheduler.jobs(JobFilter(), 1_000)) if job.name == name]
+        assert "cancelled" in {str(job.status) for job in jobs}
+        assert len(jobs) < 200, "what was not submitted is not submitted any more"
