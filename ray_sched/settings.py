@@ -5,6 +5,7 @@ file. An unknown key is an error that names a near one, or all of its section.
 """
 
 import difflib
+import json
 import os
 import re
 import reprlib
@@ -124,6 +125,16 @@ _ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-tra
 _HASH = re.compile("[0-9a-f]{64}")
 
 
+def _hashes(told: object) -> object:
+    """A variable holds them as JSON."""
+    if not isinstance(told, str):
+        return told
+    try:
+        return json.loads(told)
+    except ValueError:
+        raise ValueError('it must be JSON in a variable, such as {"acme": "HASH"}') from None
+
+
 def _checked_hashes(hashes: dict[str, str]) -> dict[str, str]:
     for tenant, known in hashes.items():
         if not tenant or not _HASH.fullmatch(known):
@@ -141,7 +152,9 @@ class GatewayRules:
 
     listen: str = "127.0.0.1:8080"
     """``HOST:PORT``; other machines reach it only where there are tokens."""
-    token_hashes: Annotated[dict[str, str], AfterValidator(_checked_hashes)] = field(default_factory=dict)
+    token_hashes: Annotated[dict[str, str], BeforeValidator(_hashes), AfterValidator(_checked_hashes)] = field(
+        default_factory=dict
+    )
     """By tenant; ``ray-sched token TENANT`` makes one."""
     language: str = "en"
     """Spoken in a request that names no language; ``auto`` where the engines recognise it."""

@@ -62,3 +62,15 @@ def test_engines_have_options_of_their_own_names_which_are_texts() -> None:
         "node-1": {"asr-model": "tiny"},
     }
     assert "engines.neural.asr-model" in refusal({"engines": {"neural": {"asr-model": ["a"]}}})
+
+
+def test_token_hashes_come_from_the_file_or_as_json_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = "ab" * 32
+    assert checked_settings({"gateway": {"token_hashes": {"acme": known}}}, "f.yaml").gateway.token_hashes == {
+        "acme": known
+    }
+    assert "make one with ray-sched token acme" in refusal({"gateway": {"token_hashes": {"acme": "secret"}}})
+    monkeypatch.setenv("RAY_SCHED_GATEWAY__TOKEN_HASHES", f'{{"bolt": "{known}"}}')
+    assert checked_settings({}, "f.yaml").gateway.token_hashes == {"bolt": known}
+    monkeypatch.setenv("RAY_SCHED_GATEWAY__TOKEN_HASHES", "nonsense")
+    assert "it must be JSON in a variable" in refusal({})

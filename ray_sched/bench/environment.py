@@ -59,7 +59,7 @@ def check_rivals(names: Sequence[str]) -> None:
     if unknown:
         message = f"there is nothing called {unknown[0]!r} to compare with; known are {', '.join(RIVALS)}"
         raise SchedError(Code.INVALID_CONFIGURATION, message)
-    missing = [package for package in ("starlette", "fastapi") if find_spec(package) is None]
+    missing = [package for package in ("starlette", "fastapi", "grpc_reflection") if find_spec(package) is None]
     if missing and any(name.startswith("serve") for name in names):
         raise missing_extra("comparing with Ray Serve", "ray[serve]")
 

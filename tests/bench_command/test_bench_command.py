@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.command import Command, ray_sched
 
-SERVE = ("serve", "serve-value", "serve-http-tuned") if find_spec("fastapi") else ()
+SERVE = ("serve", "serve-value", "serve-http-tuned") if find_spec("grpc_reflection") else ()
 RIVALS = ("in-call", "raw", "actorpool", *SERVE)
 
 
@@ -16,7 +16,9 @@ def test_a_rival_nobody_knows_is_refused_before_anything_is_started(tmp_path: Pa
     ended = ray_sched(tmp_path, "bench", "throughput", "--compare", "celery")
     assert ended.status == 14
     [sentence] = ended.err.splitlines()
-    assert sentence.startswith("ray-sched: there is nothing called 'celery' to compare with; known are serve, ")
+    assert sentence.startswith(
+        "ray-sched: there is nothing called 'celery' to compare with; known are in-call, serve, "
+    )
 
 
 @pytest.mark.cluster

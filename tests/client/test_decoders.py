@@ -8,7 +8,7 @@ import subprocess
 import sys
 import wave
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -94,8 +94,9 @@ async def busy_pid() -> int:
     async with asyncio.timeout(20):
         while True:
             for child in psutil.Process().children():
-                if "decoder_process" in " ".join(child.cmdline()) and child.cpu_times().user > 0.4:
-                    return child.pid
+                with suppress(psutil.NoSuchProcess):  # or a zombie
+                    if "decoder_process" in " ".join(child.cmdline()) and child.cpu_times().user > 0.4:
+                        return child.pid
             await asyncio.sleep(0.01)
 
 

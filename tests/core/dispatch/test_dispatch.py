@@ -606,7 +606,7 @@ def test_a_job_that_needs_a_gpu_waits_for_a_node_that_has_one() -> None:
 
 def learned_harness() -> DispatchHarness:
     """A harness whose node-fast is four times as fast as node-slow."""
-    harness = DispatchHarness()
+    harness = DispatchHarness(selection=SelectionRules(newcomer_penalty=1))
     harness.offer(a_node("node-fast", slots=9))
     harness.run(harness.submit("fast"), node="node-fast", run_ms=250)
     harness.offer(a_node("node-slow", slots=9))

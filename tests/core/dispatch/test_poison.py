@@ -50,7 +50,7 @@ class Ward(SavingHarness):
             incarnation=self.incarnation[node],
             status=NodeStatus.LOST,
             has_died=has_died,
-            because="its agent died" if has_died else "silent for 3000 ms",
+            because="its agent died" if has_died else "silent for 3 s",
         )
         effects = self.offer(gone, pool=node)
         self.incarnation[node] += 1
@@ -245,7 +245,7 @@ def test_the_dispatcher_is_told_why_a_node_is_lost_and_whether_its_agent_died() 
     nodes = [offer.nodes[0] for offer in offers if offer]
     assert [(node.status, node.has_died, node.because) for node in nodes] == [
         (NodeStatus.LOST, True, "its agent died: x"),
-        (NodeStatus.LOST, False, "silent for 3000 ms"),
+        (NodeStatus.LOST, False, "silent for 3 s"),
     ]
 
 
@@ -253,5 +253,5 @@ def test_why_a_node_is_lost_is_told_in_the_attempt() -> None:
     harness = DispatchHarness()
     harness.offer(a_node("node-a"), a_node("node-b"))
     job = harness.submit("r1")
-    harness.offer(a_dead_node(harness.job(job).node, "silent for 3000 ms", has_died=False), a_node("node-c"))
-    assert harness.job(job).attempts[0].why.endswith("the node is lost: silent for 3000 ms")
+    harness.offer(a_dead_node(harness.job(job).node, "silent for 3 s", has_died=False), a_node("node-c"))
+    assert harness.job(job).attempts[0].why.endswith("the node is lost: silent for 3 s")
