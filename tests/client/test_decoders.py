@@ -140,7 +140,7 @@ async def test_a_decoder_that_does_nothing_is_given_up(make: Make) -> None:
 
 async def test_audio_that_takes_too_much_cpu_is_refused(make: Make) -> None:
     sentence = "x.flac takes more than 1 s of CPU to decode; convert it to WAV"
-    assert await refusal(make(cpu_s=1), heavy(120), "x.flac") == sentence
+    assert await refusal(make(cpu_s=1), heavy(480), "x.flac") == sentence
 
 
 async def test_the_event_loop_turns_while_strangers_bytes_are_decoded(decoders: Decoders) -> None:
