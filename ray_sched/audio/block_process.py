@@ -6,33 +6,28 @@ while nobody reads, so that it is never more than a few blocks ahead, and ends w
 """
 
 import os
-import resource
 import signal
 import socket
 import struct
 import threading
 
-import msgspec
-
-from ray_sched.audio.blocks import Blocks
 from ray_sched.audio.decoder_process import (
-    MEMORY_BYTES,
     Answer,
-    Heard,
     Order,
-    Unheard,
+    allow_cpu,
+    answer_of,
+    blocks_of,
+    decode_order,
     encode,
     end_with_parent,
     set_limits,
     warm_up,
 )
-from ray_sched.core.errors import Code, Refusal, SchedError
+from ray_sched.audio.report import AudioReport
 
 LENGTH = struct.Struct("<I")
 _CPU_PER_MIB_S = 1
 """To find one's way in a container, which takes 0.02 s; a block has as much as the order says."""
-
-_orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 
 
 def main(channel: int, file: int, parent: int) -> None:
@@ -43,31 +38,21 @@ def main(channel: int, file: int, parent: int) -> None:
     warm_up()
     set_limits(max(channel, file))
     with connection, connection.makefile("rb") as orders:
-        order = _orders.decode(orders.read(LENGTH.unpack(orders.read(LENGTH.size))[0]))
+        order = decode_order(orders.read(LENGTH.unpack(orders.read(LENGTH.size))[0]))
         answer = encode(_decoded(order, file, connection))
         connection.sendall(LENGTH.pack(0) + answer)
 
 
 def _decoded(order: Order, file: int, connection: socket.socket) -> Answer:
-    try:
+    def decode() -> AudioReport:
         with os.fdopen(file, "rb") as stream:
             stream.seek(0)  # it has one position with whoever wrote it
-            _allow_cpu(order.cpu_s + os.fstat(file).st_size * _CPU_PER_MIB_S // 2**20)
-            blocks = Blocks(stream, order.name, order.limits, raw=order.raw, allow_partial=order.allow_partial)
+            allow_cpu(order.cpu_s + os.fstat(file).st_size * _CPU_PER_MIB_S // 2**20)
+            blocks = blocks_of(order, stream)
             for block in filter(len, blocks):  # an empty one would be the end
                 samples = block.astype("<i2", copy=False).tobytes()
                 connection.sendall(LENGTH.pack(len(samples)) + samples)
-                _allow_cpu(order.cpu_s)
-        return Heard(blocks.report)
-    except SchedError as error:
-        return Unheard(error.refusal)
-    except MemoryError:
-        why = f"{order.name} takes more than {MEMORY_BYTES // 2**20} MiB of memory to decode; convert it to WAV"
-        return Unheard(Refusal(code=Code.INVALID_AUDIO, message=why))
+                allow_cpu(order.cpu_s)
+        return blocks.report
 
-
-def _allow_cpu(seconds: int) -> None:
-    """The process is killed when it has used so much more."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    used_s = int(usage.ru_utime + usage.ru_stime)
-    resource.setrlimit(resource.RLIMIT_CPU, (used_s + seconds + 1, resource.RLIM_INFINITY))
+    return answer_of(order, decode)

@@ -14,7 +14,9 @@ import socket
 import sys
 import threading
 import wave
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from msgspec import Struct
@@ -65,6 +67,11 @@ def encode(message: Order | Answer) -> bytes:
     return _encoder.encode(message)
 
 
+def decode_order(message: bytes) -> Order:
+    """Raises msgspec.DecodeError for what is none."""
+    return _orders.decode(message)
+
+
 def decode_answer(message: bytes) -> Answer:
     """Raises msgspec.DecodeError for what is none."""
     return _answers.decode(message)
@@ -85,29 +92,46 @@ def main(channel: int, shared: int, parent: int) -> None:
         if not message:
             return
         with os.fdopen(files[0], "rb") as stream:
-            answer = _answer(_orders.decode(message), stream, shared)
+            answer = _answer(decode_order(message), stream, shared)
         connection.send(encode(answer))
 
 
 def _answer(order: Order, stream: io.BufferedReader, shared: int) -> Answer:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + order.cpu_s + 1, resource.RLIM_INFINITY)
-    )
-    try:
-        blocks = Blocks(stream, order.name, order.limits, raw=order.raw, allow_partial=order.allow_partial)
+    def decode() -> AudioReport:
+        blocks = blocks_of(order, stream)
         at = 0
         for block in blocks:
             view = block.data.cast("B")
             while view:
                 n_written = os.pwrite(shared, view, at)
                 at, view = at + n_written, view[n_written:]
-        return Heard(blocks.report)
+        return blocks.report
+
+    allow_cpu(order.cpu_s)
+    return answer_of(order, decode)
+
+
+def blocks_of(order: Order, stream: BinaryIO) -> Blocks:
+    """What an order asks for."""
+    return Blocks(stream, order.name, order.limits, raw=order.raw, allow_partial=order.allow_partial)
+
+
+def answer_of(order: Order, decode: Callable[[], AudioReport]) -> Answer:
+    """What decoding gave, or why it gave nothing."""
+    try:
+        return Heard(decode())
     except SchedError as error:
         return Unheard(error.refusal)
     except MemoryError:
         why = f"{order.name} takes more than {MEMORY_BYTES // 2**20} MiB of memory to decode; convert it to WAV"
         return Unheard(Refusal(code=Code.INVALID_AUDIO, message=why))
+
+
+def allow_cpu(seconds: int) -> None:
+    """The process is killed when it has used so much more."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    used_s = int(usage.ru_utime + usage.ru_stime)
+    resource.setrlimit(resource.RLIMIT_CPU, (used_s + seconds + 1, resource.RLIM_INFINITY))
 
 
 def warm_up() -> None:

@@ -8,8 +8,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import suppress
 from typing import BinaryIO
@@ -21,6 +19,7 @@ import psutil
 from ray_sched.audio.decoder_process import MAX_MESSAGE_BYTES, Answer, Heard, Order, decode_answer, encode
 from ray_sched.audio.refusals import invalid
 from ray_sched.audio.report import Decoded, Limits, RawFormat
+from ray_sched.client.decoder_start import start_decoder
 from ray_sched.client.threads import Threads
 from ray_sched.core.errors import SchedError, printable
 from ray_sched.wire.samples import Samples
@@ -34,11 +33,6 @@ _CPU_PER_AUDIO_S = 0.1
 _MIN_CPU_S = 10
 _KEPT_BYTES = 4 * 2**20
 """Of the shared file between two decodings."""
-_START = (
-    "import os, sys; os.environ['OPENBLAS_NUM_THREADS'] = '1'; sys.path[:] = sys.argv[4:]; "
-    "from ray_sched.audio.decoder_process import main; main(*map(int, sys.argv[1:4]))"
-)
-"""It gets this process's sys.path, in which ray_sched was found."""
 
 
 class Decoders:
@@ -143,15 +137,7 @@ class _Decoder:
         self._errors = os.memfd_create("ray-sched-errors")
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            numbers = (theirs.fileno(), self._shared)
-            self._process = subprocess.Popen(  # noqa: S603  our own program
-                [sys.executable, "-c", _START, *map(str, (*numbers, os.getpid())), *sys.path],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._errors,
-                pass_fds=numbers,
-                start_new_session=True,
-            )
+            self._process = start_decoder("decoder_process", theirs.fileno(), self._shared, self._errors)
 
     def decode(self, order: Order, file: int, stall_s: float) -> Decoded:
         """Raises SchedError INVALID_AUDIO, after which it may be dead."""

@@ -4,8 +4,6 @@ import io
 import os
 import socket
 import stat
-import subprocess
-import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -18,15 +16,11 @@ from ray_sched.audio.block_process import LENGTH
 from ray_sched.audio.decoder_process import MAX_MESSAGE_BYTES, Heard, Order, decode_answer, encode
 from ray_sched.audio.refusals import invalid
 from ray_sched.audio.report import AudioReport
+from ray_sched.client.decoder_start import start_decoder
 from ray_sched.core.errors import SchedError
 from ray_sched.wire.samples import Samples
 
 _MAX_BLOCK_BYTES = 64 * 2**20
-_START = (
-    "import os, sys; os.environ['OPENBLAS_NUM_THREADS'] = '1'; sys.path[:] = sys.argv[4:]; "
-    "from ray_sched.audio.block_process import main; main(*map(int, sys.argv[1:4]))"
-)
-"""It gets this process's sys.path, in which ray_sched was found."""
 
 
 def decoded_blocks(stream: BinaryIO, order: Order) -> Generator[Samples, None, AudioReport]:
@@ -72,15 +66,7 @@ def _started(file: int) -> Generator[socket.socket, None, None]:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            numbers = (theirs.fileno(), file)
-            process = subprocess.Popen(  # noqa: S603  our own program
-                [sys.executable, "-c", _START, *map(str, (*numbers, os.getpid())), *sys.path],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=numbers,
-                start_new_session=True,
-            )
+            process = start_decoder("block_process", theirs.fileno(), file)
         try:
             yield ours
         finally:

@@ -97,16 +97,18 @@ class Reader:
             samples = headers.plain_samples(data)
             check_duration(len(samples), SAMPLE_RATE_HZ, name, self.limits.max_duration_s)
             return Heard(samples)
-        raw = how.raw if how.raw and not has_header(_head_of(data)) else None
-        decoded = await self._decoders.decode(data, name, raw, allow_partial=how.allow_partial)
+        decoded = await self._decoded(data, name, how)
         return Heard(decoded.samples, decoded.report)
 
     async def report(self, path: "str | os.PathLike[str]", how: How) -> AudioReport:
         """What is heard in a file; everything is decoded, plain WAV too."""
         name = os.fsdecode(path)
         data = await self.reading.run(name, lambda progress: _content(path, progress))
+        return (await self._decoded(data, name, how)).report
+
+    async def _decoded(self, data: "bytes | BinaryIO", name: str, how: How) -> Decoded:
         raw = how.raw if how.raw and not has_header(_head_of(data)) else None
-        return (await self._decoders.decode(data, name, raw, allow_partial=how.allow_partial)).report
+        return await self._decoders.decode(data, name, raw, allow_partial=how.allow_partial)
 
     async def array(self, array: NDArray[Any], rate_hz: int) -> Decoded:
         """The audio of an array that has to be converted."""
