@@ -1,27 +1,22 @@
 """Deltas of a text that is still being recognised: what was said once stays said.
 
 A partial text may be put right by the next one, but clients append what they are sent. So a word is sent when two
-partial texts in a row agree on it and on all before it (LocalAgreement, Liu, Spanakis and Niehues 2020).
+partial texts in a row agree on it and on all before it (``core.agreement``).
 """
+
+from ray_sched.core.agreement import LocalAgreement
 
 
 class Deltas:
     """The texts so far go in, what may be appended comes out."""
 
     def __init__(self) -> None:
-        self._before: list[str] = []
+        self._agreement = LocalAgreement()
         self._sent = ""
 
     def add(self, text: str) -> str:
         """A partial text. Returns what is to be appended to what was sent; mostly nothing."""
-        words = text.split()
-        agreed = []
-        for one, other in zip(self._before, words, strict=False):
-            if one != other:
-                break
-            agreed.append(one)
-        self._before = words
-        return self._send(" ".join(agreed))
+        return self._send(self._agreement.add(text))
 
     def end(self, text: str) -> str:
         """The whole text. Returns what is missing of it, if what was sent is its beginning; else nothing."""

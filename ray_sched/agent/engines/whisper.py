@@ -14,8 +14,8 @@ import numpy as np
 from msgspec import Struct
 
 from ray_sched.agent.engine import Work
-from ray_sched.agent.engines.agreement import LocalAgreement
 from ray_sched.agent.engines.weights import package
+from ray_sched.core.agreement import LocalAgreement, as_heard
 from ray_sched.core.capability import AUTO, nearest
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.client_agent import SAMPLE_RATE_HZ
@@ -156,7 +156,7 @@ class Whisper:
         return Heard(text.strip(), recognition)
 
     def _emit_partials(self, floats: Any, language: str, work: Work, emit_partial: Callable[[str], None]) -> None:
-        agreement, told = LocalAgreement(), ""
+        agreement, told = LocalAgreement(as_heard), ""
         settings = self._settings(work) | {"beam_size": 1, "word_timestamps": False}
         for end in partial_ends(len(floats)):
             parts, _ = self._model.transcribe(floats[:end], language=language, **settings)
