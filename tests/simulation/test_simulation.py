@@ -8,7 +8,9 @@ from tests.simulation.world import RefutedError, run_world
 FOUND = {
     1479: "pushes to the only node, whose agent had just died, used up a job's failovers",
     5601: "a submit that had been refused came again, late, and was taken: its place in the session is nobody's",
+    7678: "an answer was given up; the job was cancelled as nobody's while the same request was asked for once more",
     13765: "the world ended in the moment in which a node became ready",
+    20980: "a submission that became another's follower took no followers of its own with it: they had no result",
     22541: "as 5601, while another answer was awaited",
     43451: "a client took late mail of a box that it had left, and began both anew",
     881051: "a client dies while its call fails: nobody tells its brain of that any more",

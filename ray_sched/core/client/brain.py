@@ -167,8 +167,11 @@ class ClientBrain:
 
     def give_up(self, items: Sequence[SendMessage], refusal: Refusal = NO_ANSWER) -> list[ClientEffect]:
         """The shell does not send this batch again: its submits are refused."""
-        no, submits = Refused(refusal=refusal), (item for item in items if isinstance(item.message, Submit))
-        effects = [effect for item in submits for effect in self._handle_answer(item, no, is_past=False)]
+        no, effects = Refused(refusal=refusal), list[ClientEffect]()
+        for item in items:
+            if isinstance(item.message, Submit):
+                self._submissions.give_up(item.message.spec.request_id)
+                effects += self._handle_answer(item, no, is_past=False)
         return effects + self._handle_events(())
 
     def poll(self) -> Poll:
@@ -275,7 +278,8 @@ class ClientBrain:
         """Whether it is known which submission an event is for, or that it is for none of this client."""
         if isinstance(event, MissingResult) or self._submissions.of_job(event.job_id):
             return True
-        return self._submissions.is_answered(last_asked)
+        is_somebodys = isinstance(event, Assigned) and self._submissions.may_find_a_job  # or it would be cancelled
+        return self._submissions.is_answered(last_asked) and not is_somebodys
 
     def _handle_event(self, event: ClientEvent) -> list[ClientEffect]:
         if isinstance(event, MissingResult):

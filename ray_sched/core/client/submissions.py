@@ -1,5 +1,6 @@
 """A client's submissions: what was asked of the Dispatcher, what it has taken, and what is one job."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import msgspec
@@ -7,6 +8,8 @@ import msgspec
 from ray_sched.core.client.effects import SendMessage
 from ray_sched.core.messages.client_dispatcher import Accepted, Cancel, JobSpec, Submit
 from ray_sched.core.messages.fields import AttemptKey
+
+_REMEMBERED_REQUESTS = 10_000
 
 
 class Submission:
@@ -45,6 +48,8 @@ class Submissions:
         """By ``Submission.asked``, oldest first."""
         self._same: dict[str, list[Submission]] = {}
         """By request id."""
+        self._given_up: OrderedDict[str, None] = OrderedDict()
+        """Request ids that may have become a job of which this client does not know, newest last."""
         self.n_asked = 0
         """Submits that were sent so far."""
 
@@ -82,13 +87,27 @@ class Submissions:
         """Whether the Dispatcher has answered the Submit of this number and all before it."""
         return next(iter(self._unanswered), asked + 1) > asked
 
+    def give_up(self, request_id: str) -> None:
+        """A Submit is not sent any more: whether it has become a job is not known."""
+        self._given_up[request_id] = None
+        self._given_up.move_to_end(request_id)
+        if len(self._given_up) > _REMEMBERED_REQUESTS:
+            self._given_up.popitem(last=False)
+
+    @property
+    def may_find_a_job(self) -> bool:
+        """Whether an answer is awaited that may name a job of a Submit that was given up: the same request again."""
+        return any(submission.spec.request_id in self._given_up for submission in self._unanswered.values())
+
     def accept(self, submission: Submission, answer: Accepted) -> None:
         """The Dispatcher has taken the submission as a job, new or known."""
         self._answered(submission)
         submission.job_id, submission.utterance_index = answer.job_id, answer.utterance_index
+        self._given_up.pop(submission.spec.request_id, None)
         first = self._jobs.setdefault(answer.job_id, submission)
         if first is not submission:
-            first.followers += (submission.number,)
+            first.followers += (submission.number, *submission.followers)
+            submission.followers = ()
 
     def finish(self, submission: Submission) -> tuple[int, ...]:
         """A submission has its result or refusal, as have all of the same job. Returns their numbers, its own first."""

@@ -314,6 +314,43 @@ def test_a_request_id_that_is_submitted_twice_is_one_job_with_one_result_for_bot
     assert len(harness.brain.audio.ledger) == 0
 
 
+def test_the_followers_of_a_submission_that_becomes_a_follower_itself_have_the_result_too() -> None:
+    harness = ClientHarness()
+    first, second = harness.submit("r"), harness.submit("r")
+    harness.reply([first, second], [Accepted(job_id="j1"), Accepted(job_id="j1", is_duplicate=True)])
+    third = harness.submit("r")
+    (asked_again,) = (effect for effect in harness.poll(epoch="next") if isinstance(effect, SendMessage))
+    known = Accepted(job_id="j1", is_duplicate=True)
+    effects = harness.reply([third, asked_again], [known, known], harness.mail(delivered("j1")))
+    (result,) = (effect for effect in effects if isinstance(effect, NotifyResult))
+    assert sorted(result.numbers) == [1, 2, 3]
+
+
+def test_what_was_given_up_is_not_cancelled_while_the_same_request_is_asked_for_once_more() -> None:
+    harness = ClientHarness()
+    other, lost = harness.submit(), harness.submit("r")
+    assert harness.poll(assigned("j1")) == []
+    harness.brain.give_up([lost])
+    again = harness.submit("r")
+    assert [type(effect) for effect in harness.reply([other], [Accepted(job_id="j2")])] == [NotifyAccepted]
+    effects = harness.reply([again], [Accepted(job_id="j1", is_duplicate=True)])
+    assert [type(effect) for effect in effects] == [NotifyAccepted, PushAudio]
+
+
+def test_what_was_given_up_is_cancelled_when_the_same_request_has_become_another_job() -> None:
+    harness = ClientHarness()
+    other, lost = harness.submit(), harness.submit("r")
+    harness.poll(assigned("j1"))
+    harness.brain.give_up([lost])
+    again = harness.submit("r")
+    harness.reply([other], [Accepted(job_id="j2")])
+    effects = harness.reply([again], [Accepted(job_id="j3")])
+    assert effects[1:] == [SendMessage(Cancel(job_id="j1"))]
+    later = harness.submit("r")  # by now it is known what has become of the request
+    assert harness.poll(assigned("j4")) == []
+    assert harness.reply([later], [Accepted(job_id="j3")])[1:] == [SendMessage(Cancel(job_id="j4"))]
+
+
 def test_followers_are_refused_with_the_one_they_follow() -> None:
     harness = ClientHarness()
     first, second = harness.submit("r"), harness.submit("r")
