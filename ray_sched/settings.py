@@ -121,7 +121,10 @@ EngineOptions = dict[
 """Options of an engine, as its labels' ``option.NAME`` say them."""
 
 
-_ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe")
+_ALIASES = (
+    "whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe",
+    "tts-1", "tts-1-hd", "gpt-4o-mini-tts",
+)  # fmt: skip
 _HASH = re.compile("[0-9a-f]{64}")
 
 
@@ -160,9 +163,19 @@ class GatewayRules:
     """Spoken in a request that names no language; ``auto`` where the engines recognise it."""
     models: tuple[str, ...] = _ALIASES
     """Names of models that requests may give; the engine is the nodes' own."""
+    split_s: Annotated[float, Ge(1), Le(600)] = 30.0
+    """Longer files are cut where nobody speaks, and their parts are recognised side by side."""
+    origins: tuple[str, ...] = ()
+    """Of web pages of other hosts that may ask, such as ``https://example.org``; the gateway's own page always may."""
     max_upload_mb: Annotated[int, Ge(1), Le(512)] = 64
+    max_held_mb: Annotated[int, Ge(1), Le(65_536)] = 1_024
+    """Of the requests that are being answered, all together."""
     max_requests: Annotated[int, Ge(1), Le(100_000)] = 256
     """Answered at once; more are told to come again."""
+    max_sessions: Annotated[int, Ge(1), Le(100_000)] = 256
+    """Of one tenant, open at the same time."""
+    audio_s_per_minute: Annotated[float, Ge(0), Le(1_000_000)] = 0.0
+    """Of one tenant, at one gateway; 0: as much as comes."""
 
 
 class Settings(BaseSettings):

@@ -21,7 +21,7 @@ async def gateway(
 ) -> None:
     """Serve OpenAI's audio API until Ctrl-C or SIGTERM: clients that speak it need nothing of Ray."""
     try:
-        from ray_sched.gateway.app import Gateway
+        from ray_sched.gateway.gateway import Gateway
         from ray_sched.gateway.serving import listen, serve
     except ImportError as error:
         raise SchedError(
@@ -39,7 +39,7 @@ async def gateway(
             who = "with a token" if rules.token_hashes else "from this machine"
             call.out.note(f"listening on http://{host}:{port}/v1 for whoever asks {who}")
             with call.signals.captured() as signals:
-                door = Gateway(lambda tenant: Client(settings, tenant=tenant), rules)
+                door = Gateway(lambda tenant: Client(settings, tenant=tenant), rules, scheduler)
                 signalled = asyncio.ensure_future(signals.get())
                 await serve(door, listening, signalled, drain_s)
                 signalled.cancel()

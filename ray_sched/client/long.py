@@ -45,11 +45,13 @@ async def transcribe(
 ) -> AsyncGenerator[Passage, None]:
     """The passages of a recording in order. ``options``: of the jobs, and those of HowToHear.
 
+    A ``request_id`` names the recording: each of its jobs has its own, and all of them are a session of that name.
     Raises what kept the recording from being read to its end, after the passages before that.
     """
     hearing = {name: options.pop(name) for name in HowToHear.__struct_fields__ if name in options}
     options = {"deadline_s": _WAIT_S, "name": _name_of(source)} | options
-    options["session"] = options.get("session") or secrets.token_hex(8)
+    request_id = options.pop("request_id", "")
+    options["session"] = options.get("session") or request_id or secrets.token_hex(8)
     recording = Recording(source, HowToHear(**hearing))
     threads = Threads("ray-sched-recording", 1)
 
@@ -60,7 +62,8 @@ async def transcribe(
 
     async def passage(utterance: Utterance) -> Passage:
         number = utterance.number
-        result = await run(number, utterance.samples, utterance_index=number, copy=False, **options)
+        named = {"request_id": f"{request_id}/{number}"} if request_id else {}
+        result = await run(number, utterance.samples, utterance_index=number, copy=False, **named, **options)
         made = Passage(**structs.asdict(result), start_s=utterance.start_s, end_s=utterance.end_s)
         report = recording.report
         return structs.replace(made, audio_is_whole=report.whole, audio_notes=report.notes) if report else made

@@ -1,46 +1,40 @@
-"""A result as each ``response_format`` of OpenAI's transcriptions has it."""
+"""What was heard, as each ``response_format`` of OpenAI's transcriptions has it."""
 
 import math
 import zlib
 from collections.abc import Collection
 from typing import Any
 
-from ray_sched.client.results import Result
 from ray_sched.core.messages.recognition import Segment
 from ray_sched.core.views.subtitles import VTT_HEAD, srt_cue, vtt_cue
+from ray_sched.gateway.heard import Heard
 
 JSON_FORMATS = ("json", "verbose_json")
 TEXT_FORMATS = ("text", "srt", "vtt")
 FORMATS = (*JSON_FORMATS, *TEXT_FORMATS)
 
 
-def said(result: Result) -> str:
-    """The text that was asked for: translated, if it was to be."""
-    src, _, tgt = result.pair.partition(":")
-    return result.text if src == tgt else result.translation
-
-
-def usage(result: Result) -> dict[str, Any]:
+def usage(heard: Heard) -> dict[str, Any]:
     """What is paid for: whole seconds of audio, begun ones counted."""
-    return {"type": "duration", "seconds": math.ceil(result.audio_ms / 1000)}
+    return {"type": "duration", "seconds": math.ceil(heard.audio_ms / 1000)}
 
 
-def as_json(result: Result) -> dict[str, Any]:
+def as_json(heard: Heard) -> dict[str, Any]:
     """``{"text", "usage"}``."""
-    return {"text": said(result), "usage": usage(result)}
+    return {"text": heard.text, "usage": usage(heard)}
 
 
-def as_text(result: Result, name: str) -> str:
+def as_text(heard: Heard, name: str) -> str:
     """``text``, ``srt`` or ``vtt``; subtitles have a cue for each segment."""
     if name == "text":
-        return f"{said(result)}\n"
-    spans = [(one.start_ms / 1000, one.end_ms / 1000, one.text) for one in _segments(result)]
+        return f"{heard.text}\n"
+    spans = [(one.start_ms / 1000, one.end_ms / 1000, one.text) for one in heard.segments]
     if name == "srt":
         return "".join(srt_cue(number, *span) for number, span in enumerate(spans, 1))
     return VTT_HEAD + "".join(vtt_cue(*span) for span in spans)
 
 
-def as_verbose_json(result: Result, *, task: str, temperature: float | None, granularities: Collection[str]) -> Any:
+def as_verbose_json(heard: Heard, *, task: str, temperature: float | None, granularities: Collection[str]) -> Any:
     """With the language, the duration, and segments or words with their times in seconds.
 
     What only Whisper itself knows of a segment is what can be said truly: ``avg_logprob`` is the logarithm of the
@@ -49,26 +43,18 @@ def as_verbose_json(result: Result, *, task: str, temperature: float | None, gra
     """
     page: dict[str, Any] = {
         "task": task,
-        "language": result.language,
-        "duration": result.audio_ms / 1000,
-        "text": said(result),
-        "usage": usage(result),
+        "language": heard.language,
+        "duration": heard.audio_ms / 1000,
+        "text": heard.text,
+        "usage": usage(heard),
     }
     if "segment" in granularities or not granularities:
-        page["segments"] = [_segment(n, one, temperature or 0.0) for n, one in enumerate(_segments(result))]
+        page["segments"] = [_segment(n, one, temperature or 0.0) for n, one in enumerate(heard.segments)]
     if "word" in granularities:
         page["words"] = [
-            {"word": word.text, "start": word.start_ms / 1000, "end": word.end_ms / 1000} for word in result.words
+            {"word": word.text, "start": word.start_ms / 1000, "end": word.end_ms / 1000} for word in heard.words
         ]
     return page
-
-
-def _segments(result: Result) -> tuple[Segment, ...]:
-    """Those of the engine; for a translation, and where it knows none, one of all that was said."""
-    text = said(result)
-    if result.segments and text == result.text:
-        return result.segments
-    return (Segment(0, result.audio_ms, text),) if text else ()
 
 
 def _segment(number: int, one: Segment, temperature: float) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Those clients try 408, 409, 429 and 5xx again by themselves, twice, unless ``x-s
 as long as ``retry-after-ms`` says.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fastapi.responses import JSONResponse
@@ -53,6 +54,9 @@ STATUS: dict[Code, Status] = {
 _OTHER = Status(500, _SERVER)
 
 
+_AGAIN_NUMBERS = frozenset({408})
+
+
 class RequestError(Exception):
     """The request itself is refused, before any job is made of it. ``str(error)`` is one sentence."""
 
@@ -63,13 +67,13 @@ class RequestError(Exception):
         self.code = code
         self.param = param
 
-    def response(self) -> JSONResponse:
-        """As it is answered."""
+    def response(self, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        """As it is answered, with more headers."""
         kind = "authentication_error" if self.number == 401 else _REQUEST  # noqa: PLR2004  # unauthorised
-        headers = {"x-should-retry": "false"}
+        said = {"x-should-retry": "true" if self.number in _AGAIN_NUMBERS else "false", **(headers or {})}
         if self.number == 401:  # noqa: PLR2004  # as above
-            headers["www-authenticate"] = "Bearer"
-        return _answer(self.number, error_body(str(self), kind, self.code, self.param), headers)
+            said["www-authenticate"] = "Bearer"
+        return _answer(self.number, error_body(str(self), kind, self.code, self.param), said)
 
 
 def refusal_response(refusal: Refusal) -> JSONResponse:

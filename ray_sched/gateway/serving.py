@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import uvicorn
 
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.gateway.app import Gateway, make_app
+from ray_sched.gateway.app import make_app
+from ray_sched.gateway.gateway import Gateway
 
 _BACKLOG = 1_024
 

@@ -7,12 +7,12 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from ray_sched.client.client import Client
 from ray_sched.gateway.refusals import RequestError
@@ -28,9 +28,15 @@ def token_hash(token: str) -> str:
 class Tenants:
     """The tenants that may ask, and their clients. Use as ``async with``."""
 
-    def __init__(self, make_client: Callable[[str], Client], token_hashes: Mapping[str, str]) -> None:
-        """``make_client`` is given a tenant's name. Without ``token_hashes`` whoever reaches this machine may ask."""
+    def __init__(
+        self, make_client: Callable[[str], Client], token_hashes: Mapping[str, str], origins: Collection[str] = ()
+    ) -> None:
+        """``make_client`` is given a tenant's name. Without ``token_hashes`` whoever reaches this machine may ask.
+
+        ``origins``: of pages of other hosts that browsers may show.
+        """
         self._make_client = make_client
+        self._origins = frozenset(origins)
         self._hashes = dict(token_hashes)
         self._clients: dict[str, asyncio.Task[Client]] = {}
         self._stack = AsyncExitStack()
@@ -41,12 +47,13 @@ class Tenants:
     async def __aexit__(self, *what: object) -> None:
         await self._stack.aclose()
 
-    def of(self, request: Request) -> str:
+    def of(self, connection: HTTPConnection) -> str:
         """The tenant that asks. Raises RequestError 401 or 403."""
+        self._refuse_strange_pages(connection)
         if not self._hashes:
-            _refuse_strangers(request)
+            _refuse_other_hosts(connection)
             return ""
-        said = request.headers.get("authorization", "")
+        said = connection.headers.get("authorization", "")
         given = token_hash(said[len(_BEARER) :].strip()) if said[: len(_BEARER)].lower() == _BEARER else ""
         found = ""
         for tenant, known in self._hashes.items():  # all of them, so that the time tells nothing
@@ -57,6 +64,16 @@ class Tenants:
                 401, "this token is not known here; send Authorization: Bearer TOKEN", code="invalid_api_key"
             )
         return found
+
+    def _refuse_strange_pages(self, connection: HTTPConnection) -> None:
+        """A browser that shows somebody else's page must not reach what its user may reach."""
+        origin = connection.headers.get("origin")
+        if origin is None or origin in self._origins:
+            return
+        if _split(origin).netloc != connection.headers.get("host"):
+            raise RequestError(
+                403, f"pages of {origin[:200]} may not ask; see gateway.origins", code="forbidden", param="origin"
+            )
 
     async def client(self, tenant: str) -> Client:
         """The tenant's client, which has joined the scheduler. Raises SchedError if there is none."""
@@ -71,14 +88,19 @@ class Tenants:
             raise
 
 
-def _refuse_strangers(request: Request) -> None:
-    """Without tokens a browser that shows somebody else's page must not reach what listens on this machine only."""
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    origin = request.headers.get("origin")
-    if not _is_here(host) or (origin and urlsplit(origin).netloc != request.headers.get("host")):
+def _refuse_other_hosts(connection: HTTPConnection) -> None:
+    """A name that somebody else has made to mean this machine lets a page of theirs pass for the gateway's own."""
+    if not _is_here(_split(f"//{connection.headers.get('host', '')}").hostname or ""):
         raise RequestError(
             403, "without tokens only programs of this machine may ask; see gateway.token_hashes", code="forbidden"
         )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # such as half an IPv6 address
+        return urlsplit("")
 
 
 def _is_here(host: str) -> bool:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import openai
 import pytest
 
-from ray_sched.gateway.app import Gateway
+from ray_sched.gateway.gateway import Gateway
 from ray_sched.gateway.serving import listen, serve
 from ray_sched.settings import GatewayRules
 from tests.support.in_process import InProcess
@@ -35,7 +35,7 @@ def open_door() -> OpenDoor:
     @asynccontextmanager
     async def opened(system: InProcess, **rules: object) -> AsyncIterator[Door]:
         known = GatewayRules(**rules)  # type: ignore[arg-type]  # whatever a test says
-        door = Gateway(lambda tenant: system.client(tenant=tenant), known)
+        door = Gateway(lambda tenant: system.client(tenant=tenant), known, system.dispatcher)
         until: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         with contextlib.closing(listen("127.0.0.1:0", has_tokens=False)) as listening:
             serving = asyncio.ensure_future(serve(door, listening, until, 1))

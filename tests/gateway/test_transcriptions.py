@@ -1,12 +1,9 @@
 """OpenAI's own client, unmodified, against the gateway: transcriptions and translations in every form."""
 
 import asyncio
-import io
-import wave
 from typing import Any
 
 import httpx2
-import numpy as np
 import openai
 import pytest
 
@@ -15,18 +12,9 @@ from ray_sched.core.job import JobStatus
 from ray_sched.gateway.tenants import token_hash
 from tests.gateway.conftest import OpenDoor
 from tests.support.in_process import InProcess
+from tests.support.recordings import uploaded
 
 TRANSLATING = Capability(engine="echo", asr=("en", "de"), mt=("de:en", "en:es"))
-
-
-def a_wav(n_samples: int = 16_000) -> tuple[str, bytes]:
-    held = io.BytesIO()
-    with wave.open(held, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(np.arange(n_samples, dtype="<i2").tobytes())
-    return "a.wav", held.getvalue()
 
 
 async def test_a_file_is_transcribed_in_every_format(open_door: OpenDoor) -> None:
@@ -35,7 +23,7 @@ async def test_a_file_is_transcribed_in_every_format(open_door: OpenDoor) -> Non
         async with open_door(system) as door, door.client() as client:
 
             async def transcribed(**options: Any) -> Any:
-                return await client.audio.transcriptions.create(file=a_wav(), model="whisper-1", **options)
+                return await client.audio.transcriptions.create(file=uploaded(), model="whisper-1", **options)
 
             assert (await transcribed()).text == "echo of 16000 samples"
             assert (await transcribed(response_format="text")).strip() == "echo of 16000 samples"
@@ -50,7 +38,7 @@ async def test_a_stream_has_deltas_and_one_end(open_door: OpenDoor) -> None:
     async with InProcess() as system:
         await system.add_node("a")
         async with open_door(system) as door, door.client() as client:
-            stream = await client.audio.transcriptions.create(file=a_wav(), model="gpt-4o-transcribe", stream=True)
+            stream = await client.audio.transcriptions.create(file=uploaded(), model="gpt-4o-transcribe", stream=True)
             events = [event async for event in stream]
     *deltas, done = events
     assert done.type == "transcript.text.done"
@@ -64,10 +52,10 @@ async def test_a_translation_is_to_english_or_to_what_is_said(open_door: OpenDoo
         await system.add_node("a", capability=TRANSLATING)
         async with open_door(system) as door, door.client() as client:
             german = await client.audio.translations.create(
-                file=a_wav(), model="whisper-1", extra_body={"language": "de"}
+                file=uploaded(), model="whisper-1", extra_body={"language": "de"}
             )
             spanish = await client.audio.translations.create(
-                file=a_wav(), model="whisper-1", extra_body={"to_language": "es"}
+                file=uploaded(), model="whisper-1", extra_body={"to_language": "es"}
             )
         pairs = [(job.spec.src, job.spec.tgt) for job in system.brain.jobs.values()]
     assert pairs == [("de", "en"), ("en", "es")]
@@ -86,14 +74,14 @@ async def test_what_is_wrong_is_told_as_openai_tells_it(open_door: OpenDoor) -> 
             assert caught.value.request_id
             assert caught.value.request_id.startswith("req_")
             with pytest.raises(openai.NotFoundError, match="there is no model 'whisper-9'") as caught_model:
-                await create(file=a_wav(), model="whisper-9")
+                await create(file=uploaded(), model="whisper-9")
             assert caught_model.value.param == "model"
             with pytest.raises(openai.BadRequestError, match="response_format is 'xml'; say one of json"):
-                await create(file=a_wav(), model="whisper-1", response_format="xml")  # type: ignore[call-overload]  # it is wrong
+                await create(file=uploaded(), model="whisper-1", response_format="xml")  # type: ignore[call-overload]  # it is wrong
             with pytest.raises(openai.BadRequestError, match="temperature"):
-                await create(file=a_wav(), model="whisper-1", temperature=7)
+                await create(file=uploaded(), model="whisper-1", temperature=7)
             with pytest.raises(openai.BadRequestError) as caught_language:
-                await create(file=a_wav(), model="whisper-1", language="no language")
+                await create(file=uploaded(), model="whisper-1", language="no language")
             assert caught_language.value.code == "invalid_language"
             with pytest.raises(openai.NotFoundError):
                 await client.models.retrieve("whisper-9")
@@ -105,11 +93,11 @@ async def test_too_much_at_once_or_in_one_body_is_refused(open_door: OpenDoor) -
     async with InProcess() as system:
         await system.add_node("a", speed="0.5")
         async with open_door(system, max_requests=1, max_upload_mb=1) as door, door.client() as client:
-            first = asyncio.ensure_future(client.audio.transcriptions.create(file=a_wav(), model="whisper-1"))
+            first = asyncio.ensure_future(client.audio.transcriptions.create(file=uploaded(), model="whisper-1"))
             while not system.brain.jobs:  # noqa: ASYNC110  # the Dispatcher has no event for it
                 await asyncio.sleep(0.01)
             with pytest.raises(openai.RateLimitError) as caught:
-                await client.audio.transcriptions.create(file=a_wav(), model="whisper-1")
+                await client.audio.transcriptions.create(file=uploaded(), model="whisper-1")
             assert caught.value.response.headers["retry-after-ms"] == "1000"
             assert (await first).text == "echo of 16000 samples"
             with pytest.raises(openai.APIStatusError) as too_large:
@@ -123,7 +111,7 @@ async def test_who_hangs_up_cancels_the_job(open_door: OpenDoor) -> None:
         async with open_door(system) as door:
             async with httpx2.AsyncClient() as plain:
                 posting = asyncio.ensure_future(
-                    plain.post(f"{door.url}/v1/audio/transcriptions", files={"file": a_wav()}, timeout=30)
+                    plain.post(f"{door.url}/v1/audio/transcriptions", files={"file": uploaded()}, timeout=30)
                 )
                 while not any(job.accepted_at_ms for job in system.brain.jobs.values()):  # noqa: ASYNC110  # as above
                     await asyncio.sleep(0.01)
@@ -141,7 +129,7 @@ async def test_the_same_idempotency_key_is_the_same_job(open_door: OpenDoor) -> 
         async with open_door(system) as door, door.client() as client:
             for _ in range(2):
                 heard = await client.audio.transcriptions.create(
-                    file=a_wav(), model="whisper-1", extra_headers={"Idempotency-Key": "k1"}
+                    file=uploaded(), model="whisper-1", extra_headers={"Idempotency-Key": "k1"}
                 )
                 assert heard.text == "echo of 16000 samples"
         assert len(system.brain.jobs) == 1
@@ -154,12 +142,12 @@ async def test_a_tenant_is_known_by_its_token_and_nobody_else_is_let_in(open_doo
         async with open_door(system, token_hashes=hashes) as door:
             async with door.client("wrong") as stranger:
                 with pytest.raises(openai.AuthenticationError) as caught:
-                    await stranger.audio.transcriptions.create(file=a_wav(), model="whisper-1")
+                    await stranger.audio.transcriptions.create(file=uploaded(), model="whisper-1")
             assert caught.value.code == "invalid_api_key"
             for token in ("secret-a", "secret-b"):
                 async with door.client(token) as client:
                     await client.audio.transcriptions.create(
-                        file=a_wav(), model="whisper-1", extra_headers={"Idempotency-Key": "the same"}
+                        file=uploaded(), model="whisper-1", extra_headers={"Idempotency-Key": "the same"}
                     )
         assert [job.spec.tenant for job in system.brain.jobs.values()] == ["acme", "bolt"]
 

@@ -1,5 +1,6 @@
 """Recordings that are made, not stored: the shipped speech with pauses, and a detector that needs no model."""
 
+import io
 import wave
 from collections.abc import Iterator, Sequence
 from itertools import cycle
@@ -44,6 +45,15 @@ def repeated(seconds: float, pause_s: float = 1.0) -> Iterator[Samples]:
 def in_blocks(recording: Samples, n_samples: int = 80_000) -> Iterator[Samples]:
     for start in range(0, len(recording), n_samples):
         yield recording[start : start + n_samples]
+
+
+def uploaded(audio: Samples | None = None, name: str = "a.wav") -> tuple[str, bytes]:
+    """A WAV as HTTP clients upload it; a second of something if not told of what."""
+    held = io.BytesIO()
+    with wave.open(held, "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes((np.arange(RATE, dtype="<i2") if audio is None else audio).tobytes())
+    return name, held.getvalue()
 
 
 class LoudIsSpeech:

@@ -1,0 +1,33 @@
+"""``/healthz``, ``/readyz`` and ``/metrics``, for balancers and Prometheus: they need no token and tell no secret."""
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+
+from ray_sched.gateway.gateway import Gateway
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def router(gateway: Gateway) -> APIRouter:
+    """The routes."""
+    routes = APIRouter()
+
+    @routes.get("/healthz", response_model=None)
+    async def healthz() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @routes.get("/readyz", response_model=None)
+    async def readyz() -> Response:
+        if gateway.is_draining:
+            return JSONResponse({"status": "draining"}, status_code=503)
+        return JSONResponse({"status": "ready"})
+
+    @routes.get("/metrics", response_model=None)
+    async def metrics() -> Response:
+        meters, limits = gateway.meters, gateway.limits
+        meters.open_requests.set(limits.n_requests)
+        meters.held_bytes.set(limits.held_bytes)
+        meters.sessions.set(limits.n_sessions)
+        return Response(meters.page(), media_type=_PROMETHEUS)
+
+    return routes
