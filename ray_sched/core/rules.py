@@ -6,7 +6,7 @@ The settings file has one section per class here; the brains are given the class
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MaxLen
 
 _REFUSE_UNKNOWN = {"extra": "forbid"}
 
@@ -83,6 +83,9 @@ class SelectionRules:
 
     __pydantic_config__: ClassVar[dict[str, str]] = _REFUSE_UNKNOWN
 
+    policy: Annotated[str, MaxLen(200)] = "expected_completion"
+    """``expected_completion``, ``least_in_flight``, ``fastest_free``, ``random``, or your own as
+    ``package.module:object``."""
     affinity_ttl_ms: Milliseconds = 300_000
     """A session prefers its last node until it was silent for this long."""
     affinity_discount: Annotated[float, Gt(0), Le(1)] = 0.8

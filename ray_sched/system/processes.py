@@ -35,6 +35,7 @@ from ray_sched.core.timers import Tick
 from ray_sched.settings import Settings, environment, visible_gpus_variable
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.system.allocator import keep_memory
+from ray_sched.system.policies import find_policy
 from ray_sched.system.ray_peers import RayDirectory
 from ray_sched.system.table import AGENT, DISPATCHER, POOL, REGISTRY, ControlNode, make_actor
 from ray_sched.wire.auth import agent_key
@@ -75,7 +76,13 @@ class DispatcherProcess(Dispatcher):
         _begin()
         epoch = f"{Clock().now_ms():x}"
         super().__init__(
-            DispatchBrain(epoch, settings.dispatch, settings.delivery, settings.selection),
+            DispatchBrain(
+                epoch,
+                settings.dispatch,
+                settings.delivery,
+                settings.selection,
+                policy=find_policy(settings.selection.policy),
+            ),
             _store(settings, redis_url, DISPATCHER),
             RayDirectory(settings.namespace),
             DispatcherOptions(

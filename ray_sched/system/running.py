@@ -12,6 +12,7 @@ from ray_sched.store.data_dir import refuse_unusable
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.store.server_binary import find_server
 from ray_sched.system.local import LocalCluster, LocalNode, prepare_environment
+from ray_sched.system.policies import find_policy
 from ray_sched.system.ray_session import connect_ray, disconnect_ray
 from ray_sched.system.start import Note, Scheduler, own_note, start_embedded_redis
 
@@ -47,8 +48,9 @@ async def running(
     ``notify`` is called with each step as it begins.
     """
     refuse_unusable(settings.data_dir)
+    find_policy(settings.selection.policy)  # what would be refused after Ray's start is refused before it
     if not settings.store.redis_url:
-        find_server()  # what would be refused after Ray's start is refused before it
+        find_server()
     async with AsyncExitStack() as stack:
         address, token = options.address, ""
         if not address:

@@ -69,6 +69,8 @@ class RankingPolicy:
 
     filters: tuple[Filter, ...] = FILTERS
     scores: tuple[Score, ...] = SCORES
+    is_sampled: bool = True
+    """Of many free nodes a few of the fastest are enough; without it all are looked at, for scores not about speed."""
     _of_free: tuple[Filter, ...] = field(init=False, repr=False)
     """Without those that say nothing of a candidate with a free slot."""
 
@@ -98,7 +100,7 @@ class RankingPolicy:
     def _pick(self, q: Question, candidates: Candidates) -> NodeState | None:
         if q.is_exclusive:
             return self._best((node_state for node_state in candidates.free() if not node_state.n_acquired), q)
-        if candidates.has_many_free and (found := self._best(candidates.sample(q), q)):
+        if self.is_sampled and candidates.has_many_free and (found := self._best(candidates.sample(q), q)):
             return found
         return self._best(candidates.free(), q)
 
