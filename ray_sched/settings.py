@@ -178,6 +178,16 @@ class GatewayRules:
     """Of one tenant, at one gateway; 0: as much as comes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObserveRules:
+    """What monitoring systems see."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    metrics: bool = True
+    """Actors write their metrics into Ray's Prometheus endpoints."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Frozen; sections are the rules of the brains they are given to."""
 
@@ -203,6 +213,7 @@ class Settings(BaseSettings):
     """Options of engines, by the engine's name or by a node's; a node's labels go before its name, that before the
     engine's: ``engines: {neural: {asr-model: base.en}, node-7: {asr-model: /data/whisper}}``."""
     gateway: GatewayRules = GatewayRules()
+    observe: ObserveRules = ObserveRules()
 
     @classmethod
     def settings_customise_sources(

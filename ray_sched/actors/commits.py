@@ -6,11 +6,13 @@ asked again and again; one that was emptied is filled again. It never decides wh
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from ray_sched.actors.background import Background
 from ray_sched.actors.retry import STORE_RETRY_S, retry_until_answered
+from ray_sched.core.distribution import SIZE_BOUNDARIES, Distribution
 from ray_sched.core.ports import Change, Store, StoreDownError, StoreEmptiedError
 from ray_sched.wire.outbox import Outbox
 
@@ -48,6 +50,12 @@ class Commits:
         self._refilling: asyncio.Task[None] | None = None
         self.store_error = ""
         """Why the store does not answer, for people; empty while it does."""
+        self.latency = Distribution()
+        """Of commits that were answered, in milliseconds."""
+        self.sizes = Distribution(SIZE_BOUNDARIES)
+        """Steps that were committed together."""
+        self.n_refills = 0
+        """How often the store had lost what was saved."""
 
     @property
     def is_idle(self) -> bool:
@@ -70,7 +78,9 @@ class Commits:
     async def _commit(self, steps: list[Sequence[Change]]) -> list[None]:
         """Commit the changes of all these steps in one round trip; repeat until the store has them."""
         changes = [change for step in steps for change in step]
+        self.sizes.observe(len(steps))
         while changes or self._is_probing:
+            began_s = time.perf_counter()
             try:
                 await self._store.commit(changes)
             except StoreEmptiedError as error:
@@ -79,6 +89,7 @@ class Commits:
                 self._handle_away(error)
                 await asyncio.sleep(STORE_RETRY_S)
                 continue
+            self.latency.observe((time.perf_counter() - began_s) * 1000)
             self._handle_answer()
             break
         return [None] * len(steps)
@@ -100,6 +111,7 @@ class Commits:
         """The store has taken these changes and lost all before them: all of it is written again, once."""
         if self._refilling is None:
             log.error("%s; all is written again", emptied)
+            self.n_refills += 1
             self._refilling = self._background.begin(self._vouch_after(self._writer.handle_store_emptied()))
 
     async def _vouch_after(self, saved: Awaitable[None] | None) -> None:

@@ -6,7 +6,7 @@ agent only after the commit that makes them true has returned. Commits of steps 
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -15,10 +15,12 @@ import msgspec
 from ray_sched.actors.background import Background
 from ray_sched.actors.commits import Commits
 from ray_sched.actors.mailboxes import ClientMailbox, Mailboxes
+from ray_sched.actors.metrics import ActorMetrics
 from ray_sched.actors.orders import OrderOutboxes
 from ray_sched.actors.retry import retry_until_answered
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.dispatch.records import read_jobs
+from ray_sched.core.distribution import SIZE_BOUNDARIES, Distribution
 from ray_sched.core.effects import (
     AgentSpoke,
     AnswerClient,
@@ -67,6 +69,8 @@ from ray_sched.core.ports import Store
 from ray_sched.core.rules import CleanupRules
 from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.core.views.jobs import ClusterView, Explanation, JobView, explain, job_view, jobs_view, status_view
+from ray_sched.observe.dispatcher import call_samples, dispatcher_samples
+from ray_sched.observe.samples import Sample, WriteSamples, write_nothing
 from ray_sched.wire.auth import agent_key, attempt_token, is_same
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.codec import decode, encode
@@ -88,6 +92,8 @@ class DispatcherOptions:
     """A submit that is not saved within this time is refused."""
     secret: bytes = b""
     """The scheduler's, see ``wire.auth``."""
+    write_samples: WriteSamples = write_nothing
+    """Is given all metrics at each tick of them."""
 
 
 class Dispatcher:
@@ -106,6 +112,9 @@ class Dispatcher:
         self.mailboxes = Mailboxes(options.epoch)
         self._orders = OrderOutboxes(directory, options.secret)
         self._commits = Commits(store, self, Background("dispatcher"))
+        self._metrics = ActorMetrics("dispatcher", self._commits, options.write_samples)
+        self._call_sizes = {edge: Distribution(SIZE_BOUNDARIES) for edge in ("client", "agent")}
+        self._call_sizes |= {"order": self._orders.sizes, "commit": self._commits.sizes}
 
     def __repr__(self) -> str:
         """Prefix of its log lines and its name in the dashboard."""
@@ -142,6 +151,7 @@ class Dispatcher:
         most; a process that was replaced gets no answers, and mail with the refusal.
         """
         batch = decode(raw, ClientBatch)
+        self._call_sizes["client"].observe(len(batch.messages))
         mailbox = self.mailboxes.of(batch.client_id, batch.generation)
         refusal = mailbox.refuse(batch.generation)
         if refusal:
@@ -205,6 +215,7 @@ class Dispatcher:
         batch = decode(raw, AgentBatch)
         if not is_same(batch.key, agent_key(self._options.secret, batch.node, batch.incarnation)):
             raise SchedError(Code.UNAUTHENTICATED, f"these reports are not from the agent of {batch.node!r}")
+        self._call_sizes["agent"].observe(len(batch.messages))
         await self._step(AgentSpoke(batch.node, batch.incarnation, batch.messages))
 
     async def offer(self, raw: bytes) -> bytes:
@@ -226,6 +237,8 @@ class Dispatcher:
                 await self.cleanup(self._options.cleanup.keep_ms)
             case "store":
                 self._commits.probe()
+            case "metrics":
+                self._metrics.write(self._samples())
             case _:
                 self._decide(Swept())
 
@@ -260,6 +273,15 @@ class Dispatcher:
             stored_bytes=self.mailboxes.stored_bytes,
             store_error=self._commits.store_error,
         )
+
+    async def metrics(self) -> list[Sample]:
+        """All that this actor exports."""
+        return self._metrics.read(self._samples())
+
+    def _samples(self) -> Iterator[Sample]:
+        ledger = {"held": self.mailboxes.held_bytes, "stored": self.mailboxes.stored_bytes}
+        yield from dispatcher_samples(self._brain, ledger=ledger, n_mail=self.mailboxes.n_unacknowledged)
+        yield from call_samples(self._call_sizes)
 
     async def jobs(self, wanted: JobFilter, limit: int) -> list[JobView]:
         """The newest of these jobs."""

@@ -5,11 +5,12 @@ away, nodes die and come all the same, and what follows waits to be saved.
 """
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Protocol, assert_never
 
 from ray_sched.actors.background import Background
 from ray_sched.actors.commits import Commits
+from ray_sched.actors.metrics import ActorMetrics
 from ray_sched.actors.pool_peers import PoolPeers, PoolStarter
 from ray_sched.actors.retry import retry_until_answered
 from ray_sched.core.effects import Log, Save
@@ -30,6 +31,8 @@ from ray_sched.core.nodes.records import read_nodes
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.ports import Store
 from ray_sched.core.views.nodes import NodeRow, PoolRow
+from ray_sched.observe.registry import registry_samples
+from ray_sched.observe.samples import Sample, WriteSamples, write_nothing
 from ray_sched.wire.auth import agent_key, is_same
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.codec import decode, encode
@@ -56,9 +59,15 @@ class NodeRegistry:
     """Actor ``registry``: the only writer of nodes."""
 
     def __init__(
-        self, brain: RegistryBrain, store: Store, directory: Directory, cluster: Cluster, secret: bytes = b""
+        self,
+        brain: RegistryBrain,
+        store: Store,
+        directory: Directory,
+        cluster: Cluster,
+        secret: bytes = b"",
+        write_samples: WriteSamples = write_nothing,
     ) -> None:
-        """``secret``: the scheduler's, see ``wire.auth``."""
+        """``secret``: the scheduler's, see ``wire.auth``; ``write_samples`` is given all metrics at each tick."""
         self._brain = brain
         self._store = store
         self._directory = directory
@@ -67,6 +76,7 @@ class NodeRegistry:
         self._clock = Clock()
         self._background = Background("registry")
         self._commits = Commits(store, self, self._background)
+        self._metrics = ActorMetrics("registry", self._commits, write_samples)
         self._pools = PoolPeers(directory, cluster, self._background, self._handle_acquired)
         self._acquired: dict[str, int] = {}
         """Slots of each node with a job on them, by its pool's last answer; for people."""
@@ -108,6 +118,8 @@ class NodeRegistry:
                 await self._ask_ray()
             case "store":
                 self._commits.probe()
+            case "metrics":
+                self._metrics.write(self._samples())
             case _:
                 self._background.begin(self._perform(self._brain.tick(self._clock.now_ms())))
 
@@ -124,6 +136,13 @@ class NodeRegistry:
         finally:
             self._is_asking_ray = False
         self._background.begin(self._perform(self._brain.handle_ray_nodes(ray_nodes, self._clock.now_ms())))
+
+    async def metrics(self) -> list[Sample]:
+        """All that this actor exports."""
+        return self._metrics.read(self._samples())
+
+    def _samples(self) -> Iterator[Sample]:
+        return registry_samples(self._brain.nodes.values(), self._clock.now_ms())
 
     async def drain(self, node: str, deadline_ms: int | None) -> None:
         """Let a node finish what it has and leave, within so long. Raises SchedError UNKNOWN_NODE."""

@@ -6,6 +6,7 @@ decides again what an agent should do, and an agent that is gone needs no orders
 
 import logging
 
+from ray_sched.core.distribution import SIZE_BOUNDARIES, Distribution
 from ray_sched.core.effects import OrderAgent
 from ray_sched.core.messages.agent_dispatcher import AgentOrder, AgentOrders
 from ray_sched.wire.auth import agent_key
@@ -27,6 +28,8 @@ class OrderOutboxes:
         """``secret``: the scheduler's, see ``wire.auth``."""
         self._directory = directory
         self._secret = secret
+        self.sizes = Distribution(SIZE_BOUNDARIES)
+        """Orders that travelled together."""
         self._by_agent: dict[str, Outbox[_AddressedOrder, None]] = {}
 
     def put(self, effect: OrderAgent) -> None:
@@ -40,6 +43,7 @@ class OrderOutboxes:
         self._by_agent[agent].put((effect.incarnation, effect.order))
 
     async def _send(self, agent: str, orders: list[_AddressedOrder]) -> list[None]:
+        self.sizes.observe(len(orders))
         peer = self._directory.peer(agent)
         for incarnation in sorted({incarnation for incarnation, _ in orders}):
             own = tuple(order for n, order in orders if n == incarnation)

@@ -21,6 +21,7 @@ from ray_sched.agent.process_replica import ProcessReplica
 from ray_sched.agent.replicas import Replica, ReplicaState
 from ray_sched.agent.thread_replica import ThreadReplica
 from ray_sched.core.capability import Capability
+from ray_sched.core.distribution import SIZE_BOUNDARIES, Distribution
 from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.wire.samples import Samples
 
@@ -62,6 +63,8 @@ class EngineHost:
         self._runs: set[AttemptKey] = set()
         self._n_without_slot = 0
         self._began_s: float | None = None
+        self.pass_sizes = Distribution(SIZE_BOUNDARIES)
+        """Runs in each pass of an engine that gathers them."""
         self._why = "the engine has not been started"
 
     async def start(self) -> None:
@@ -82,6 +85,11 @@ class EngineHost:
             await replica.load()
         while any(replica.state is ReplicaState.LOADING for replica in self._replicas):
             await self._next_change()
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether runs share passes of the model."""
+        return self._layout.is_batched
 
     @property
     def progress(self) -> str:
@@ -167,7 +175,12 @@ class EngineHost:
             load = LoadEngine(self._name, self._declared, self._options, n_slots, layout.is_batched, layout.limits)
             environment = child_environment(self._machine, number, len(layout.slots), layout.threads)
             replica = ProcessReplica(
-                load, environment, self._changed, backoff_s=self._backoff_s, stuck_after_s=layout.stuck_after_s
+                load,
+                environment,
+                self._changed,
+                backoff_s=self._backoff_s,
+                stuck_after_s=layout.stuck_after_s,
+                pass_sizes=self.pass_sizes,
             )
             self._replicas.append(replica)
             replica.start()

@@ -35,6 +35,7 @@ from ray_sched.agent.engine_messages import (
 )
 from ray_sched.agent.replica_runs import ReplicaRuns, Run
 from ray_sched.agent.replicas import ReplicaState, wait_through
+from ray_sched.core.distribution import SIZE_BOUNDARIES, Distribution
 from ray_sched.wire.samples import Samples
 
 logger = logging.getLogger(__name__)
@@ -71,8 +72,9 @@ class ProcessReplica:
         *,
         backoff_s: float,
         stuck_after_s: float,
+        pass_sizes: Distribution | None = None,
     ) -> None:
-        """``environment``: all of the process's variables.
+        """``environment``: all of the process's variables; ``pass_sizes`` counts the runs of each pass.
 
         ``changed`` is set by each change of state and each slot that becomes free.
         """
@@ -84,6 +86,7 @@ class ProcessReplica:
         self._environment = environment
         self._backoff_s = backoff_s
         self._stuck_after_s = stuck_after_s
+        self._pass_sizes = pass_sizes or Distribution(SIZE_BOUNDARIES)
         self._failed_loads = 0
         self._is_loaded = False
         self._is_killed = False
@@ -228,6 +231,7 @@ class ProcessReplica:
                 self._failed_loads = MAX_LOADS - 1 if message.code else self._failed_loads
             case PassBegan():
                 self._runs.begin_pass(message.runs)
+                self._pass_sizes.observe(len(message.runs))
             case PartialEmitted():
                 self._runs.emit(message.run, message.text)
             case RunDropped():

@@ -32,10 +32,12 @@ from ray_sched.core.nodes.declarations import Held, RayNode
 from ray_sched.core.nodes.effects import SpawnAgent
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.timers import Tick
+from ray_sched.observe.samples import Sample
 from ray_sched.settings import Settings, environment, visible_gpus_variable
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.system.allocator import keep_memory
 from ray_sched.system.policies import find_policy
+from ray_sched.system.ray_meter import RayMeter
 from ray_sched.system.ray_peers import RayDirectory
 from ray_sched.system.table import AGENT, DISPATCHER, POOL, REGISTRY, ControlNode, make_actor
 from ray_sched.wire.auth import agent_key
@@ -45,6 +47,8 @@ from ray_sched.wire.plain_log import log_plainly
 
 _SWEEP_MS = 100
 _STORE_MS = 1_000
+_METRICS_MS = 2_000
+"""Ray exports every 10 s what was set since, so that each value is there though a tick or two are lost."""
 _DAY_S = 86_400
 _NOTHING_HELD = Held()
 
@@ -90,6 +94,7 @@ class DispatcherProcess(Dispatcher):
                 cleanup=settings.cleanup,
                 store_wait_s=settings.store.timeout_ms / 1000,
                 secret=secret,
+                write_samples=RayMeter().write,
             ),
         )
         await self.restore()
@@ -109,6 +114,7 @@ class RegistryProcess(NodeRegistry):
             directory=RayDirectory(settings.namespace),
             cluster=RayCluster(settings, control_node, secret),
             secret=secret,
+            write_samples=RayMeter().write,
         )
         await self.restore()
 
@@ -128,14 +134,16 @@ class TimerProcess(Timer):
 
     def __init__(self, settings: Settings) -> None:
         _begin()
-        ticks = (
+        ticks = [
             Tick("dispatcher", "sweep", _SWEEP_MS),
             Tick("dispatcher", "cleanup", settings.cleanup.every_ms),
             Tick("dispatcher", "store", _STORE_MS),
             Tick("registry", "poll", settings.nodes.poll_ms),
             Tick("registry", "watch", settings.nodes.poll_ms),
             Tick("registry", "store", _STORE_MS),
-        )
+        ]
+        if settings.observe.metrics:
+            ticks += [Tick("dispatcher", "metrics", _METRICS_MS), Tick("registry", "metrics", _METRICS_MS)]
         super().__init__(ticks, RayDirectory(settings.namespace))
 
 
@@ -144,14 +152,26 @@ class AgentProcess(NodeAgent):
 
     def __init__(self, settings: Settings, spawn: SpawnAgent, key: bytes) -> None:
         _begin()
+        host = _host(settings, spawn)
         super().__init__(
             AgentOptions(node=spawn.node, incarnation=spawn.incarnation, slots=spawn.slots, key=key),
-            host=_host(settings, spawn),
+            host=host,
             directory=RayDirectory(settings.namespace),
             heartbeat_ms=settings.nodes.heartbeat_ms,
             end_process=_end_process,
             make_meter=partial(LoadMeter, GpuShare(visible_gpus_variable(), spawn.held.gpus >= 1)),
         )
+        if settings.observe.metrics and isinstance(host, EngineHost):
+            self._background.append(asyncio.create_task(_write_passes(spawn.engine, host)))
+
+
+async def _write_passes(engine: str, host: EngineHost) -> None:
+    """Export the passes of an engine that gathers runs, for ever. Agents get no ticks."""
+    meter = RayMeter()
+    while True:
+        await asyncio.sleep(_METRICS_MS / 1000)
+        if host.is_batched:
+            meter.write([Sample("pass_runs", (engine,), host.pass_sizes)])
 
 
 def _host(settings: Settings, spawn: SpawnAgent) -> Host:

@@ -53,6 +53,8 @@ def _assign(state: DispatchState, step: Step, job: Job) -> bool:
             state.reservations.reserve(job.job_id, found.to_reserve)
         return False
     state.assign(step, job, found.node_state)
+    if job.attempt == 1:
+        state.counters.times.wait.observe(step.now_ms - job.created_at_ms)
     delivering.notify_assigned(step, job)
     return True
 

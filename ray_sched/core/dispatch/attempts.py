@@ -56,6 +56,7 @@ def requeue(state: DispatchState, step: Step, job: Job, code: Code, why: str, *,
         return
     if code is Code.PUSH_FAILED:
         job.excluded_until_ms = step.now_ms + state.rules.push_retry_ms
+    state.counters.failovers[code] += 1
     state.requeue(step, job)
 
 
@@ -100,6 +101,7 @@ def finish(state: DispatchState, step: Step, job: Job, outcome: Outcome) -> None
 def end(state: DispatchState, step: Step, job: Job, event: JobEvent, refusal: Refusal) -> None:
     """End the job without a result, and deliver why. ``event``: FAIL or CANCEL."""
     status = JobStatus.CANCELLED if event is JobEvent.CANCEL else JobStatus.FAILED
+    state.counters.failed[refusal.code] += 1
     state.end(step, job, event, outcome_of(step, job, status, error=refusal))
     delivering.deliver(state, step, job)
 

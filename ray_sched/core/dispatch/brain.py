@@ -59,6 +59,7 @@ class DispatchBrain:
         self.ended = state.ended
         self.speeds = state.speeds
         self.counters = state.counters
+        self.census = state.census
         self.jobs_on = state.index.on_node
         self.fenced_on = state.index.fenced_on
         self.sizes = state.sizes
@@ -185,4 +186,5 @@ class DispatchBrain:
         old = self.ended.pop_older(max_age_ms, step.now_ms)
         n_bytes = sum(self._state.forget(step, self.jobs[job_id]) for job_id in old)
         self.counters.cleaned += len(old)
+        self.counters.cleaned_bytes += n_bytes
         step.answer(ReportCleanup(Cleaned(jobs=len(old), record_bytes=n_bytes, kept=len(self.ended))))

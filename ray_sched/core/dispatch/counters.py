@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from ray_sched.core.distribution import Distribution
 from ray_sched.core.errors import Code
 from ray_sched.core.job import JobStatus
 from ray_sched.core.reasons import Reason
@@ -19,10 +20,36 @@ class Counters:
         self.refused = 0
         self.late_messages = 0
         self.ended: Counter[JobStatus] = Counter()
+        self.failed: Counter[Code] = Counter()
+        """Jobs that ended without a result, by why."""
+        self.failovers: Counter[Code] = Counter()
+        """Attempts that ended without the end of their job, by why."""
         self.no_node: Counter[Reason] = Counter()
         self.gaps = 0
         self.late_results = 0
         self.cleaned = 0
+        self.cleaned_bytes = 0
+        self.audio_ms: Counter[str] = Counter()
+        """Audio of runs that ended well, by engine."""
+        self.run_ms: Counter[str] = Counter()
+        """Duration of these runs."""
+        self.times = Times()
+
+
+class Times:
+    """How long jobs took, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.wait = Distribution()
+        """From submission until the job's first attempt had a node."""
+        self.push = Distribution()
+        """From then, in each attempt, until the node had accepted the audio."""
+        self.run = Distribution()
+        """In the engine, as the agent has measured it, of runs that ended well."""
+        self.delivery = Distribution()
+        """From the end until the outcome is in the client's mailbox: what the order of its session takes."""
+        self.total = Distribution()
+        """From submission until then."""
 
 
 _EVERY_MS = 1_000

@@ -53,11 +53,17 @@ def notify_again(step: Step, job: Job) -> None:
 def deliver(state: DispatchState, step: Step, job: Job) -> None:
     """Deliver the outcome of an ended job now, or when the results before it in its session are."""
     if job.utterance_index is None:
-        state.deliver(step, job)
+        _deliver(state, step, job)
         step.notify(job.client_id, _delivered(job))
         return
     session = state.open_session(step, job.session_key)
     _release(state, step, session, session.ready(job.utterance_index, _delivered(job), step.now_ms))
+
+
+def _deliver(state: DispatchState, step: Step, job: Job) -> None:
+    state.deliver(step, job)
+    state.counters.times.delivery.observe(step.now_ms - job.ended_at_ms)
+    state.counters.times.total.observe(step.now_ms - job.created_at_ms)
 
 
 def _delivered(job: Job) -> Delivered:
@@ -75,7 +81,7 @@ def _release(state: DispatchState, step: Step, session: Session, released: Itera
         if isinstance(what, Deliver):
             job = state.jobs.get(what.item.job_id)
             if job:  # else it has been forgotten while its result was held back
-                state.deliver(step, job)
+                _deliver(state, step, job)
             state.counters.late_results += what.is_late
             step.notify(client_id, msgspec.structs.replace(what.item, is_late=what.is_late))
         else:

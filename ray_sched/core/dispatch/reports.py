@@ -50,6 +50,7 @@ def _handle_current(state: DispatchState, step: Step, job: Job, message: AgentMe
             if job.status is JobStatus.ASSIGNED:
                 audio_ms = min(message.audio_ms, MAX_AUDIO_MS)
                 state.accept(step, job, step.now_ms - message.age_ms, audio_ms, message.audio_bytes)
+                state.counters.times.push.observe(job.accepted_at_ms - job.assigned_at_ms)
         case RunRefused():
             _run_refused(state, step, job, message)
         case RunPartial():
@@ -99,6 +100,7 @@ def _run_finished(state: DispatchState, step: Step, job: Job, message: RunFinish
         state.accept(step, job, step.now_ms, job.audio_ms, job.audio_bytes)
     attempts.note_run(state, step, job, is_success=True)
     state.speeds.learn(job.node, job.demand.pair, job.audio_ms, message.run_ms)
+    _count_run(state, job, message.run_ms)
     outcome = attempts.outcome_of(
         step,
         job,
@@ -117,6 +119,14 @@ def _run_finished(state: DispatchState, step: Step, job: Job, message: RunFinish
     else:
         job.record(step.now_ms, f"ran {shown_ms(message.run_ms)} on {job.node}")
         attempts.finish(state, step, job, outcome)
+
+
+def _count_run(state: DispatchState, job: Job, run_ms: int) -> None:
+    node_state = state.node_table.by_node.get(job.node)
+    engine = node_state.capability.engine if node_state else ""
+    state.counters.times.run.observe(run_ms)
+    state.counters.audio_ms[engine] += job.audio_ms
+    state.counters.run_ms[engine] += run_ms
 
 
 def _run_failed(state: DispatchState, step: Step, job: Job, message: RunFailed) -> None:

@@ -135,6 +135,7 @@ def _admit(state: DispatchState, step: Step, client_id: str, spec: JobSpec, *, r
             return Refused(refusal=admission.index_taken(spec))
         job = state.admit(step, client_id, spec, index)
         session.begin(index, job.job_id)
+    state.counters.submitted += 1
     if replaced:
         replaced.is_delivered = True  # or it would be delivered beside the new one after a restart
         step.save(replaced)

@@ -6,6 +6,7 @@ nothing; every index of the Dispatcher is here, and nobody else writes to one.
 """
 
 from ray_sched.core.delivery.sessions import Session, Sessions
+from ray_sched.core.dispatch.census import Census
 from ray_sched.core.dispatch.cleanup import EndedJobs
 from ray_sched.core.dispatch.counters import Counters, Rate
 from ray_sched.core.dispatch.due import ClientDue, Due, GapDue, JobDue, SessionDue, StopDue
@@ -55,6 +56,8 @@ class DispatchState:
         self.pushes = Pushes(rules, selection_rules.assumed_audio_ms)
         self.ended = EndedJobs()
         self.counters = Counters()
+        self.census = Census(selection_rules.assumed_audio_ms)
+        self.expected_ms = self.census.expected_ms
         self.rate = Rate()
         self.is_draining = False
         """No new jobs are admitted."""
@@ -80,7 +83,7 @@ class DispatchState:
         )
         job.record(step.now_ms, "submitted")
         self.index.add(job)
-        self.counters.submitted += 1
+        self.census.enter(job)
         self._wait(step, job)
         return job
 
@@ -95,7 +98,7 @@ class DispatchState:
         self.reservations.give_up(job.job_id)
         if job.is_exclusive:
             node_state.reserve_for(job.job_id)
-        job.move(JobEvent.ASSIGN)
+        self.census.move(job, JobEvent.ASSIGN)
         job.node, job.incarnation, job.agent = node_state.node, node_state.incarnation, node_state.agent
         self.index.put_on_node(job)
         job.assigned_at_ms = step.now_ms
@@ -119,12 +122,13 @@ class DispatchState:
 
         Not saved by itself: the record says where the attempt is, its agent what it does.
         """
-        job.move(JobEvent.ACCEPT)
+        self.census.move(job, JobEvent.ACCEPT)
         self.pushes.end(job.job_id)
         job.accepted_at_ms = max(accepted_at_ms, job.assigned_at_ms)
         if (more_ms := audio_ms - cost_ms(job)) > 0:
             self.waiting.charge(job, more_ms, is_served=False)
-        job.audio_ms, job.audio_bytes = audio_ms, audio_bytes
+        self.census.measure(job, audio_ms)
+        job.audio_bytes = audio_bytes
         job.record(job.accepted_at_ms, f"accepted by {job.node}")
         if node_state := self.node_table.by_node.get(job.node):
             node_state.record_acceptance()
@@ -138,12 +142,11 @@ class DispatchState:
 
     def requeue(self, step: Step, job: Job) -> None:
         """The attempt is over: the job leaves its node, which the next attempt avoids, and waits again."""
-        job.move(JobEvent.REQUEUE)
+        self.census.move(job, JobEvent.REQUEUE)
         self.pushes.end(job.job_id)
         self.index.take_off_node(job)
-        job.excluded_node, job.node, job.agent = job.node, "", ""
+        job.excluded_node, job.node, job.agent, job.speech = job.node, "", "", None
         job.incarnation = job.assigned_at_ms = job.accepted_at_ms = 0
-        job.speech = None
         job.attempt += 1
         if not job.spec.deadline_ms:
             job.deadline_at_ms = max(job.deadline_at_ms, step.now_ms + self.rules.pending_timeout_ms)
@@ -153,7 +156,7 @@ class DispatchState:
     def end(self, step: Step, job: Job, event: JobEvent, outcome: Outcome) -> None:
         """A job ends with this outcome, which is not delivered by that."""
         self._leave(job)
-        job.move(event)
+        self.census.move(job, event)
         job.outcome, job.speech = outcome, None
         job.ended_at_ms = step.now_ms
         job.record(step.now_ms, f"{job.status}: {outcome.error.message}" if outcome.error else f"{job.status}")
@@ -164,6 +167,7 @@ class DispatchState:
     def forget(self, step: Step, job: Job) -> int:
         """A job is known no more, nor its request, nor its result. Returns the bytes of its record."""
         self._leave(job)
+        self.census.leave(job)
         self.index.remove(job)
         step.forget(job.job_id)
         return self._record_bytes.pop(job.job_id, 0)
@@ -190,6 +194,7 @@ class DispatchState:
         job.number = self._n_admitted
         job.correct_times(step.now_ms, max(job.spec.deadline_ms or 0, self.rules.pending_timeout_ms))
         self.index.add(job)
+        self.census.enter(job)
         self._record_bytes[job.job_id] = len(to_record(job).record)
         if job.is_terminal:
             return
@@ -204,16 +209,11 @@ class DispatchState:
 
     def record_of(self, job: Job) -> SaveJob:
         """The record of a job as it is now."""
-        session = self.sessions.by_key.get(job.session_key) if job.spec.session else None
-        if session:
+        if job.spec.session and (session := self.sessions.by_key.get(job.session_key)):
             job.session_next_index = session.next_index
         saved = to_record(job)
         self._record_bytes[job.job_id] = len(saved.record)
         return saved
-
-    def expected_ms(self, job: Job) -> int:
-        """Duration of a job's audio as far as it is known."""
-        return job.audio_ms or self.selection.assumed_audio_ms
 
     def release(self, node: str, incarnation: int, attempt: AttemptKey) -> None:
         """An agent has reported that an attempt holds no slot there any more; it is not ordered to stop it again."""

@@ -98,13 +98,10 @@ def status_view(
     brain: DispatchBrain, now_ms: int, *, held_bytes: int, stored_bytes: int, store_error: str
 ) -> ClusterView:
     """The scheduler in numbers."""
-    jobs = dict.fromkeys((str(status) for status in JobStatus), 0)
-    for job in brain.jobs.values():
-        jobs[job.status] += 1
     count = brain.counters
     node_states = [node_state for node_state in brain.node_states.values() if now_ms < node_state.term_ends_at_ms]
     return ClusterView(
-        jobs=jobs,
+        jobs={str(status): brain.census.jobs[status] for status in JobStatus},
         waiting=len(brain.waiting),
         ended_per_s=round(brain.ended_per_s, 2),
         slots=sum(node_state.n_leased for node_state in node_states),

@@ -284,6 +284,14 @@ class DispatchMachine(RuleBasedStateMachine):
             assert {job.job_id for job in brain.fenced_on(node)} == fenced
 
     @invariant()
+    def the_census_says_what_the_jobs_say(self) -> None:
+        brain = self.harness.brain
+        for status in JobStatus:
+            there = [job for job in brain.jobs.values() if job.status is status]
+            assert brain.census.jobs[status] == len(there)
+            assert brain.census.audio_ms[status] == sum(brain.census.expected_ms(job) for job in there)
+
+    @invariant()
     def never_oversold(self) -> None:
         for node, node_state in self.harness.brain.node_states.items():
             assert node_state.n_free + node_state.n_acquired <= SLOTS
