@@ -12,6 +12,8 @@ from ray_sched.core.leases.lease import LEASE_TABLE, LeaseState
 from ray_sched.core.ledger import LEDGER_TABLE, AudioState
 from ray_sched.core.node_status import NODE_TABLE, NodeStatus
 from ray_sched.core.split.splitter import VOICE_TABLE, VoiceState
+from ray_sched.core.turns import voice as turns
+from ray_sched.core.turns.items import PIECE_TABLE, PieceState
 
 Graph = Mapping[Any, Any]
 
@@ -37,8 +39,10 @@ def reached_from(start: Hashable, table: Graph) -> set[Hashable]:
         (DELIVERY_TABLE, IndexState, [IndexState.AWAITED]),
         (LEDGER_TABLE, AudioState, [AudioState.DECLARED, AudioState.RUNNING]),
         (VOICE_TABLE, VoiceState, [VoiceState.QUIET]),
+        (turns.VOICE_TABLE, turns.VoiceState, [turns.VoiceState.QUIET]),
+        (PIECE_TABLE, PieceState, [PieceState.RUNNING]),
     ],
-    ids=["job", "lease", "node", "delivery", "ledger", "voice"],
+    ids=["job", "lease", "node", "delivery", "ledger", "voice", "voice of a session", "piece"],
 )
 def test_every_state_has_a_row_and_is_reached(table: Graph, states: type[StrEnum], starts: list[Hashable]) -> None:
     assert set(table) == set(states)
@@ -53,8 +57,9 @@ def test_every_state_has_a_row_and_is_reached(table: Graph, states: type[StrEnum
         (NODE_TABLE, {NodeStatus.LOST, NodeStatus.GONE}),
         (DELIVERY_TABLE, set()),  # what failed may be tried again
         (LEDGER_TABLE, {AudioState.RELEASED}),
+        (PIECE_TABLE, {PieceState.DONE, PieceState.FAILED, PieceState.CANCELLED}),
     ],
-    ids=["job", "lease", "node", "delivery", "ledger"],
+    ids=["job", "lease", "node", "delivery", "ledger", "piece"],
 )
 def test_the_terminal_rows_are_empty_and_no_others(table: Graph, ends: set[Hashable]) -> None:
     assert {state for state, row in table.items() if not row} == ends

@@ -1,0 +1,56 @@
+"""The numbers by which a session's audio is cut into utterances. Positions are samples at 16 kHz from its beginning."""
+
+from dataclasses import dataclass
+
+SAMPLES_PER_MS = 16
+WINDOW_SAMPLES = 512
+"""Samples of one window that a voice detector judges: 32 ms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRules:
+    """How turns begin and end. Raises ValueError for nonsense."""
+
+    is_detected: bool = True
+    """Whether a voice detector says where utterances are; else the client commits them."""
+    speech_at: float = 0.5
+    """A window at least so probable is speech."""
+    hysteresis: float = 0.15
+    """A window less probable than ``speech_at`` by more than this is silence; between the two it goes on as it was."""
+    min_speech: int = 2
+    """Windows of speech without silence between them, before an utterance has begun: less is a click."""
+    prefix_ms: int = 300
+    """Taken along before the first speech, where it is nobody else's."""
+    silence_ms: int = 500
+    """A shorter pause does not end an utterance."""
+    suffix_ms: int = 200
+    """Taken along after the last speech, at most ``silence_ms``."""
+    idle_timeout_ms: int | None = None
+    """Without speech for so long after the last answer the client is told so."""
+    cut_ms: int = 10_000
+    """What is longer is recognised in pieces, which are joined."""
+    search_ms: int = 3_000
+    """A piece ends at the least probable window of these last ones, which are less than half of ``cut_ms``."""
+    min_commit_ms: int = 100
+    """A commit of less makes no utterance."""
+    stall_ms: int = 1_500
+    """An utterance of which no audio comes for so long has ended."""
+    retry_for_ms: int = 10_000
+    """A piece that is refused is submitted again for so long."""
+    is_interruptible: bool = False
+    """Whether speech while an answer plays cancels what of the answer has not come."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.speech_at <= 1 and 0 <= self.hysteresis <= 1 and self.min_speech >= 1):
+            raise ValueError("speech_at and hysteresis are from 0 to 1, and min_speech is at least 1")
+        if min(self.prefix_ms, self.silence_ms, self.suffix_ms, self.min_commit_ms, self.stall_ms) < 0:
+            raise ValueError("a duration is at least 0")
+        if not 0 < 2 * self.search_ms < self.cut_ms:
+            raise ValueError("search_ms is more than 0 and less than half of cut_ms")
+        if self.idle_timeout_ms is not None and self.idle_timeout_ms < 1:
+            raise ValueError("idle_timeout_ms is at least 1")
+
+    @property
+    def silence_below(self) -> float:
+        """What is less probable is silence."""
+        return max(self.speech_at - self.hysteresis, 0.01)
