@@ -30,7 +30,7 @@ from ray_sched.client.read_ahead import PendingPush
 from ray_sched.client.reader import Reader
 from ray_sched.client.recordings import RecordingSource
 from ray_sched.client.results import JobHandle, Result, missing_of, refused, result_of
-from ray_sched.client.sources import Source, digest, how_to_read
+from ray_sched.client.sources import NO_AUDIO, Source, digest, how_to_read
 from ray_sched.client.streams import SessionStream, windowed
 from ray_sched.client.submitted import Submitted
 from ray_sched.core.client.brain import NO_ANSWER, ClientBrain
@@ -158,17 +158,17 @@ class Client:
         copy: bool = True,
         name: str = "",
         trace_id: str = "",
+        text: str = "",
     ) -> JobHandle:
         """Submit one utterance; awaiting the handle gives its Result or raises SchedError.
 
-        ``audio``: see ``client.audio.AudioSource``. Paths and functions are read when a node is ready; an open file
-        that is no ordinary one stays open until ``accepted``, an array is left alone if ``copy=False`` says so.
-        ``sample_rate_hz``: of an array, and with ``encoding`` of what has no header. ``allow_partial``: less will do.
-        ``tgt`` other than ``src`` asks for translation, ``speech`` for synthesis of the target. ``src`` may be
-        ``auto``, or several languages of which it is one. The engine leaves out what it cannot use of ``words`` (each
-        with its times), ``prompt``, ``hotwords``, ``temperature`` and ``options``. ``deadline_s``: seconds within which
-        a node must have taken it, the next one too if that is lost. Raises SchedError INVALID_AUDIO, INVALID_LANGUAGE
-        or INVALID_MESSAGE for what cannot be right; what only reading tells is the error of the result.
+        ``audio``: see ``client.audio.AudioSource``. Paths and functions are read when a node is ready; an open pipe
+        stays open until ``accepted``, an array is left alone if ``copy=False`` says so. ``sample_rate_hz``: of an
+        array, and with ``encoding`` of what has no header. ``allow_partial``: less will do. Another ``tgt`` asks for
+        translation, ``speech`` for synthesis of it; ``text``: see ``speak``. ``src`` may be ``auto``, or several
+        languages of which it is one. The engine leaves out what it cannot use of ``words`` (with times), ``prompt``,
+        ``hotwords``, ``temperature``, ``options``. ``deadline_s``: within which a node must have taken it, the next
+        one too if that is lost. Raises SchedError INVALID_AUDIO, _LANGUAGE or _MESSAGE for what can be seen at once.
         """
         how = how_to_read(sample_rate_hz, encoding, allow_partial=allow_partial)
         source = Source(audio, how, self._reader, copy=copy)
@@ -178,7 +178,7 @@ class Client:
                 request_id=request_id or f"{self._request_ids}-{number}",
                 src=source_tag,
                 tgt=target_tag,
-                services=services(source_tag, target_tag, speech=speech),
+                services=services(source_tag, target_tag, speech=speech, is_text=bool(text)),
                 session=session,
                 utterance_index=utterance_index,
                 audio_ms=source.duration_ms,
@@ -189,7 +189,7 @@ class Client:
                 wants_partials=partials,
                 trace_id=trace_id,
                 name=name or name_of(audio),
-                hints=hints(candidates, words, prompt, hotwords, temperature, options),
+                hints=hints(candidates, words, prompt, hotwords, temperature, options, text),
             )
         )
         return self._open(number, spec, source, has_digest=bool(request_id))
@@ -205,6 +205,13 @@ class Client:
         else:  # no task for each: thousands may be submitted at once
             self._ask(number, source)
         return handle
+
+    def speak(self, text: str, *, src: str, tgt: str | None = None, **options: Any) -> JobHandle:
+        """Submit a text to be spoken, in ``tgt`` if that is another language; the result has the speech.
+
+        At most 8 000 letters, and nothing to be heard: options as ``submit`` has them, without those of the audio.
+        """
+        return self.submit(NO_AUDIO, src=src, tgt=tgt, speech=True, text=text, copy=False, **options)
 
     def submit_many(self, audios: Iterable[AudioSource], **options: Any) -> list[JobHandle]:
         """Submit several utterances with the same options; they go to the Dispatcher in one call."""

@@ -58,9 +58,10 @@ def hints(  # the fields of Hints, as Client.submit has them
     hotwords: Collection[str],
     temperature: float | None,
     options: Mapping[str, Option] | None,
+    text: str,
 ) -> Hints | None:
     """What the engine is told beyond languages and services; None if that is nothing. Raises INVALID_MESSAGE."""
-    if not (candidates or words or prompt or hotwords or options) and temperature is None:
+    if not (candidates or words or prompt or hotwords or options or text) and temperature is None:
         return None
     try:
         return Hints(
@@ -70,6 +71,7 @@ def hints(  # the fields of Hints, as Client.submit has them
             hotwords=(hotwords,) if isinstance(hotwords, str) else tuple(hotwords),
             temperature=temperature,
             options=dict(options or {}),
+            text=text,
         )
     except (TypeError, ValueError) as error:
         raise SchedError(Code.INVALID_MESSAGE, f"the job's description is not valid: {error}") from None
@@ -81,9 +83,12 @@ def _checked_language(tag: str) -> str:
 
 
 @functools.lru_cache(1_024)
-def services(src: str, tgt: str, *, speech: bool) -> tuple[str, ...]:
-    """What a job from one language to another needs, sorted: another language is translated, ``speech`` spoken."""
-    wanted = [ASR, *([MT] if src != tgt else []), *([TTS] if speech else [])]
+def services(src: str, tgt: str, *, speech: bool, is_text: bool = False) -> tuple[str, ...]:
+    """What a job from one language to another needs, sorted: another language is translated, ``speech`` spoken.
+
+    ``is_text``: nothing has to be recognised.
+    """
+    wanted = [*([] if is_text else [ASR]), *([MT] if src != tgt else []), *([TTS] if speech else [])]
     return tuple(sorted(wanted))
 
 

@@ -180,6 +180,10 @@ class Source:
         return Heard(await source.samples(), source.report)
 
 
+NO_AUDIO: Samples = np.zeros(SAMPLE_RATE_HZ // 100, np.int16)
+"""Goes with a job of which a text is to be spoken: a hundredth of a second of silence."""
+
+
 def digest(samples: Samples) -> str:
     """A fingerprint of the samples."""
     return hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest()

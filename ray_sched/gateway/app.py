@@ -13,12 +13,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 
 from ray_sched.core.errors import SchedError
-from ray_sched.gateway import health, models, transcriptions
+from ray_sched.gateway import health, models, speech, transcriptions
 from ray_sched.gateway.gateway import Gateway
 from ray_sched.gateway.intake import Intake
 from ray_sched.gateway.refusals import RequestError, refusal_response
 
-ROUTERS = (transcriptions.router, models.router, health.router)
+ROUTERS = (transcriptions.router, speech.router, models.router, health.router)
 """Each makes the routes of its module for a gateway."""
 _NAMES = {404: "not_found", 405: "method_not_allowed"}
 

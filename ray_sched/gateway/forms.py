@@ -39,6 +39,14 @@ async def read_form(request: Request, kind: type[StructT], lists: Collection[str
     return convert(fields, kind, strict=False), upload
 
 
+async def read_json(request: Request) -> Any:
+    """The value of a body. Raises RequestError 400."""
+    try:
+        return msgspec.json.decode(await request.body())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(400, f"the body is not JSON: {str(error)[:200]}") from None
+
+
 def convert(fields: Any, kind: type[StructT], *, strict: bool) -> StructT:
     """The fields with their types checked. ``strict``: a number may not be written as a text. Raises RequestError."""
     try:

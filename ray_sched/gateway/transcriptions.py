@@ -4,14 +4,12 @@ A file that is longer than an utterance is cut where nobody speaks; its parts ar
 """
 
 import asyncio
-import hashlib
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from msgspec import Meta, Struct
 from starlette.requests import Request
 
@@ -19,16 +17,16 @@ from ray_sched.client import headers
 from ray_sched.client.client import Client
 from ray_sched.client.long import Passage
 from ray_sched.client.results import JobHandle
-from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.errors import SchedError
 from ray_sched.gateway.deltas import Deltas
+from ray_sched.gateway.exchange import DONE, event, event_stream, request_id, unless_gone
 from ray_sched.gateway.formats import FORMATS, JSON_FORMATS, as_json, as_text, as_verbose_json, usage
 from ray_sched.gateway.forms import Upload, check, described_form, read_form
 from ray_sched.gateway.gateway import Gateway, Visitor
 from ray_sched.gateway.heard import Heard, heard_in, heard_in_passages, said
 from ray_sched.gateway.models import check_model
-from ray_sched.gateway.refusals import RequestError, refusal_body
+from ray_sched.gateway.refusals import refusal_body
 
-T = TypeVar("T")
 _TO_ENGLISH = "en"
 _SECOND_MS = 1_000
 _EXACT = (b"RIFF", b"fLaC")
@@ -79,8 +77,7 @@ async def _answer(gateway: Gateway, request: Request, *, is_translated: bool) ->
     check_model(gateway, asked.model)
     recording = Recording(gateway, visitor, upload, _options(gateway, request, asked, upload, is_translated))
     if asked.stream:
-        events = await recording.events(has_partials=not is_translated)
-        return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-cache"})
+        return event_stream(await recording.events(has_partials=not is_translated))
     heard = await unless_gone(request, recording.heard())
     return _formatted(heard, asked, task="translate" if is_translated else "transcribe")
 
@@ -98,12 +95,6 @@ def _options(gateway: Gateway, request: Request, asked: Asked, upload: Upload, i
         "copy": False,
         "name": upload.name,
     }
-
-
-def request_id(request: Request) -> str:
-    """The request id that an ``Idempotency-Key`` makes, of whatever length it is."""
-    key = request.headers.get("idempotency-key", "")
-    return hashlib.sha256(key.encode()).hexdigest() if key else ""
 
 
 class Recording:
@@ -160,7 +151,7 @@ class Recording:
             try:
                 heard = self._ended(heard_in(await handle))
             except SchedError as error:
-                yield _event({"type": "error"} | refusal_body(error.refusal))
+                yield event({"type": "error"} | refusal_body(error.refusal))
             else:
                 if delta := deltas.end(heard.text):
                     yield _delta(delta)
@@ -180,34 +171,13 @@ class Recording:
                     heard.append(passage)
                 yield _done(self._ended(heard_in_passages(heard, self._known_ms)))
             except SchedError as error:
-                yield _event({"type": "error"} | refusal_body(error.refusal))
+                yield event({"type": "error"} | refusal_body(error.refusal))
             yield DONE
 
     def _ended(self, heard: Heard) -> Heard:
         self._gateway.meters.audio.inc(heard.audio_ms / _SECOND_MS)
         self._gateway.limits.correct_audio(self._visitor.tenant, heard.audio_ms - self._expected_ms)
         return heard
-
-
-async def unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """What the work gives; if whoever asked is gone before, it is cancelled, and with it the jobs it waits for."""
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_wait_until_gone(request))
-    try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise SchedError(Code.CANCELLED, "whoever asked is gone; ask again")
-        return await working
-    finally:
-        watching.cancel()
-        working.cancel()
-        await asyncio.gather(watching, working, return_exceptions=True)
-
-
-async def _wait_until_gone(request: Request) -> None:
-    with suppress(RequestError):  # more than was to come
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
 
 
 async def _cancel(handle: JobHandle) -> None:
@@ -226,16 +196,9 @@ def _formatted(heard: Heard, asked: Asked, *, task: str) -> Response:
     return JSONResponse(page, headers=page_headers)
 
 
-DONE = "data: [DONE]\n\n"
-
-
 def _delta(text: str) -> str:
-    return _event({"type": "transcript.text.delta", "delta": text})
+    return event({"type": "transcript.text.delta", "delta": text})
 
 
 def _done(heard: Heard) -> str:
-    return _event({"type": "transcript.text.done", "text": heard.text, "usage": usage(heard)})
-
-
-def _event(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+    return event({"type": "transcript.text.done", "text": heard.text, "usage": usage(heard)})

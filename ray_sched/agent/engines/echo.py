@@ -13,10 +13,14 @@ from typing import ClassVar
 import numpy as np
 
 from ray_sched.agent.engine import EngineResult, Isolation, Work
-from ray_sched.core.capability import MT, TTS, Capability
+from ray_sched.core.capability import ASR, MT, TTS, Capability
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.client_agent import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 from ray_sched.wire.samples import Samples
+
+_SAMPLES_PER_LETTER = SAMPLE_RATE_HZ // 16
+_HUM = np.tile(np.linspace(-4_000, 4_000, 100), 10).astype(np.int16)
+"""A text is spoken as a tone of 160 Hz, as long as it would take to say it."""
 
 
 class EchoFailedError(RuntimeError):
@@ -55,7 +59,7 @@ class EchoEngine:
 
     def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
         """Sleep for ``audio`` (16 kHz samples) divided by the speed, then echo. Half-way there is one partial."""
-        text = f"echo of {len(audio)} samples"
+        text = f"echo of {len(audio)} samples" if ASR in work.services else work.hints.text
         if self._speed > 0:
             half_s = len(audio) / SAMPLE_RATE_HZ / self._speed / 2
             time.sleep(half_s)
@@ -63,7 +67,8 @@ class EchoEngine:
             time.sleep(half_s)
         if _lot(work, "failure") < self._failure_percent:
             raise EchoFailedError(f"echo fails {self._failure_percent:g} % of the attempts, as failure-percent says")
-        speech = self._speech(audio) if TTS in work.services else b""
+        spoken = audio if ASR in work.services else np.resize(_HUM, len(text) * _SAMPLES_PER_LETTER)
+        speech = self._speech(spoken) if TTS in work.services else b""
         return EngineResult(
             text=text,
             translation=text if MT in work.services else "",

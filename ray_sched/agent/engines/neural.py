@@ -100,7 +100,7 @@ class NeuralEngine:
 
     def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
         """Recognise, translate from what was found, speak. Partials say what was recognised so far."""
-        text, recognition = "", NOTHING_MORE
+        text, recognition = work.hints.text, NOTHING_MORE
         if ASR in work.services:
             if self._whisper is None:
                 raise ModelNotAvailableError(ASR, "no asr model is loaded on this node")

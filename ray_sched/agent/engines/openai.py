@@ -70,7 +70,7 @@ class OpenaiEngine:
         Raises RefusedError where the server has too much to do, ModelNotAvailableError where it is away, does not know
         the model or the key, and ServerError for what it says is wrong.
         """
-        text, recognition = self._recognise(work, audio) if ASR in work.services else ("", NOTHING_MORE)
+        text, recognition = self._recognise(work, audio) if ASR in work.services else (work.hints.text, NOTHING_MORE)
         if work.wants_partials and text:
             emit_partial(text)
         translation = self._translate(text, recognition.language or work.src, work) if MT in work.services else ""

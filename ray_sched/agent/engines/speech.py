@@ -89,7 +89,7 @@ class SpeechEngine:
 
     def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
         """Recognise, then translate, then speak. A partial comes about once per second of audio."""
-        text = self._recognise(work, audio, emit_partial) if ASR in work.services else ""
+        text = self._recognise(work, audio, emit_partial) if ASR in work.services else work.hints.text
         translation = self._translate(text, work) if MT in work.services else ""
         speech, rate_hz = b"", 0
         if TTS in work.services:

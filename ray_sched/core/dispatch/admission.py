@@ -22,8 +22,10 @@ def invalid(spec: JobSpec) -> Refusal | None:
     unknown = [service for service in spec.services if service not in SERVICES]
     if unknown:
         return _refuse(Code.INVALID_MESSAGE, f"unknown service {unknown[0]!r}; there are {', '.join(SERVICES)}")
-    if tuple(sorted(set(spec.services))) != spec.services or ASR not in spec.services:
-        return _refuse(Code.INVALID_MESSAGE, "services must be sorted, without repetition, and include asr")
+    if tuple(sorted(set(spec.services))) != spec.services or not spec.services:
+        return _refuse(Code.INVALID_MESSAGE, "services must be sorted, without repetition, and at least one")
+    if (ASR in spec.services) == bool(spec.hints and spec.hints.text):
+        return _refuse(Code.INVALID_MESSAGE, "a job recognises its audio, or has a text instead and no asr")
     wrong = _wrong_with_languages(spec)
     if wrong:
         return _refuse(Code.INVALID_MESSAGE, wrong)
@@ -48,6 +50,8 @@ def _wrong_with_languages(spec: JobSpec) -> str:
     """What is wrong with the pair or with a language that is to be found out, or nothing."""
     if (MT in spec.services) != (spec.src != spec.tgt):
         return f"mt goes with two different languages, not with {spec.src}:{spec.tgt}"
+    if spec.src == AUTO and ASR not in spec.services:
+        return "the language of a text has to be named"
     if spec.tgt == AUTO and (spec.src != AUTO or TTS in spec.services):
         return "auto is a target only for what is recognised as auto and not spoken again"
     candidates = spec.hints.candidates if spec.hints else ()

@@ -5,7 +5,7 @@ A message that is not about the current attempt of a job changes no job.
 
 from typing import assert_never
 
-from ray_sched.core.capability import SERVICES
+from ray_sched.core.capability import ASR, SERVICES
 from ray_sched.core.dispatch import attempts, delivering
 from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.dispatch.step import Step
@@ -99,7 +99,8 @@ def _run_finished(state: DispatchState, step: Step, job: Job, message: RunFinish
     if job.status is JobStatus.ASSIGNED:  # its acceptance never arrived: its audio is as long as declared
         state.accept(step, job, step.now_ms, job.audio_ms, job.audio_bytes)
     attempts.note_run(state, step, job, is_success=True)
-    state.speeds.learn(job.node, job.demand.pair, job.audio_ms, message.run_ms)
+    if ASR in job.spec.services:  # else its audio says nothing of the work
+        state.speeds.learn(job.node, job.demand.pair, job.audio_ms, message.run_ms)
     _count_run(state, job, message.run_ms)
     outcome = attempts.outcome_of(
         step,

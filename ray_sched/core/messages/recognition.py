@@ -13,6 +13,7 @@ from ray_sched.core.capability import Language
 from ray_sched.core.messages.fields import AudioMs, LongText, Text
 
 MAX_PROMPT = 4_000
+MAX_SPOKEN = 8_000
 MAX_HOTWORDS = 200
 MAX_OPTIONS = 32
 MAX_OPTION_VALUE = 1_000
@@ -36,6 +37,8 @@ class Hints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """What was said before, or a text in the style that is wanted."""
     hotwords: Annotated[tuple[Text, ...], Meta(max_length=MAX_HOTWORDS)] = ()
     """Names and words that are likely to be said."""
+    text: Annotated[str, Meta(max_length=MAX_SPOKEN)] = ""
+    """Of a job without recognition: what is to be translated, or spoken, instead of what its audio says."""
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     """Of the model's choice between words; None: as the engine does it by itself."""
     options: Annotated[

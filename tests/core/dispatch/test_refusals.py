@@ -8,6 +8,7 @@ from ray_sched.core.dispatch.admission import overloaded
 from ray_sched.core.effects import DrainBegan
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.messages.client_dispatcher import Cancel, Delivered, PushFailed, Refused, SpeechLost
+from ray_sched.core.messages.recognition import Hints
 from ray_sched.core.queue.waiting import Backlog
 from ray_sched.core.rules import DispatchRules
 from tests.support.builders import DispatchHarness, a_node, a_spec, accepted, answers, finished, only, stopped, told
@@ -21,9 +22,22 @@ from tests.support.saving_harness import SavingHarness
     [
         ({"request_id": ""}, "a job needs a request id"),
         ({"services": ("asr", "dance", "sing")}, "unknown service 'dance'; there are asr, mt, tts"),
-        ({"services": ("asr", "asr")}, "services must be sorted, without repetition, and include asr"),
-        ({"services": ("mt", "asr"), "tgt": "es"}, "services must be sorted, without repetition, and include asr"),
-        ({"services": ("mt",), "tgt": "es"}, "services must be sorted, without repetition, and include asr"),
+        ({"services": ("asr", "asr")}, "services must be sorted, without repetition, and at least one"),
+        ({"services": ("mt", "asr"), "tgt": "es"}, "services must be sorted, without repetition, and at least one"),
+        ({"services": ()}, "services must be sorted, without repetition, and at least one"),
+        ({"services": ("mt",), "tgt": "es"}, "a job recognises its audio, or has a text instead and no asr"),
+        (
+            {"services": ("asr",), "hints": Hints(text="Hello.")},
+            "a job recognises its audio, or has a text instead and no asr",
+        ),
+        (
+            {"services": ("tts",), "src": "auto", "tgt": "en", "hints": Hints(text="Hello.")},
+            "mt goes with two different languages, not with auto:en",
+        ),
+        (
+            {"services": ("mt", "tts"), "src": "auto", "tgt": "en", "hints": Hints(text="Hello.")},
+            "the language of a text has to be named",
+        ),
         ({"tgt": "es"}, "mt goes with two different languages, not with en:es"),
         ({"services": ("asr", "mt")}, "mt goes with two different languages, not with en:en"),
         ({"audio_ms": 86_400_001}, "the audio is longer than a day; split it"),
