@@ -383,7 +383,7 @@ class Client:
         result = result_of(effect.delivered, first.handle.spec, first.speech, first.source.report)
         for one in submitted:
             one.handle.record_result(result)
-        stream = self._sessions.get(result.session) if result.session else None
+        stream = self._sessions.get(result.session) if result.utterance_index is not None else None
         if stream:
             stream.put(result)
 

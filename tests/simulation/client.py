@@ -52,6 +52,8 @@ class Want:
         self.job_id = ""
         self.is_refused = False
         self.is_abandoned = False
+        self.is_repeated = False
+        """The same user has asked for it again, with the same request id."""
         self.delivered: Delivered | None = None
 
     @property
@@ -104,20 +106,14 @@ class User:
 
     def _accept(self, want: Want, effect: NotifyAccepted) -> None:
         what = f"one submission, two jobs: {want.job_id} and {effect.job_id}"
-        is_same = want.job_id in {"", effect.job_id} or want.before is not None  # it had joined the job of another call
-        self.world.expect(is_same or self.world.was_given_up(want.job_id), what, want.job_id)
+        is_same = want.job_id in {"", effect.job_id} or want.before or want.is_repeated  # or it is that of another call
+        self.world.expect(bool(is_same) or self.world.was_given_up(want.job_id), what, want.job_id)
         want.job_id = effect.job_id
         if effect.utterance_index is not None and not want.before and want.spec.session.endswith(f"/{self.n_lives}"):
             self._check_turn(want, effect.utterance_index)
 
     def _check_turn(self, want: Want, index: int) -> None:
-        """A session is numbered in the order in which it was submitted, whenever its audio was read.
-
-        A full scheduler is let off: of a batch whose answer gets lost it may take at the second time what it had
-        refused at the first, behind what it had taken then.
-        """
-        if self.world.dispatcher.brain.counters.rejected[Code.OVERLOADED]:
-            return
+        """A session is numbered in the order in which it was submitted, whatever was read, lost and refused when."""
         number, before = self._newest.get(want.spec.session, (0, -1))
         is_in_turn = (want.number > number) == (index > before)
         self.world.expect(is_in_turn, f"submitted as {want.number} after {number}: {index}, {before}", want.job_id)
@@ -221,10 +217,10 @@ class Client:
         return want
 
     def submit_again(self, want: Want) -> None:
-        """The same request once more, now that it has ended: another call with the same request id and content."""
-        if not want.is_over:
+        """The same request once more, when it has ended or is cancelled: another call with its request id and content."""
+        if not (want.is_over or want.is_abandoned or want.job_id in self.user.cancelled):
             return
-        number = len(self.wants) + 1
+        number, want.is_repeated = len(self.wants) + 1, True
         spec = structs.replace(want.spec, submission=f"call {number}")
         again = self.wants[number] = Want(number, spec, is_kept=number % 3 != 0, before=want)
         self._perform(self.brain.open(number, spec, again.n_bytes if again.is_kept else 0))

@@ -9,10 +9,12 @@ from ray_sched.core.client.brain import ClientBrain
 from ray_sched.core.client.effects import ClientEffect, SendMessage
 from ray_sched.core.client.inbox import Inbox
 from ray_sched.core.client.turns import Turns
-from ray_sched.core.dispatch import admission, poison, reports
+from ray_sched.core.dispatch import admission, poison, reports, requests
+from ray_sched.core.dispatch.state import DispatchState
+from ray_sched.core.dispatch.step import Step
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.messages.client_agent import PushItem
-from ray_sched.core.messages.client_dispatcher import ClientEvent, ClientReply, JobSpec, Mail
+from ray_sched.core.messages.client_dispatcher import Answer, ClientEvent, ClientReply, JobSpec, Mail
 from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.queue.fair_shares import Shares
@@ -137,6 +139,15 @@ def _turns(patch: Patch) -> None:
     patch(Turns, "ready", ready)
 
 
+def _ahead(patch: Patch) -> None:
+    """A job is taken though one before it, in its session and its batch, was refused for want of room."""
+
+    def admit(state: DispatchState, step: Step, client_id: str, spec: JobSpec) -> Answer:
+        return requests._admit(state, step, client_id, spec)
+
+    patch(requests, "_admit_in_turn", admit)
+
+
 PLANTS: dict[str, Callable[[Patch], None]] = {
     "fence": _fence,
     "lease": _lease,
@@ -149,6 +160,7 @@ PLANTS: dict[str, Callable[[Patch], None]] = {
     "lost-ack": _lost_ack,
     "again": _again,
     "turns": _turns,
+    "ahead": _ahead,
 }
 
 

@@ -83,12 +83,13 @@ def is_new_job(job: Job, spec: JobSpec, now_ms: int) -> bool:
     """Whether a repeated request id asks for a new job, as the one it named has failed for no fault of its own.
 
     One call that is repeated, since its answer was lost, gets the answer it had; but a client that was gone is back, so
-    what failed for that is tried again, unless the deadline of the call has passed.
+    what failed for that is tried again, unless the deadline of the call has passed. Another call gets that answer, too,
+    while it is held back behind earlier results; what was cancelled is run for it.
     """
     error = job.outcome.error if job.outcome else None
     if error is None or ABOUT[error.code] is About.JOB:
         return False
-    if spec.submission != job.spec.submission and job.is_delivered:
+    if spec.submission != job.spec.submission and (job.is_delivered or error.code is Code.CANCELLED):
         return True
     return error.code is Code.CLIENT_GONE and not (spec.deadline_ms and now_ms >= job.deadline_at_ms)
 

@@ -50,6 +50,11 @@ def notify_again(step: Step, job: Job) -> None:
         notify_speech_ready(step, job)
 
 
+def notify_without_place(step: Step, job: Job) -> None:
+    """Notify a submitter of the outcome that its session held back, now that another job has the place of this one."""
+    step.notify(job.client_id, msgspec.structs.replace(_delivered(job), utterance_index=None))
+
+
 def deliver(state: DispatchState, step: Step, job: Job) -> None:
     """Deliver the outcome of an ended job now, or when the results before it in its session are."""
     if job.utterance_index is None:

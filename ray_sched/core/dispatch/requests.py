@@ -93,7 +93,7 @@ def _speech_lost(state: DispatchState, step: Step, client_id: str, message: Spee
 
 def _submit(state: DispatchState, step: Step, client_id: str, spec: JobSpec) -> Answer:
     known = state.index.of_request(client_id, spec.request_id)
-    answer = _repeat(state, step, known, spec) if known else _admit(state, step, client_id, spec)
+    answer = _repeat(state, step, known, spec) if known else _admit_in_turn(state, step, client_id, spec)
     if isinstance(answer, Refused):
         state.counters.rejected[answer.refusal.code] += 1
     return answer
@@ -108,6 +108,21 @@ def _repeat(state: DispatchState, step: Step, job: Job, spec: JobSpec) -> Answer
     state.counters.duplicates += 1
     delivering.notify_again(step, job)
     return Accepted(job_id=job.job_id, is_duplicate=True, utterance_index=job.utterance_index)
+
+
+def _admit_in_turn(state: DispatchState, step: Step, client_id: str, spec: JobSpec) -> Answer:
+    """Take a new job, unless one before it in its session and this batch was refused for want of room.
+
+    The batch may come again, as its answer may get lost, and the one before find room then: behind this one.
+    """
+    key = (client_id, spec.session)
+    has_turn = bool(spec.session) and spec.utterance_index is None
+    if has_turn and key in step.full:
+        return Refused(refusal=step.full[key])
+    answer = _admit(state, step, client_id, spec)
+    if has_turn and isinstance(answer, Refused) and answer.refusal.code is Code.OVERLOADED:
+        step.full[key] = answer.refusal
+    return answer
 
 
 def _admit(state: DispatchState, step: Step, client_id: str, spec: JobSpec, *, replaced: Job | None = None) -> Answer:
@@ -137,6 +152,8 @@ def _admit(state: DispatchState, step: Step, client_id: str, spec: JobSpec, *, r
         session.begin(index, job.job_id)
     state.counters.submitted += 1
     if replaced:
+        if not replaced.is_delivered and replaced.spec.submission != spec.submission:
+            delivering.notify_without_place(step, replaced)  # another call than this one waits for it
         replaced.is_delivered = True  # or it would be delivered beside the new one after a restart
         step.save(replaced)
     return Accepted(job_id=job.job_id, utterance_index=job.utterance_index)

@@ -17,7 +17,8 @@ from ray_sched.core.effects import (
     ReportCleanup,
     Save,
 )
-from ray_sched.core.job import Job
+from ray_sched.core.errors import Refusal
+from ray_sched.core.job import Job, SessionKey
 from ray_sched.core.messages.agent_dispatcher import AgentOrder
 from ray_sched.core.messages.client_dispatcher import ClientEvent
 from ray_sched.core.ports import ForgetJob, SaveJob, SaveSpeeds
@@ -30,6 +31,8 @@ class Step:
         self.now_ms = now_ms
         self.colocated: dict[str, str] = {}
         """The node of the newest job of each client that was assigned in this step."""
+        self.full: dict[SessionKey, Refusal] = {}
+        """Sessions of which this step has refused a job, as there was no room, and what it said."""
         self._clients = clients
         self._jobs: dict[str, Job] = {}
         self._changes: list[Save] = []

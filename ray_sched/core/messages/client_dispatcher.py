@@ -225,6 +225,7 @@ class Delivered(Message, frozen=True, kw_only=True, gc=False):
     job_id: Text
     session: Text
     utterance_index: Index | None
+    """None: in no session, or another job has taken its place there."""
     outcome: Outcome
     is_late: bool = False
     """True: its gap had been announced before."""

@@ -8,9 +8,30 @@ from ray_sched.core.effects import Log, StoreCameBack, StoreWentAway, SubmitsWit
 from ray_sched.core.errors import Code
 from ray_sched.core.job import Fenced, Job, JobStatus
 from ray_sched.core.messages.agent_dispatcher import RunFailed
-from ray_sched.core.messages.client_dispatcher import Accepted, Assigned, MissingResult, Outcome, PushFailed, Submit
+from ray_sched.core.messages.client_dispatcher import (
+    Accepted,
+    Assigned,
+    Cancel,
+    ClientMessage,
+    MissingResult,
+    Outcome,
+    PushFailed,
+    Refused,
+    Submit,
+)
 from ray_sched.core.rules import DispatchRules
-from tests.support.builders import DispatchHarness, a_node, a_spec, accepted, finished, only, orders, refused, told
+from tests.support.builders import (
+    DispatchHarness,
+    a_node,
+    a_spec,
+    accepted,
+    answers,
+    finished,
+    only,
+    orders,
+    refused,
+    told,
+)
 from tests.support.saving_harness import SavingHarness
 
 
@@ -83,6 +104,19 @@ def test_a_session_of_a_client_that_is_gone_is_forgotten_soon_after_its_last_job
     assert set(harness.brain.sessions) == {("c1", "s")}
     harness.wait(6_000, polling=())
     assert harness.brain.sessions == {}
+
+
+def test_of_a_batch_nothing_is_taken_behind_what_was_refused_in_the_same_session_for_want_of_room() -> None:
+    harness = DispatchHarness(DispatchRules(max_waiting_jobs=2))
+    blocking = [harness.submit("b1"), harness.submit("b2")]
+    batch: list[ClientMessage] = [Submit(spec=a_spec("r1", session="s")), Cancel(job_id=blocking[0])]
+    batch += [Submit(spec=a_spec("r2", session="s")), Submit(spec=a_spec("r3", session="t"))]
+    first, _, second, other = answers(harness.send(*batch))
+    assert isinstance(first, Refused)
+    assert (second, isinstance(other, Accepted)) == (first, True)
+    harness.cancel(blocking[1])  # and the answer was lost: the batch comes again
+    first, _, second, _ = answers(harness.send(*batch))
+    assert [answer.utterance_index for answer in (first, second) if isinstance(answer, Accepted)] == [0]
 
 
 # --- what is left as it is ----------------------------------------------------------------------------------------

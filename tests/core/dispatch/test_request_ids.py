@@ -6,7 +6,7 @@ from ray_sched.core.errors import ABOUT, EXIT_STATUS, About, Code, Refusal
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.messages.client_dispatcher import Accepted, Delivered, MissingResult, Outcome, Submit
 from ray_sched.core.rules import DispatchRules
-from tests.support.builders import DispatchHarness, a_node, a_spec, accepted, events, finished, only, told
+from tests.support.builders import DispatchHarness, a_node, a_spec, accepted, answers, events, finished, only, told
 from tests.support.saving_harness import SavingHarness
 
 ABOUT_JOBS = {
@@ -122,14 +122,33 @@ def test_a_new_job_has_the_place_of_the_one_that_failed_and_is_late_if_the_sessi
 
 
 def test_a_failure_that_was_not_delivered_yet_is_the_answer_to_everybody_who_asks() -> None:
+    harness = DispatchHarness(NO_NODE_YET)
+    harness.submit("r1", session="s", deadline_ms=60_000)
+    job = harness.submit("r2", session="s", submission="first")
+    harness.wait(2_000)
+    assert harness.status(job) == "failed"
+    assert harness.answer("r2", session="s", submission="second") == Accepted(
+        job_id=job, is_duplicate=True, utterance_index=1
+    )
+
+
+def test_what_was_cancelled_is_run_for_another_call_though_its_session_holds_it_back() -> None:
     harness = DispatchHarness()
     first = harness.submit("r1", session="s")
     job = harness.submit("r2", session="s", submission="first")
     harness.cancel(job)
-    assert harness.answer("r2", session="s", submission="second") == Accepted(
+    assert harness.answer("r2", session="s", submission="first") == Accepted(
         job_id=job, is_duplicate=True, utterance_index=1
     )
-    harness.cancel(first)
+    again = harness.send(Submit(spec=a_spec("r2", session="s", submission="second")))
+    cancelled = only(told(again, Delivered))  # for the call before; nothing is late, and nothing is out of order
+    assert (cancelled.job_id, cancelled.session, cancelled.utterance_index) == (job, "s", None)
+    new = only(answers(again))
+    assert isinstance(new, Accepted)
+    assert (new.job_id != job, new.utterance_index) == (True, 1)
+    harness.offer(a_node("node-a"))
+    delivered = told(harness.run(new.job_id) + harness.run(first), Delivered)
+    assert [(event.job_id, event.is_late) for event in delivered] == [(first, False), (new.job_id, False)]
 
 
 def test_a_place_that_another_job_has_taken_meanwhile_is_refused() -> None:
