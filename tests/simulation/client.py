@@ -48,7 +48,9 @@ class Want:
         self.is_kept = is_kept
         """Its audio is in memory until the job is over; else it is read for each push."""
         self.before = before
-        """What the same user was given for the same request id, when this was asked for."""
+        """What the same user has asked for with the same request id."""
+        self.is_after = before is not None and before.is_over
+        """That had ended for the user when this was asked for."""
         self.job_id = ""
         self.is_refused = False
         self.is_abandoned = False
@@ -89,8 +91,10 @@ class User:
             case NotifyAccepted():
                 self._accept(self.wants[effect.number], effect)
             case NotifyResult():
-                for number in effect.numbers:
-                    self._deliver(self.wants[number], effect.delivered)
+                wants = [self.wants[number] for number in effect.numbers]
+                for want in wants:
+                    self._deliver(want, effect.delivered)
+                self._check_place(wants, effect.delivered)
             case NotifyRefused():
                 self._refuse(self.wants[effect.number], effect)
             case NotifyGap():
@@ -132,10 +136,13 @@ class User:
         is_cancelled = error is not None and error.code is Code.CANCELLED
         is_wanted = not want.is_abandoned and event.job_id not in self.cancelled
         self.world.expect(not (is_cancelled and is_wanted), "cancelled, and somebody waits for it", event.job_id)
-        if want.before and want.before.delivered:
+        if want.before and want.before.delivered and want.is_after:
             self._check_again(event, want.before.delivered)
-        before = want.before.delivered if want.before else None
-        is_again = before is not None and before.utterance_index == event.utterance_index
+
+    def _check_place(self, wants: list[Want], event: Delivered) -> None:
+        """A result that has a place comes in the order of its session, unless it came before, for an earlier call."""
+        before = [want.before.delivered for want in wants if want.before and want.before.delivered is not event]
+        is_again = any(one is not None and one.utterance_index == event.utterance_index for one in before)
         if event.utterance_index is not None and not is_again and event.session.endswith(f"/{self.n_lives}"):
             self._check_order(event, event.utterance_index)
 
@@ -217,8 +224,9 @@ class Client:
         return want
 
     def submit_again(self, want: Want) -> None:
-        """The same request once more, when it has ended or is cancelled: another call with its request id and content."""
-        if not (want.is_over or want.is_abandoned or want.job_id in self.user.cancelled):
+        """The same request once more, when it has ended or is cancelled: another call, with its id and content."""
+        is_given_up = want.is_abandoned or want.job_id in self.user.cancelled
+        if self.is_dead or not (want.is_over or is_given_up):
             return
         number, want.is_repeated = len(self.wants) + 1, True
         spec = structs.replace(want.spec, submission=f"call {number}")
@@ -245,12 +253,18 @@ class Client:
         if want.job_id:
             self.user.cancelled.add(want.job_id)
             self._perform([SendMessage(Cancel(job_id=want.job_id))])
+            self._perhaps_again(want)
 
     def abandon(self, want: Want) -> None:
         """Nobody waits for this any more; perhaps somebody waits for the same job."""
         if not self.is_dead and not want.is_over:
             want.is_abandoned = True
             self._perform(self.brain.abandon(want.number))
+            self._perhaps_again(want)
+
+    def _perhaps_again(self, want: Want) -> None:
+        if self.world.rng.random() < 0.3:  # its user has changed its mind
+            self.world.net.after(self.world.rng.randint(1, 500), lambda: self.submit_again(want))
 
     def die(self) -> None:
         """The process is gone and never comes back."""
