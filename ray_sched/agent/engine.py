@@ -130,10 +130,17 @@ class BatchEngine(Engine, Protocol):
 
 
 class WarmedEngine(Engine, Protocol):
-    """An engine whose first run takes longer than the others."""
+    """An engine whose first run takes longer than the others: its node is ready when it has warmed up."""
 
     warms_up: ClassVar[bool]
-    """True: after ``load`` it runs once on a second of silence, in its first language; only then its node is ready."""
+    """True: after ``load`` it runs once on a second of silence, in its first language."""
+
+    def warm_up(self) -> None:
+        """Run each model once. Called after ``load``; an engine for which the run on silence is enough has none.
+
+        What it raises fails the loading, but for ModelNotAvailableError and RefusedError.
+        """
+        ...
 
 
 class SharedEngine(Engine, Protocol):

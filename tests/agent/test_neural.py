@@ -13,8 +13,10 @@ import soxr  # type: ignore[import-untyped]  # it has no types
 
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
 from ray_sched.agent.engines.neural import NeuralEngine
+from ray_sched.agent.engines.opus import Translator
 from ray_sched.agent.engines.whisper import partial_ends
 from ray_sched.agent.host import EngineHost
+from ray_sched.agent.warm_up import load_and_warm_up
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.recognition import Hints, Option
 from ray_sched.data import samples
@@ -22,6 +24,7 @@ from ray_sched.data.word_errors import word_error_rate
 from ray_sched.wire.samples import Samples
 from tests.support.engines import MACHINE
 from tests.support.in_process import InProcess
+from tests.support.random_opus import random_opus
 from tests.support.weights import piper_voice, whisper_base, whisper_tiny_en
 
 UNDECLARED = Capability(engine="neural")
@@ -211,3 +214,35 @@ async def test_a_node_of_two_slots_loads_one_model_and_serves_both() -> None:
         times = [time_ms for word in result.words for time_ms in (word.start_ms, word.end_ms)]
         assert [word.start_ms for word in result.words] == sorted(word.start_ms for word in result.words)
         assert max(times) <= result.audio_ms
+
+
+def test_each_model_has_run_once_when_the_engine_has_warmed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def count(kind: type, name: str) -> None:
+        inner = getattr(kind, name)
+
+        def counted(*args: object) -> object:
+            ran.append(kind.__name__)
+            return inner(*args)
+
+        monkeypatch.setattr(kind, name, counted)
+
+    class FakeVoice:
+        def __init__(self, path: Path, *, has_gpu: bool) -> None:
+            self.path, self.has_gpu = path, has_gpu
+
+        def __call__(self, text: str) -> tuple[bytes, int]:
+            ran.append(f"{self.path.stem}: {len(text) > 0}")
+            return b"", 0
+
+    folder = whisper_tiny_en()
+    count(pytest.importorskip("faster_whisper").WhisperModel, "encode")
+    count(Translator, "__call__")
+    monkeypatch.setattr("ray_sched.agent.engines.neural.Voice", FakeVoice)
+    for pair in ("en-es", "es-en"):
+        random_opus(tmp_path / "mt" / pair)
+    (tmp_path / "es_ES-davefx-medium.onnx").touch()
+    models = {"asr-model": str(folder), "mt-model": str(tmp_path / "mt"), "tts-model": str(tmp_path)}
+    load_and_warm_up(NeuralEngine(UNDECLARED, models))
+    assert ran == ["WhisperModel", "Translator", "Translator", "es_ES-davefx-medium: True"]

@@ -50,6 +50,13 @@ class ColdEngine(CountingEngine):
     warms_up: ClassVar[bool] = False
 
 
+class OwnWayEngine(CountingEngine):
+    def warm_up(self) -> None:
+        self.before.append(f"own way {self.options.get('fails', '')}")
+        if self.options.get("fails"):
+            raise ModelNotAvailableError("tts", "the voice is gone")
+
+
 async def first_text(engine: str, asr: tuple[str, ...] = ("de", "en"), **options: str) -> str:
     """What the first job of a fresh host is answered."""
     declared = Capability(engine="test", asr=asr, mt=("en:es",))
@@ -76,6 +83,11 @@ async def test_one_that_does_not_say_so_or_recognises_nothing_has_run_nothing() 
 
 async def test_it_warms_up_with_a_language_that_it_has_and_not_with_any() -> None:
     assert await first_text("CountingEngine", asr=("auto", "fr")) == "fr-fr/asr/16000/0"
+
+
+async def test_an_engine_may_warm_up_in_its_own_way() -> None:
+    assert await first_text("OwnWayEngine") == "own way "
+    assert await first_text("OwnWayEngine", asr=(), fails="miss") == "own way miss"
 
 
 @pytest.mark.parametrize("fails", ["miss", "refuse"])

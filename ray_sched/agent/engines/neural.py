@@ -37,7 +37,6 @@ class NeuralEngine:
 
     isolation: ClassVar[Isolation] = "process"
     is_thread_safe: ClassVar[bool] = True
-    warms_up: ClassVar[bool] = True
 
     def __init__(self, declared: Capability, options: dict[str, str]) -> None:
         """Check the options; no path is looked at before :meth:`capability`. Raises INVALID_CONFIGURATION."""
@@ -92,6 +91,15 @@ class NeuralEngine:
         by_path = {path: Voice(path, has_gpu=self._declared.has_gpu) for path in {spoken[tag] for tag in can.tts}}
         self._voices = {tag: by_path[spoken[tag]] for tag in can.tts}
         self._can = can
+
+    def warm_up(self) -> None:
+        """Let each model run once: Whisper on silence, which it is made to hear, the others on a few words."""
+        if self._whisper:
+            self._whisper.warm_up(next(tag for tag in self._can.asr if tag != AUTO))
+        for translate in self._translators.values():
+            translate(_A_FEW_WORDS)
+        for speak in set(self._voices.values()):
+            speak(_A_FEW_WORDS)
 
     def admit(self, work: Work) -> str | None:
         """Take everything the capability covers."""
@@ -184,6 +192,8 @@ def _load_options(declared: Capability, options: dict[str, str]) -> WhisperOptio
     )
 
 
+_A_FEW_WORDS = "1 2 3."
+"""In any language."""
 MAX_WORKERS = 64
 """More runs at the same time than this wait for one another inside the model."""
 MAX_COUNT = 1024

@@ -124,6 +124,12 @@ class Whisper:
             sentence = f"the Whisper model {folder} cannot be loaded: {error}"
             raise SchedError(Code.INVALID_CONFIGURATION, sentence) from error
 
+    def warm_up(self, language: str) -> None:
+        """Run once, on a second of silence, of which nothing is left out."""
+        silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
+        parts, _ = self._model.transcribe(silence, language=_base(language), beam_size=1, temperature=0.0)
+        list(parts)  # it runs while it is iterated
+
     def recognise(
         self, audio: Samples, work: Work, languages: tuple[str, ...], emit_partial: Callable[[str], None]
     ) -> Heard:
