@@ -13,7 +13,7 @@ from ray_sched.core.dispatch.step import Step
 from ray_sched.core.job import Job
 from ray_sched.core.placement.policy import Placement
 from ray_sched.core.placement.question import Question
-from ray_sched.core.reasons import Reason, reasons_text
+from ray_sched.core.reasons import Reason, Tier, nearest, reasons_text
 
 _LOOK_BEHIND = 16
 """How many jobs that avoid their failed node or are exclusive may be passed by one behind them."""
@@ -22,7 +22,8 @@ _LOOK_BEHIND = 16
 class WhyNot(NamedTuple):
     """Why there is no node for a job."""
 
-    counts: Counter[Reason]
+    main: Reason | Tier
+    """That of the nodes which were nearest to serving it."""
     text: str
 
 
@@ -97,15 +98,16 @@ def _question(state: DispatchState, step: Step, job: Job) -> Question:
         job_id=job.job_id,
         is_exclusive=job.is_exclusive,
         tie_key=f"{job.job_id}/{job.attempt}",
-        excluded_node=job.excluded_node if step.now_ms < _exclusion_ends_at_ms(state, job) else "",
+        excluded_node=job.excluded_node,
+        is_late=step.now_ms >= _late_at_ms(state, job),
         excluded_until_ms=job.excluded_until_ms,
         colocated_node=step.colocated.get(job.client_id, ""),
         affine_node=session.affine_node(step.now_ms, rules.affinity_ttl_ms) if session else "",
     )
 
 
-def _exclusion_ends_at_ms(state: DispatchState, job: Job) -> int:
-    """From then on the job takes the node of its failed attempt rather than none: its time is half up."""
+def _late_at_ms(state: DispatchState, job: Job) -> int:
+    """From then on the job takes a node on which it, or others, have failed rather than none: its time is half up."""
     wait_ms = state.rules.pending_timeout_ms
     return job.deadline_at_ms - min(wait_ms, job.spec.deadline_ms or wait_ms) // 2
 
@@ -116,4 +118,4 @@ def why_no_node(state: DispatchState, step: Step, job: Job) -> WhyNot:
     nobody = "others were first" if state.node_table.by_node else "there is no node at all"
     because = {node: node_state.because for node, node_state in state.node_table.by_node.items()}
     text = reasons_text(reasons, because) if reasons else nobody
-    return WhyNot(Counter(reasons.values()), text)
+    return WhyNot(nearest(Counter(reasons.values()), len(state.node_table.by_node)), text)

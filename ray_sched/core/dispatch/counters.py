@@ -5,7 +5,7 @@ from collections import Counter
 from ray_sched.core.distribution import Distribution
 from ray_sched.core.errors import Code
 from ray_sched.core.job import JobStatus
-from ray_sched.core.reasons import Reason
+from ray_sched.core.reasons import Reason, Tier
 
 
 class Counters:
@@ -24,7 +24,8 @@ class Counters:
         """Jobs that ended without a result, by why."""
         self.failovers: Counter[Code] = Counter()
         """Attempts that ended without the end of their job, by why."""
-        self.no_node: Counter[Reason] = Counter()
+        self.no_node: Counter[Reason | Tier] = Counter()
+        """Jobs that found no node in time, each once: by what was against the nodes that were nearest to serving it."""
         self.gaps = 0
         self.late_results = 0
         self.cleaned = 0

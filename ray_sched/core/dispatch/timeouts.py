@@ -10,6 +10,7 @@ from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.dispatch.step import Step
 from ray_sched.core.errors import Code, Refusal
 from ray_sched.core.job import Job, JobEvent, JobStatus
+from ray_sched.core.reasons import Tier
 from ray_sched.core.units import shown_ms
 
 FoundOut = dict[tuple[Demand, str, bool], WhyNot]
@@ -74,12 +75,13 @@ def _no_node(state: DispatchState, step: Step, job: Job, found_out: FoundOut) ->
     waited_ms = step.now_ms - job.created_at_ms
     if state.waiting.is_paused(job.client_id):
         message = f"its client has not answered, as its event loop was blocked, until {shown_ms(waited_ms)} had passed"
+        state.counters.no_node[Tier.CLIENT_BLOCKED] += 1
         return Refusal(code=Code.DEADLINE_EXCEEDED, message=message)
     key = (job.demand, job.excluded_node, job.is_exclusive)
     if key not in found_out:
         found_out[key] = assigning.why_no_node(state, step, job)
     why_not = found_out[key]
-    state.counters.no_node.update(why_not.counts)
+    state.counters.no_node[why_not.main] += 1
     is_served = state.node_table.groups.is_served(job.demand)
     code = Code.DEADLINE_EXCEEDED if is_served and job.spec.deadline_ms else Code.NO_AVAILABLE_NODE
     services = "+".join(job.spec.services)

@@ -21,9 +21,9 @@ def is_leased(node_state: NodeState, q: Question) -> Reason | None:
 
 
 def has_its_models(node_state: NodeState, q: Question) -> Reason | None:
-    """No service of the job was reported as not available a short while ago."""
+    """No service of the job was reported as not available a short while ago; one that is late looks again."""
     until = node_state.unavailable_until_ms
-    if until and any(until.get(service, 0) > q.now_ms for service in q.demand.services):
+    if until and not q.is_late and any(until.get(service, 0) > q.now_ms for service in q.demand.services):
         return Reason.SERVICE_UNAVAILABLE
     return None
 
@@ -34,8 +34,8 @@ def is_trusted(node_state: NodeState, q: Question) -> Reason | None:
 
 
 def is_another_node(node_state: NodeState, q: Question) -> Reason | None:
-    """The last attempt did not fail here."""
-    return Reason.EXCLUDED if node_state.node == q.excluded_node else None
+    """The last attempt did not fail here; one that is late comes back."""
+    return Reason.EXCLUDED if node_state.node == q.excluded_node and not q.is_late else None
 
 
 def is_willing(node_state: NodeState, q: Question) -> Reason | None:

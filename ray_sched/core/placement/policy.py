@@ -20,6 +20,8 @@ from ray_sched.core.reasons import Reason
 
 _EQUAL_S = 1e-9
 """Scores that differ by no more are equal."""
+_LASTING = frozenset({Reason.DRAINING, Reason.QUARANTINED, Reason.SERVICE_UNAVAILABLE})
+"""What is against a node for longer than jobs wait: no reason to wait for it beside another one."""
 
 
 class NodeScore(NamedTuple):
@@ -82,7 +84,7 @@ class RankingPolicy:
     def place(self, q: Question, candidates: Candidates, *, is_explained: bool = False) -> Placement:
         """See PlacementPolicy."""
         if q.excluded_node:
-            q = _without_vain_exclusion(q, candidates)
+            q = self._without_vain_exclusion(q, candidates)
         found = self._pick(q, candidates)
         to_reserve = self._find_to_reserve(q, candidates) if q.is_exclusive and not found else None
         if not is_explained:
@@ -147,12 +149,12 @@ class RankingPolicy:
                 return reason
         return None
 
-
-def _without_vain_exclusion(q: Question, candidates: Candidates) -> Question:
-    """The node of the failed attempt is avoided for a moment, then while another one could do the job at all."""
-    if q.now_ms < q.excluded_until_ms or candidates.has_others(q.excluded_node):
-        return q
-    return msgspec.structs.replace(q, excluded_node="")
+    def _without_vain_exclusion(self, q: Question, candidates: Candidates) -> Question:
+        """The node of the failed attempt is avoided for a moment, then while another could do the job before long."""
+        others = (node_state for node_state in candidates.nodes() if node_state.node != q.excluded_node)
+        if q.now_ms < q.excluded_until_ms or any(self._reason(other, q) not in _LASTING for other in others):
+            return q
+        return msgspec.structs.replace(q, excluded_node="")
 
 
 DEFAULT_POLICY = RankingPolicy()

@@ -25,9 +25,11 @@ class Question(Struct, frozen=True, kw_only=True):
     is_exclusive: bool = False
     """The job needs a node without any other attempt on it."""
     excluded_node: str = ""
-    """The node where its last attempt failed; avoided as long as another node could do the job at all."""
+    """The node where its last attempt failed; avoided as long as another node could do the job before long."""
     excluded_until_ms: int = 0
     """Until then the excluded node is avoided even if there is no other."""
+    is_late: bool = False
+    """Half of its time to wait is up: it is tried where it, or others, have failed rather than nowhere."""
     affine_node: str = ""
     """Where its session was served last."""
     colocated_node: str = ""

@@ -33,7 +33,7 @@ class ClusterView(Struct, frozen=True, kw_only=True):
     """Ledger: audio in the object store, by the submitters' last polls."""
     counters: dict[str, int]
     no_node: dict[str, int]
-    """Jobs that found no node in time: how often each reason was given."""
+    """Jobs that found no node in time, each once, by reason: that of the nodes which were nearest to serving it."""
     rejected: dict[str, int]
     is_draining: bool
     store_error: str

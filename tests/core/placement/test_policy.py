@@ -82,7 +82,7 @@ def test_nobody_who_does_not_ask_is_told_reasons() -> None:
 # --- excluded nodes
 
 
-def test_the_failed_node_is_excluded_only_while_another_could_do_it_at_all() -> None:
+def test_the_failed_node_is_excluded_only_while_another_could_do_it_before_long() -> None:
     alone = a_node_state("node-a")
     question = a_question(excluded_node="node-a")
     assert picked([alone], question) is alone
@@ -91,6 +91,26 @@ def test_the_failed_node_is_excluded_only_while_another_could_do_it_at_all() -> 
     assert placement.node_state is None
     assert placement.reasons["node-a"] is Reason.EXCLUDED
     assert question.excluded_node == "node-a", "the question is as it was"
+
+
+@pytest.mark.parametrize("what", ["draining", "in quarantine", "without its model"])
+def test_the_failed_node_is_taken_again_when_nothing_can_be_hoped_of_the_others(what: str) -> None:
+    failed, other = a_node_state("node-a"), a_node_state("node-b")
+    other.why = Reason.DRAINING if what == "draining" else None
+    other.quarantined_until_ms = 30_000 if what == "in quarantine" else 0
+    other.unavailable_until_ms["asr"] = 60_000 if what == "without its model" else 0
+    assert picked([failed, other], a_question(excluded_node="node-a")) is failed
+    other.why = Reason.NOT_READY
+    assert picked([failed, other], a_question(excluded_node="node-a", is_late=True)) is failed
+
+
+def test_a_job_that_is_late_is_tried_where_a_model_was_missing() -> None:
+    alone = a_node_state("node-a")
+    alone.unavailable_until_ms["asr"] = 60_000
+    assert picked([alone], a_question()) is None
+    assert picked([alone], a_question(is_late=True)) is alone
+    other = a_node_state("node-b")
+    assert picked([alone, other], a_question(is_late=True)) in {alone, other}
 
 
 def test_for_a_moment_the_failed_node_is_excluded_even_if_there_is_no_other() -> None:

@@ -194,7 +194,7 @@ def test_status_says_why_jobs_found_no_node_in_time() -> None:
     harness.submit("r1")
     harness.submit("r2")
     harness.wait(11_000)
-    assert list(numbers(harness).no_node.items()) == [("DRAINING", 2), ("RESOURCE_THRESHOLD", 2)]
+    assert list(numbers(harness).no_node.items()) == [("RESOURCE_THRESHOLD", 2)]
 
 
 def test_status_says_when_no_new_jobs_are_taken() -> None:
