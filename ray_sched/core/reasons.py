@@ -1,4 +1,4 @@
-"""Why a node is not the one, and why a job waits: the words of both, and the sentence a person reads for each reason."""
+"""Why a node is not the one, and why a job waits: the words of both, and for each reason the sentence people read."""
 
 from collections import Counter
 from collections.abc import Mapping

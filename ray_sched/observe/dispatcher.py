@@ -10,7 +10,7 @@ from ray_sched.core.dispatch.counters import Counters
 from ray_sched.core.distribution import Distribution
 from ray_sched.core.errors import Code
 from ray_sched.core.job import JobStatus
-from ray_sched.core.reasons import Reason
+from ray_sched.core.reasons import Reason, Tier
 from ray_sched.observe.samples import Sample, by_label
 
 StrT = TypeVar("StrT", bound=str)
@@ -41,7 +41,7 @@ def _counted(counters: Counters) -> Iterator[Sample]:
     yield Sample("jobs_duplicate", (), counters.duplicates)
     yield from by_label("jobs_rejected", _with_zeros(counters.rejected, _ALWAYS_SHOWN))
     yield Sample("jobs_assigned", (), counters.assigned)
-    yield from by_label("no_node", _with_zeros(counters.no_node, Reason))
+    yield from by_label("no_node", _with_zeros(counters.no_node, (*Reason, Tier.NO_NODE)))
     yield from by_label("jobs_ended", _with_zeros(counters.ended, _ENDED))
     yield from by_label("jobs_failed", _with_zeros(counters.failed, _ALWAYS_SHOWN))
     yield from by_label("failovers", _with_zeros(counters.failovers, _ALWAYS_SHOWN))

@@ -85,7 +85,7 @@ FAMILIES: dict[str, Family] = {
         _counter("jobs_duplicate", _D, "Submits that were answered with a job that was known already."),
         _counter("jobs_rejected", _D, "Submits refused, by code.", "code"),
         _counter("jobs_assigned", _D, "Selections that found a node."),
-        _counter("no_node", _D, "What spoke against each node for jobs that found none in time, by reason.", "reason"),
+        _counter("no_node", _D, "Jobs that found no node in time, each once, by the nearest reason.", "reason"),
         _counter("jobs_ended", _D, "Jobs ended, by state.", "state"),
         _counter("jobs_failed", _D, "Jobs ended without a result, by code; POISON_JOB: agents die of it.", "code"),
         _counter("failovers", _D, "Attempts that ended and were followed by another, by code.", "code"),

@@ -1,7 +1,7 @@
 """How fast jobs end, and how often things happened."""
 
-from ray_sched.core.dispatch.counters import Rate
 from ray_sched.core.capability import Capability
+from ray_sched.core.dispatch.counters import Rate
 from ray_sched.core.effects import ClientBlocked, Swept
 from ray_sched.core.errors import Code
 from ray_sched.core.messages.client_dispatcher import PushFailed, Submit
