@@ -37,6 +37,9 @@ FORMATS: dict[str, Format] = {
 }
 
 
+MEDIA_TYPES = tuple(kind.media_type for kind in FORMATS.values())
+
+
 class Encoder:
     """One speech. ``add`` what there is, then ``end``; each gives the bytes that are ready."""
 

@@ -14,6 +14,7 @@ from ray_sched.core.errors import Code, SchedError
 from ray_sched.gateway.refusals import RequestError
 
 T = TypeVar("T")
+EVENTS = "text/event-stream"
 DONE = "data: [DONE]\n\n"
 """The end of a stream, as OpenAI's clients read it."""
 
@@ -54,5 +55,5 @@ def event(value: dict[str, Any], *, kind: str = "", number: int | None = None) -
 def event_stream(events: AsyncIterator[str]) -> Response:
     """An answer that goes on as events come; a reader that goes ends them."""
     return StreamingResponse(
-        events, media_type="text/event-stream", headers={"cache-control": "no-cache", "x-accel-buffering": "no"}
+        events, media_type=EVENTS, headers={"cache-control": "no-cache", "x-accel-buffering": "no"}
     )

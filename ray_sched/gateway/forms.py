@@ -62,6 +62,11 @@ def check(field: str, value: str, known: Collection[str]) -> None:
         raise RequestError(400, f"{field} is {value[:80]!r}; say one of {', '.join(known)}", param=field)
 
 
+def answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of answers that are no JSON, or not always."""
+    return {200: {"description": "OK", "content": {media_type: {} for media_type in media_types}}}
+
+
 def described_form(kind: type[Struct], lists: Collection[str] = ()) -> dict[str, Any]:
     """What OpenAPI says of such a request."""
     _, parts = msgspec.json.schema_components([kind], ref_template="{name}")

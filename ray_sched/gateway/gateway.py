@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 from ray_sched.client.client import Client
 from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.core.views.jobs import Explanation, JobView
+from ray_sched.gateway.job_book import SessionBook
 from ray_sched.gateway.limits import Limits
 from ray_sched.gateway.meters import Meters
 from ray_sched.gateway.tenants import Tenants
@@ -46,6 +47,7 @@ class Gateway:
         self.rules = rules
         self.limits = Limits(rules)
         self.meters = Meters()
+        self.sessions = SessionBook(self.limits)
         self.administration = administration
         self.is_draining = False
         """Set when no new request is wanted: ``/readyz`` says so, and balancers go elsewhere."""

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
+from ray_sched.gateway.forms import answers
 from ray_sched.gateway.gateway import Gateway
 
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -22,7 +23,7 @@ def router(gateway: Gateway) -> APIRouter:
             return JSONResponse({"status": "draining"}, status_code=503)
         return JSONResponse({"status": "ready"})
 
-    @routes.get("/metrics", response_model=None)
+    @routes.get("/metrics", response_model=None, responses=answers("text/plain"))
     async def metrics() -> Response:
         meters, limits = gateway.meters, gateway.limits
         meters.open_requests.set(limits.n_requests)

@@ -29,7 +29,7 @@ class Intake:
             await self._app(scope, receive, send)
             return
         gateway, began_s, status = self._gateway, time.monotonic(), 500
-        request_id = scope["state"]["request_id"] = f"req_{secrets.token_hex(12)}"
+        request_id = f"req_{secrets.token_hex(12)}"
 
         async def send_named(message: Message) -> None:
             nonlocal status

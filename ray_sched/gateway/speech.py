@@ -16,9 +16,9 @@ from ray_sched.client.results import Result
 from ray_sched.client.streams import windowed
 from ray_sched.core.capability import AUTO
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.gateway.encoder import FORMATS, Encoder
-from ray_sched.gateway.exchange import event, event_stream, request_id, unless_gone
-from ray_sched.gateway.forms import check, convert, described_json, read_json
+from ray_sched.gateway.encoder import FORMATS, MEDIA_TYPES, Encoder
+from ray_sched.gateway.exchange import EVENTS, event, event_stream, request_id, unless_gone
+from ray_sched.gateway.forms import answers, check, convert, described_json, read_json
 from ray_sched.gateway.gateway import Gateway
 from ray_sched.gateway.models import check_model
 from ray_sched.gateway.refusals import RequestError, refusal_body
@@ -47,9 +47,11 @@ class AskedSpeech(Struct, frozen=True, kw_only=True):
 
 def router(gateway: Gateway) -> APIRouter:
     """The route."""
-    routes = APIRouter()
+    routes, described = APIRouter(), described_json(AskedSpeech)
 
-    @routes.post("/v1/audio/speech", response_model=None, openapi_extra=described_json(AskedSpeech))
+    @routes.post(
+        "/v1/audio/speech", response_model=None, responses=answers(*MEDIA_TYPES, EVENTS), openapi_extra=described
+    )
     async def speech(request: Request) -> Response:
         visitor = await gateway.visitor(request)
         asked = convert(await read_json(request), AskedSpeech, strict=True)

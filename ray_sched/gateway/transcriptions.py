@@ -19,9 +19,9 @@ from ray_sched.client.long import Passage
 from ray_sched.client.results import JobHandle
 from ray_sched.core.errors import SchedError
 from ray_sched.gateway.deltas import Deltas
-from ray_sched.gateway.exchange import DONE, event, event_stream, request_id, unless_gone
+from ray_sched.gateway.exchange import DONE, EVENTS, event, event_stream, request_id, unless_gone
 from ray_sched.gateway.formats import FORMATS, JSON_FORMATS, as_json, as_text, as_verbose_json, usage
-from ray_sched.gateway.forms import Upload, check, described_form, read_form
+from ray_sched.gateway.forms import Upload, answers, check, described_form, read_form
 from ray_sched.gateway.gateway import Gateway, Visitor
 from ray_sched.gateway.heard import Heard, heard_in, heard_in_passages, said
 from ray_sched.gateway.models import check_model
@@ -55,12 +55,13 @@ class Asked(Struct, frozen=True, kw_only=True):
 def router(gateway: Gateway) -> APIRouter:
     """The routes."""
     routes, described = APIRouter(), described_form(Asked, _LISTS)
+    said = answers("application/json", "text/plain", EVENTS)
 
-    @routes.post("/v1/audio/transcriptions", response_model=None, openapi_extra=described)
+    @routes.post("/v1/audio/transcriptions", response_model=None, responses=said, openapi_extra=described)
     async def transcriptions(request: Request) -> Response:
         return await _answer(gateway, request, is_translated=False)
 
-    @routes.post("/v1/audio/translations", response_model=None, openapi_extra=described)
+    @routes.post("/v1/audio/translations", response_model=None, responses=said, openapi_extra=described)
     async def translations(request: Request) -> Response:
         return await _answer(gateway, request, is_translated=True)
 
