@@ -34,7 +34,6 @@ app = typer.Typer(
     help="An actor-model scheduler on Ray for real-time speech jobs. Begin with: ray-sched demo",
     epilog=epilog(),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

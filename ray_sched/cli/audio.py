@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from msgspec import Struct
 
-from ray_sched.cli.audio_options import Partial, Raw, audio_options, how_to_read
+from ray_sched.cli.audio_options import Partial, Raw, audio_options, files_to_read, how_to_read
 from ray_sched.cli.call import Call
 from ray_sched.cli.exit_codes import exit_status
 from ray_sched.cli.output import add_row, table
@@ -60,7 +60,7 @@ class AudioRow(Struct, frozen=True, kw_only=True):
 
 async def audio(
     call: Call,
-    files: Annotated[list[Path], typer.Argument(help="Audio files, of any kind.")],
+    files: Annotated[list[Path], typer.Argument(help="Audio files, of any kind; - is stdin.")],
     raw: Raw = "",
     allow_partial: Partial = False,
 ) -> int:
@@ -69,7 +69,7 @@ async def audio(
     Each is decoded to its end, by the same processes and with the same limits as for submit. The exit status is that of
     the first file that is refused.
     """
-    options = audio_options(raw, allow_partial=allow_partial)
+    files, options = files_to_read(files), audio_options(raw, allow_partial=allow_partial)
     with call.out.progress("decoding", len(files)) as bar:
         rows = []
         async for row in _rows(call, files, options):

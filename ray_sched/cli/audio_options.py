@@ -1,6 +1,8 @@
 """What a user says of audio files on the command line: what they are without a header, and that a part is enough."""
 
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -15,6 +17,19 @@ Raw = Annotated[
         help="Files without a header are samples of this rate: s16le (else), mulaw or alaw, such as 8000:mulaw.",
     ),
 ]
+_STDIN = Path("/dev/stdin")
+
+
+def files_to_read(files: list[Path]) -> list[Path]:
+    """The files, with what is piped in for ``-``. Raises BadParameter where nothing is, and for a second ``-``."""
+    n_piped = sum(str(file) == "-" for file in files)
+    if n_piped > 1:
+        raise typer.BadParameter("- is what is piped in, which can be read once; give it once")
+    if n_piped and sys.stdin.isatty():
+        raise typer.BadParameter("- is audio that is piped in, as in: arecord -f S16_LE -r 16000 -d 5 | ray-sched ...")
+    return [_STDIN if str(file) == "-" else file for file in files]
+
+
 Partial = Annotated[
     bool, typer.Option("--allow-partial", help="Take what is there of a file that is cut off or damaged, and say so.")
 ]

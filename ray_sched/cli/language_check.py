@@ -20,12 +20,19 @@ def spoken(text: str) -> str | list[str]:
     return [tag for tag in text.split(",") if tag] if "," in text else text
 
 
-def demand(src: str, to: str | None, *, speech: bool) -> Demand:
+def demand(src: str, to: str | None, *, speech: bool, tenant: str = "", needs_gpu: bool = False) -> Demand:
     """What a job with these options needs of a node. Raises SchedError INVALID_LANGUAGE."""
     from ray_sched.client.job_spec import languages, services
 
     source, tgt, candidates = languages(spoken(src), to, speech=speech)
-    return Demand(src=source, tgt=tgt, services=services(source, tgt, speech=speech), candidates=candidates)
+    return Demand(
+        src=source,
+        tgt=tgt,
+        services=services(source, tgt, speech=speech),
+        tenant=tenant,
+        needs_gpu=needs_gpu,
+        candidates=candidates,
+    )
 
 
 def is_covered(demanded: Demand, rows: "list[NodeRow]") -> bool:

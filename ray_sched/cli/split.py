@@ -98,7 +98,7 @@ class _Split:
                 nodes = await scheduler.nodes()
                 if not is_covered(self._demanded, nodes):
                     raise not_covered(self._demanded, nodes)
-                async with Client(settings) as client:
+                async with Client(settings, tenant=self._demanded.tenant) as client:
                     await while_it_runs(scheduler, settings.client.retry_for_ms / 1000, self._all(client, files))
         return self._status
 

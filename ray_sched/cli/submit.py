@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ray_sched.cli.audio_options import Partial, Raw, audio_options, how_to_read
+from ray_sched.cli.audio_options import Partial, Raw, audio_options, files_to_read, how_to_read
 from ray_sched.cli.call import Call
 from ray_sched.cli.language_check import demand, is_covered, spoken
 from ray_sched.cli.named_values import typed_values
@@ -63,9 +63,15 @@ Options = Annotated[
 ]
 
 
+Tenant = Annotated[str, typer.Option(help="Whose job it is: nodes may be some tenant's, and tenants share by rule.")]
+NeedsGpu = Annotated[bool, typer.Option("--needs-gpu", help="Only a node with a GPU may have it.")]
+
+
 async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may say of a job
     call: Call,
-    files: Annotated[list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3, M4A, WebM and more.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3, M4A, WebM and more; - is stdin.")
+    ],
     src: Spoken,
     to: Annotated[str | None, typer.Option("--to", help="Language to translate into, such as es.")] = None,
     speech: Annotated[bool, typer.Option("--speech", help="Have the text spoken, too, into a WAV file.")] = False,
@@ -81,6 +87,8 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     option: Options = None,
     raw: Raw = "",
     allow_partial: Partial = False,
+    tenant: Tenant = "",
+    needs_gpu: NeedsGpu = False,
     split: Cut = False,
     form: Form = None,
     out: Out = None,
@@ -96,14 +104,15 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     _check_split(split, form, is_of_utterance=bool(speech or session or request_id or partials))
     _check_stream(call, stream)
     milliseconds(deadline_s or 1, "a deadline")
-    demanded = demand(src, to, speech=speech)
+    files = files_to_read(files)
+    demanded = demand(src, to, speech=speech, tenant=tenant, needs_gpu=needs_gpu)
     folder = SpeechFolder(out or Path(), files)
     if speech or out is not None:
         folder.check()
     options: dict[str, Any] = {"src": spoken(src), "tgt": to, "speech": speech}
     options |= {"session": session, "priority": priority}
     options |= {"words": words, "prompt": prompt, "hotwords": hotword or (), "temperature": temperature}
-    options |= {"options": typed_values(option), "request_id": request_id}
+    options |= {"options": typed_values(option), "request_id": request_id, "needs_gpu": needs_gpu}
     options |= audio_options(raw, allow_partial=allow_partial)
     call.out.is_stream = stream
     call.last_words = "interrupted; the jobs that had not ended were cancelled"
@@ -178,7 +187,7 @@ class _Submission:
         settings = self._call.settings
         async with self._call.scheduler() as scheduler:
             is_hopeless = not is_covered(self._demanded, await scheduler.nodes())
-            async with Client(settings, client_id=client_id) as client:
+            async with Client(settings, client_id=client_id, tenant=self._demanded.tenant) as client:
                 single = len(files) == 1
                 work = self._one(client, files[0], found) if single else self._many(client, files, found, is_hopeless)
                 with rows.whatever_happens():  # before the goodbyes, which may take long where nobody is

@@ -7,9 +7,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import psutil
 
@@ -34,15 +34,21 @@ class Ended(NamedTuple):
 class Command:
     """A running ``ray-sched``. Its signals go to its whole process group, as Ctrl-C in a terminal does."""
 
+    _stdin: int | IO[bytes] = subprocess.DEVNULL
+
     def __init__(
-        self, args: Sequence[str | Path], data_dir: Path, program: Sequence[str] = ("-m", "ray_sched"), **variables: str
+        self,
+        args: Sequence[str | Path],
+        data_dir: Path,
+        program: Sequence[str] = ("-m", "ray_sched"),
+        **variables: str,
     ) -> None:
         self.mark = uuid.uuid4().hex
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "COLUMNS"))}
         self._process = subprocess.Popen(
             [sys.executable, *program, *map(str, args)],
             env=kept | {_MARK: self.mark, "RAY_SCHED_DATA_DIR": str(data_dir)} | variables,
-            stdin=subprocess.DEVNULL,
+            stdin=self._stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -104,9 +110,26 @@ class Command:
             return False
 
 
+class _Piped(Command):
+    """One that reads what another process writes."""
+
+    def __init__(
+        self, args: Sequence[str | Path], data_dir: Path, stdin: IO[bytes], variables: Mapping[str, str]
+    ) -> None:
+        self._stdin = stdin
+        super().__init__(args, data_dir, **variables)
+
+
 def ray_sched(data_dir: Path, *args: str | Path, **variables: str) -> Ended:
     """Run a verb to its end."""
     return Command(args, data_dir, **variables).end()
+
+
+def piped(data_dir: Path, file: Path, *args: str | Path, **variables: str) -> Ended:
+    """Run a verb whose stdin is a pipe that another process writes a file into."""
+    with subprocess.Popen(["cat", file], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout is not None
+        return _Piped(args, data_dir, cat.stdout, variables).end()
 
 
 def script(data_dir: Path, code: str) -> Ended:

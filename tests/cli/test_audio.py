@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import typer
 
-from tests.cli.command import SPEECH, ray_sched
+from ray_sched.cli.audio_options import files_to_read
+from tests.cli.command import SPEECH, piped, ray_sched
 
 FIELDS = {
     "file", "container", "codec", "source_rate_hz", "channels", "samples", "duration_s", "level_db", "whole", "notes",
@@ -63,3 +65,21 @@ def test_people_get_a_table(tmp_path: Path) -> None:
     assert ended.status == 0
     assert "austen-0880.wav  wav        pcm_s16le   2.99" in ended.out
     assert "whole" in ended.out
+
+
+def test_a_dash_is_what_is_piped_in(tmp_path: Path) -> None:
+    [row] = piped(tmp_path, WHOLE, "audio", "-", "--json").json
+    assert (row["file"], row["samples"], row["whole"]) == ("/dev/stdin", 47_840, True)
+
+
+def test_what_is_piped_in_can_be_read_once(tmp_path: Path) -> None:
+    ended = piped(tmp_path, WHOLE, "audio", "-", "-", COLUMNS="200")
+    assert ended.status == 2
+    assert "give it once" in ended.err
+
+
+def test_a_terminal_is_no_audio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    with pytest.raises(typer.BadParameter, match="piped in, as in: arecord"):
+        files_to_read([Path("-")])
+    assert files_to_read([WHOLE]) == [WHOLE]

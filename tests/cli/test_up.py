@@ -11,7 +11,7 @@ import openai
 import pytest
 import soundfile
 
-from tests.cli.command import ECHO, SPEECH, Command, Ended, ray_sched, script
+from tests.cli.command import ECHO, SPEECH, Command, Ended, piped, ray_sched, script
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("up")]
 
@@ -73,6 +73,19 @@ def test_one_bad_file_does_not_stop_the_others(up: Running, tmp_path: Path) -> N
     assert [row["text"] for row in rows] == ["echo of 47840 samples", "", "echo of 52640 samples"]
     assert rows[0]["speech_file"] == str(tmp_path / "austen-0880.es.wav")
     assert (tmp_path / "austen-0880.es.wav").stat().st_size == 44 + 2 * 47840
+
+
+def test_audio_may_be_piped_in_and_belong_to_a_tenant(up: Running) -> None:
+    (row,) = piped(up.data_dir, AUDIO, "submit", "-", "--from", "en", "--tenant", "zenith", "--json").json
+    assert (row["file"], row["text"]) == ("/dev/stdin", "echo of 47840 samples")
+    (job,) = up("jobs", "--tenant", "zenith", "--json").json
+    assert (job["job_id"], job["name"]) == (row["job_id"], "/dev/stdin")
+
+
+def test_a_gpu_that_no_node_has_is_a_reason(up: Running) -> None:
+    ended = up("submit", AUDIO, "--from", "en", "--needs-gpu", "--json")
+    assert ended.status == 7
+    assert "2 x GPU_REQUIRED (node-1, node-2)" in ended.json[0]["error"]["message"]
 
 
 def test_the_same_request_id_gives_the_same_job(up: Running) -> None:
