@@ -34,6 +34,7 @@ _ENDED = (Code.SCHEDULER_NOT_RUNNING, Code.SHUTTING_DOWN)
 """Errors of a job after which no other one need be tried."""
 
 
+Files = Annotated[list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3, M4A, WebM and more; - is stdin.")]
 Spoken = Annotated[
     str, typer.Option("--from", help="Language that is spoken, such as en; auto, or en,es: the node finds out.")
 ]
@@ -69,9 +70,7 @@ NeedsGpu = Annotated[bool, typer.Option("--needs-gpu", help="Only a node with a 
 
 async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may say of a job
     call: Call,
-    files: Annotated[
-        list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3, M4A, WebM and more; - is stdin.")
-    ],
+    files: Files,
     src: Spoken,
     to: Annotated[str | None, typer.Option("--to", help="Language to translate into, such as es.")] = None,
     speech: Annotated[bool, typer.Option("--speech", help="Have the text spoken, too, into a WAV file.")] = False,
@@ -109,18 +108,28 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
     folder = SpeechFolder(out or Path(), files)
     if speech or out is not None:
         folder.check()
-    options: dict[str, Any] = {"src": spoken(src), "tgt": to, "speech": speech}
-    options |= {"session": session, "priority": priority}
-    options |= {"words": words, "prompt": prompt, "hotwords": hotword or (), "temperature": temperature}
-    options |= {"options": typed_values(option), "request_id": request_id, "needs_gpu": needs_gpu}
+    options: dict[str, Any] = {
+        "src": spoken(src),
+        "tgt": to,
+        "speech": speech,
+        "session": session,
+        "priority": priority,
+    }
+    options |= {"request_id": request_id, "needs_gpu": needs_gpu, "words": words, "prompt": prompt}
+    options |= {"hotwords": hotword or (), "temperature": temperature, "options": typed_values(option)}
     options |= audio_options(raw, allow_partial=allow_partial)
     call.out.is_stream = stream
     call.last_words = "interrupted; the jobs that had not ended were cancelled"
     if split:
-        options |= {} if deadline_s is None else {"deadline_s": deadline_s}
+        options |= {"deadline_s": deadline_s} if deadline_s is not None else {}
         return await split_files(call, files, demanded, options, form, out)
+    return await _submit_files(_Submission(call, demanded, options, deadline_s, partials=partials), files, folder)
+
+
+async def _submit_files(job: "_Submission", files: list[Path], folder: SpeechFolder) -> int:
+    """The exit status is that of the first file that failed."""
+    call, demanded, options = job.call, job.demanded, job.options
     rows = RowWriter(call.out, files, demanded.pair, has_translation=demanded.src != demanded.tgt)
-    job = _Submission(call, demanded, options, deadline_s, partials=partials)
     with rows.whatever_happens():
         good = await _readable(call, files, demanded, options, rows)
 
@@ -129,7 +138,7 @@ async def submit(  # noqa: PLR0913, PLR0917  # one parameter per thing a user ma
             rows.add(number, folder.row(files[number], result))
 
         if good:
-            client_id = _client_id(call.settings.data_dir, request_id)
+            client_id = _client_id(call.settings.data_dir, options["request_id"])
             await job.run([files[number] for number in good], client_id, found, rows)
     return rows.end(job.ended_by)
 
@@ -172,9 +181,9 @@ class _Submission:
     def __init__(
         self, call: Call, demanded: Demand, options: dict[str, Any], deadline_s: float | None, *, partials: bool
     ) -> None:
-        self._call = call
-        self._demanded = demanded
-        self._options = options
+        self.call = call
+        self.demanded = demanded
+        self.options = options
         self._deadline_s = deadline_s
         self._has_partials = partials
         self.ended_by: Refusal | None = None
@@ -184,30 +193,30 @@ class _Submission:
         """``found`` is called with the number of each file and its result, as they come."""
         from ray_sched.system.api import Client
 
-        settings = self._call.settings
-        async with self._call.scheduler() as scheduler:
-            is_hopeless = not is_covered(self._demanded, await scheduler.nodes())
-            async with Client(settings, client_id=client_id, tenant=self._demanded.tenant) as client:
+        settings = self.call.settings
+        async with self.call.scheduler() as scheduler:
+            is_hopeless = not is_covered(self.demanded, await scheduler.nodes())
+            async with Client(settings, client_id=client_id, tenant=self.demanded.tenant) as client:
                 single = len(files) == 1
                 work = self._one(client, files[0], found) if single else self._many(client, files, found, is_hopeless)
                 with rows.whatever_happens():  # before the goodbyes, which may take long where nobody is
                     await while_it_runs(scheduler, settings.client.retry_for_ms / 1000, work)
 
     async def _one(self, client: "Client", file: Path, found: "Found") -> None:
-        handle = client.submit(file, deadline_s=self._deadline_s, partials=self._has_partials, **self._options)
-        with self._call.out.steps():
-            if self._call.out.is_terminal:
-                self._call.out.step("waiting for the result")
+        handle = client.submit(file, deadline_s=self._deadline_s, partials=self._has_partials, **self.options)
+        with self.call.out.steps():
+            if self.call.out.is_terminal:
+                self.call.out.step("waiting for the result")
             async for text in handle.partials():
-                self._call.out.step(f"... {text}")
+                self.call.out.step(f"... {text}")
             result = await handle.result()
         found(0, result)
 
     async def _many(self, client: "Client", files: list[Path], found: "Found", is_hopeless: bool) -> None:
         """A window of files at a time. What no node can do now may wait for one only as long as a single job may."""
-        retry_for_s = self._call.settings.dispatch.pending_timeout_ms / 1000 if is_hopeless else _BULK_WAIT_S
-        options = self._options | {"deadline_s": self._deadline_s or retry_for_s}
-        with self._call.out.progress("submitting", len(files)) as bar:
+        retry_for_s = self.call.settings.dispatch.pending_timeout_ms / 1000 if is_hopeless else _BULK_WAIT_S
+        options = self.options | {"deadline_s": self._deadline_s or retry_for_s}
+        with self.call.out.progress("submitting", len(files)) as bar:
             async with aclosing(client.map(self._while_it_runs(files), **options)) as stream:
                 async for result in stream:
                     if result.error and result.error.code in _ENDED:
