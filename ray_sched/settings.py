@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.nodes.profiles import BadProfileError, Profile, read_profiles
 from ray_sched.core.rules import (
     INLINE_BYTES,
     CleanupRules,
@@ -38,7 +39,8 @@ PREFIX = "RAY_SCHED_"
 CONFIG_VARIABLE = "RAY_SCHED_CONFIG"
 """Names the YAML file."""
 _DELIMITER = "__"
-_MAX_FILE_BYTES = 2**20
+MAX_FILE_BYTES = 2**20
+"""Of a file of settings, or of profiles."""
 MAX_OPTION_LETTERS = 4_096
 _MAX_NAME = 64
 Name = Annotated[str, MaxLen(_MAX_NAME)]
@@ -102,6 +104,8 @@ class LocalRules:
     nodes: Annotated[int, Ge(1), Le(64)] = 2
     slots_per_node: Annotated[int, Ge(1), Le(1024)] = 1
     engine: str = "speech"
+    profile: str = ""
+    """Of each node, instead of one engine; empty: none."""
     object_store_mb: Annotated[int, Ge(80)] = 256
     """Per node."""
     dashboard_port: Annotated[int, Ge(0), Le(65_535)] = 0
@@ -119,6 +123,10 @@ EngineOptions = dict[
     Annotated[str, MaxLen(_MAX_NAME)], Annotated[str, MaxLen(MAX_OPTION_LETTERS), BeforeValidator(_option)]
 ]
 """Options of an engine, as its labels' ``option.NAME`` say them."""
+
+
+def _profiles(told: object) -> object:
+    return read_profiles(told, "profiles") if isinstance(told, dict) else told
 
 
 _ALIASES = (
@@ -212,6 +220,8 @@ class Settings(BaseSettings):
     engines: dict[Name, EngineOptions] = {}
     """Options of engines, by the engine's name or by a node's; a node's labels go before its name, that before the
     engine's: ``engines: {neural: {asr-model: base.en}, node-7: {asr-model: /data/whisper}}``."""
+    profiles: Annotated[dict[str, Profile], BeforeValidator(_profiles)] = {}
+    """The engines of machines whose label ``profile`` names one; what is not here is in a file on those machines."""
     gateway: GatewayRules = GatewayRules()
     observe: ObserveRules = ObserveRules()
 
@@ -289,21 +299,34 @@ def is_width_set() -> bool:
     return bool(os.environ.get("COLUMNS"))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def profiles_file_variable() -> str:
+    """``RAY_SCHED_NODES__PROFILES_FILE`` of this process: on a node, of the ``ray start`` that has made it one."""
+    return os.environ.get("RAY_SCHED_NODES__PROFILES_FILE", "")
+
+
+def profiles_of(path: Path) -> dict[str, Profile]:
+    """All profiles of a file. Raises SchedError INVALID_CONFIGURATION with one sentence."""
+    try:
+        return read_profiles(_read_yaml(path, "file of profiles"), str(path))
+    except BadProfileError as error:
+        raise _invalid(str(error)) from None
+
+
+def _read_yaml(path: Path, what: str = "configuration file") -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            raw = file.read(_MAX_FILE_BYTES + 1)
+            raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise _invalid(f"there is no configuration file {path}") from None
+        raise _invalid(f"there is no {what} {path}") from None
     except (OSError, ValueError) as error:
-        raise _invalid(f"the configuration file {path} cannot be read: {error}") from None
+        raise _invalid(f"the {what} {path} cannot be read: {error}") from None
     return parse_yaml(raw, str(path))
 
 
 def parse_yaml(raw: bytes, path: str) -> dict[str, Any]:
     """Keys and values of a YAML file. Raises SchedError INVALID_CONFIGURATION for anything else."""
-    if len(raw) > _MAX_FILE_BYTES:
-        raise _invalid(f"{path} is longer than {_MAX_FILE_BYTES} bytes; this is not a file of settings")
+    if len(raw) > MAX_FILE_BYTES:
+        raise _invalid(f"{path} is longer than {MAX_FILE_BYTES} bytes; this is not a file of settings")
     try:
         told = yaml.safe_load(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -325,6 +348,8 @@ def _value_sentence(error: "ErrorDetails", where: str) -> str:
     key = ".".join(str(part) for part in error["loc"])
     variable = PREFIX + key.upper().replace(".", _DELIMITER)
     what = error["msg"]
+    if isinstance(bad := error.get("ctx", {}).get("error"), BadProfileError):
+        return f"{variable if variable in os.environ else where}: {bad}"
     default = Settings.model_fields[key].default if key in Settings.model_fields else None
     if is_dataclass(default):
         what = f"it has settings of its own, such as {fields(default)[0].name}"
@@ -338,7 +363,7 @@ def _known_keys() -> Iterator[str]:
             yield from (f"{name}.{inner.name}" for inner in fields(section.default))
 
 
-_FREE = {"engines"}
+_FREE = {"engines", "profiles"}
 """Whose keys are names that users choose."""
 
 

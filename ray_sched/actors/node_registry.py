@@ -22,11 +22,13 @@ from ray_sched.core.nodes.effects import (
     ClosePool,
     NotifyPool,
     OpenPool,
+    ReadProfile,
     RegistryEffect,
     SpawnAgent,
     StopAgent,
     WatchAgent,
 )
+from ray_sched.core.nodes.profiles import Profile
 from ray_sched.core.nodes.records import read_nodes
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.ports import Store
@@ -52,6 +54,10 @@ class Cluster(PoolStarter, Protocol):
 
     async def spawn_agent(self, spawn: SpawnAgent) -> None:
         """Start an agent on its node. Raises PeerUnavailableError if its name is still taken."""
+        ...
+
+    async def read_profile(self, ray_node_id: str, profile: str) -> Profile:
+        """A profile out of the file on that node. Raises SchedError with what is wrong, or PeerUnavailableError."""
         ...
 
 
@@ -199,6 +205,8 @@ class NodeRegistry:
         match effect:
             case SpawnAgent():
                 self._background.begin(self._spawn_agent(effect))
+            case ReadProfile():
+                self._background.begin(self._read_profile(effect.ray_node_id, effect.profile))
             case WatchAgent():
                 self._background.begin(self._watch_agent(effect.node, effect.incarnation, effect.agent))
             case StopAgent():
@@ -223,6 +231,14 @@ class NodeRegistry:
             await self._agent_died(spawn.node, spawn.incarnation, str(error))
             return
         await self._watch_agent(spawn.node, spawn.incarnation, spawn.agent)
+
+    async def _read_profile(self, ray_node_id: str, name: str) -> None:
+        try:
+            profile = await self._cluster.read_profile(ray_node_id, name)
+        except (SchedError, PeerUnavailableError) as error:
+            self._brain.profile_failed(ray_node_id, str(error))
+        else:
+            self._brain.profile_read(ray_node_id, profile)
 
     async def _watch_agent(self, node: str, incarnation: int, agent: str) -> None:
         """Wait for the end of an agent: a dead process is noticed at once, not by missing heartbeats."""

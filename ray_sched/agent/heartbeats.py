@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import psutil
@@ -24,8 +24,8 @@ _CALL_TIMEOUT_S = 5.0
 class Meter(Protocol):
     """Measures the load between one call and the next (``load.LoadMeter``)."""
 
-    def measure(self) -> Measured:
-        """Blocking. Raises OSError or psutil.Error while the system does not say."""
+    def measure(self, siblings: Collection[int] = ()) -> Measured:
+        """``siblings``: see LoadMeter. Blocking. Raises OSError or psutil.Error while the system does not say."""
         ...
 
 
@@ -40,6 +40,7 @@ class Heartbeats:
         self._registry = registry
         self._perform = perform
         self._measured = Measured()
+        self._siblings: tuple[int, ...] = ()
         self.has_beaten = asyncio.Event()
         """The first heartbeat was sent: the Registry knows that the engine loads."""
 
@@ -47,7 +48,9 @@ class Heartbeats:
         """Beat for ever; the load is the last one measured."""
         while True:
             try:
-                self._perform(self._brain.handle_beat_reply(await self._beat_once()))
+                reply = await self._beat_once()
+                self._siblings = reply.siblings
+                self._perform(self._brain.handle_beat_reply(reply))
             except (PeerGoneError, PeerUnavailableError):
                 log.warning("the registry does not answer")
             except SchedError as error:
@@ -71,7 +74,7 @@ class Heartbeats:
                 if meter is None:
                     meter = await asyncio.to_thread(make_meter)
                 await asyncio.sleep(every_s)
-                self._measured = await asyncio.to_thread(meter.measure)
+                self._measured = await asyncio.to_thread(meter.measure, self._siblings)
             except (OSError, psutil.Error) as error:
                 self._measured = Measured()
                 if not is_failing:

@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
@@ -47,13 +49,15 @@ class LoadMeter:
         self._cpus = os.sched_getaffinity(0)
         psutil.cpu_percent(percpu=True)
 
-    def measure(self) -> Measured:
-        """The load since the last call. CPU leaves out what this agent and its engines used: slots bound that.
+    def measure(self, siblings: Collection[int] = ()) -> Measured:
+        """The load since the last call. CPU and GPUs leave out what this agent and its engines used: slots bound that.
+
+        So do ``siblings``: the agents of the other engines of this machine's profile, by their process ids.
 
         Raises OSError or psutil.Error if the system does not say; the next call may be answered again.
         """
         now_s = time.monotonic()
-        own_cpu_s, pids = self._own_use()
+        own_cpu_s, pids = self._own_use(siblings)
         passed_s, own_s = max(now_s - self._at_s, 0.001), max(own_cpu_s - self._own_cpu_s, 0.0)
         self._at_s, self._own_cpu_s = now_s, own_cpu_s
         gpus = self._gpus.measure(Owner(pids, psutil.pid_exists, self._share.is_held), now_s)
@@ -65,10 +69,10 @@ class LoadMeter:
         )
         return Measured(load, gpus)
 
-    def _own_use(self) -> tuple[float, set[int]]:
-        """CPU seconds of the agent and all it has started, and their process ids."""
+    def _own_use(self, siblings: Collection[int] = ()) -> tuple[float, set[int]]:
+        """CPU seconds of the agent, its siblings and all they have started, and their process ids."""
         total, pids = 0.0, set()
-        for process in [self._own, *self._own.children(recursive=True)]:
+        for process in [it for pid in (self._own.pid, *siblings) for it in _family(pid)]:
             try:
                 times = process.cpu_times()
             except psutil.NoSuchProcess:
@@ -90,3 +94,11 @@ class LoadMeter:
     def _memory(self) -> float:
         group = self._groups.memory()
         return max(psutil.virtual_memory().percent, group.percent if group else 0.0)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and all that it has started; none if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    return []

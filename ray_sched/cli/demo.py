@@ -15,6 +15,7 @@ from ray_sched.cli.call import Call
 from ray_sched.cli.engine_options import Asr, ComputeType, Engine, Mt, Options, Slots, Tts, with_engine
 from ray_sched.cli.exit_codes import exit_status
 from ray_sched.cli.language_check import demand, is_covered, not_covered
+from ray_sched.cli.profile_option import Profile, n_expected, with_profile
 from ray_sched.cli.rows import Row, SpeechFolder, rows_page
 from ray_sched.core.capability import AUTO, TTS, Demand, broader
 
@@ -64,6 +65,7 @@ async def demo(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may 
     tts_model: Tts = "",
     compute_type: ComputeType = "",
     option: Options = None,
+    profile: Profile = "",
 ) -> int:
     """Recognise speech on a private cluster on this machine: real Ray, real Redis, nothing left behind.
 
@@ -77,6 +79,7 @@ async def demo(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may 
     files = audio or [sample.path for sample in samples()]
     named = {"asr-model": asr_model, "mt-model": mt_model, "tts-model": tts_model, "compute-type": compute_type}
     settings = with_engine(call.settings, engine, slots, named, option)
+    settings = with_profile(settings, profile, (engine, slots, option, *named.values()), is_local=True)
     for error in await first_look(settings, files):
         if error:
             raise error
@@ -115,8 +118,10 @@ async def _private_scheduler(
                 options = RunOptions(local_nodes=local_nodes(settings.local), drain_s=0, is_head_a_node=True)
                 starting = running(settings, options, call.out.step)
                 scheduler = await stack.enter_async_context(starting)
-                call.out.step(f"waiting for {settings.local.nodes} nodes to load the {settings.local.engine} engine")
-                await scheduler.wait_for_nodes(settings.local.nodes)
+                local, n_nodes = settings.local, n_expected(settings)
+                engines = f"engines of profile {local.profile}" if local.profile else f"{local.engine} engine"
+                call.out.step(f"waiting for {n_nodes} nodes to load the {engines}")
+                await scheduler.wait_for_nodes(n_nodes)
             yield scheduler, settings
 
 

@@ -8,18 +8,20 @@ import typer
 from ray_sched.cli.call import Call
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.node_status import NodeStatus
+from ray_sched.core.nodes.drains import named_by
 
 if TYPE_CHECKING:
     from ray_sched.system.start import Scheduler
 
+_NODE = "A node's name, as nodes lists it; a machine's name means all of its engines."
 _LOOK_S = 0.25
 _GRACE_S = 15.0
-_LEFT = (NodeStatus.GONE, NodeStatus.LOST)
+_LEFT = frozenset({str(NodeStatus.GONE), str(NodeStatus.LOST)})
 
 
 async def drain(
     call: Call,
-    node: Annotated[str, typer.Argument(help="A node's name, as nodes lists it.")],
+    node: Annotated[str, typer.Argument(help=_NODE)],
     deadline_s: Annotated[
         float | None,
         typer.Option("--deadline-s", min=0, help="Its jobs may take this long; else nodes.drain_deadline_ms."),
@@ -45,21 +47,27 @@ async def undrain(
     """Give a drained node work again: at once while it drains; one that has left joins anew."""
     async with call.scheduler() as scheduler:
         await scheduler.undrain_node(node)
-        state = next((row.status for row in await scheduler.nodes() if row.node == node), "absent")
+        state = ", ".join(await _states(scheduler, node)) or "absent"
     call.out.show({"node": node, "status": state}, f"{node} may be used again; it is {state} now")
 
 
 async def _wait_for(scheduler: "Scheduler", node: str, limit_s: float) -> None:
     try:
         async with asyncio.timeout(limit_s):
-            while await _state(scheduler, node) not in _LEFT:  # noqa: ASYNC110  # the Registry sends no notice
+            while not _LEFT.issuperset((await _state(scheduler, node)).split(", ")):  # noqa: ASYNC110  # the Registry sends no notice
                 await asyncio.sleep(_LOOK_S)
     except TimeoutError:
         raise SchedError(Code.DEADLINE_EXCEEDED, f"{node} has not left within {limit_s:g} s; it drains on") from None
 
 
 async def _state(scheduler: "Scheduler", node: str) -> str:
-    for row in await scheduler.nodes():
-        if row.node == node:
-            return row.status
-    raise SchedError(Code.UNKNOWN_NODE, f"there is no node {node!r} any more")
+    states = await _states(scheduler, node)
+    if not states:
+        raise SchedError(Code.UNKNOWN_NODE, f"there is no node {node!r} any more")
+    return ", ".join(states)
+
+
+async def _states(scheduler: "Scheduler", node: str) -> list[str]:
+    """Of the node, or of the engines of the machine, without repetitions."""
+    states = {row.node: row.status for row in await scheduler.nodes()}
+    return sorted({states[name] for name in named_by(node, states)})

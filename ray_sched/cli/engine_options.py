@@ -11,33 +11,33 @@ from ray_sched.cli.named_values import named_values
 if TYPE_CHECKING:
     from ray_sched.settings import Settings
 
-_PANEL = "Engine of the nodes on this machine"
-Engine = Annotated[str | None, typer.Option("--engine", help="Its name; else local.engine.", rich_help_panel=_PANEL)]
+PANEL = "Engine of the nodes on this machine"
+Engine = Annotated[str | None, typer.Option("--engine", help="Its name; else local.engine.", rich_help_panel=PANEL)]
 Slots = Annotated[
     int | None,
     typer.Option(
-        "--slots", min=1, max=1024, help="Jobs at a time on each; else local.slots_per_node.", rich_help_panel=_PANEL
+        "--slots", min=1, max=1024, help="Jobs at a time on each; else local.slots_per_node.", rich_help_panel=PANEL
     ),
 ]
 Asr = Annotated[
     str,
-    typer.Option("--asr-model", metavar="NAME|PATH", help="Recognises: of neural, Whisper.", rich_help_panel=_PANEL),
+    typer.Option("--asr-model", metavar="NAME|PATH", help="Recognises: of neural, Whisper.", rich_help_panel=PANEL),
 ]
 Mt = Annotated[
-    str, typer.Option("--mt-model", metavar="NAME|PATH", help="Translates: of neural, OPUS-MT.", rich_help_panel=_PANEL)
+    str, typer.Option("--mt-model", metavar="NAME|PATH", help="Translates: of neural, OPUS-MT.", rich_help_panel=PANEL)
 ]
 Tts = Annotated[
     str,
-    typer.Option("--tts-model", metavar="NAME|PATH", help="Speaks: of neural, Piper voices.", rich_help_panel=_PANEL),
+    typer.Option("--tts-model", metavar="NAME|PATH", help="Speaks: of neural, Piper voices.", rich_help_panel=PANEL),
 ]
 ComputeType = Annotated[
     str,
-    typer.Option("--compute-type", help="Numbers of the models, such as int8 or float16.", rich_help_panel=_PANEL),
+    typer.Option("--compute-type", help="Numbers of the models, such as int8 or float16.", rich_help_panel=PANEL),
 ]
 Options = Annotated[
     list[str] | None,
     typer.Option(
-        "--option", metavar="NAME=VALUE", help="Another of its options; may be repeated.", rich_help_panel=_PANEL
+        "--option", metavar="NAME=VALUE", help="Another of its options; may be repeated.", rich_help_panel=PANEL
     ),
 ]
 

@@ -14,6 +14,8 @@ _NEVER = 101.0
 def local_nodes(rules: LocalRules) -> list[LocalNode]:
     """As many as the rules name, named node-1 and so on."""
     labels = {"engine": rules.engine, "slots": str(rules.slots_per_node), **_LABELS.get(rules.engine, {})}
+    if rules.profile:
+        labels = {"profile": rules.profile}
     return [LocalNode(labels=labels | {"node": f"node-{number + 1}"}) for number in range(rules.nodes)]
 
 

@@ -10,6 +10,7 @@ import typer
 from ray_sched.cli.call import Call
 from ray_sched.cli.engine_options import Asr, ComputeType, Engine, Mt, Options, Slots, Tts, with_engine
 from ray_sched.cli.exit_codes import INTERRUPTED
+from ray_sched.cli.profile_option import Profile, n_expected, with_profile
 from ray_sched.core.errors import Code, SchedError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ async def up(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may sa
     tts_model: Tts = "",
     compute_type: ComputeType = "",
     option: Options = None,
+    profile: Profile = "",
 ) -> int:
     """Run the scheduler until Ctrl-C, SIGTERM or ray-sched down.
 
@@ -55,12 +57,11 @@ async def up(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may sa
     named = {"asr-model": asr_model, "mt-model": mt_model, "tts-model": tts_model, "compute-type": compute_type}
     settings = with_engine(call.settings, engine, slots, named, option)
     address = settings.address or ray_address_variable()
+    settings = with_profile(settings, profile, (engine, slots, option, *named.values()), is_local=not address)
     _refuse_second(settings)
-    if address and (engine or slots):
-        raise typer.BadParameter(
-            f"the nodes of {address} say by their labels which engine they have: leave --engine and --slots out"
-        )
-    if not address:
+    if address:
+        _refuse_engine(address, engine, slots)
+    else:
         settings = for_one_machine(settings, nodes)
     if not call.out.is_terminal:
         without_colours()
@@ -75,7 +76,7 @@ async def up(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may sa
     try:
         async with running(settings, options, lambda step: log.info("%s", step)) as scheduler:
             if not address:
-                await _wait_for_nodes(scheduler, settings.local.nodes)
+                await _wait_for_nodes(scheduler, n_expected(settings))
             with call.signals.captured() as signals:
                 await _greet(call, settings, scheduler, address)
                 await _serve(scheduler, signals)
@@ -84,6 +85,13 @@ async def up(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may sa
         log.info("called off while starting")
     log.info("stopped")
     return INTERRUPTED if call.signals.first == signal.SIGINT else 0
+
+
+def _refuse_engine(address: str, engine: str | None, slots: int | None) -> None:
+    if engine or slots:
+        raise typer.BadParameter(
+            f"the nodes of {address} say by their labels which engine they have: leave --engine and --slots out"
+        )
 
 
 def _refuse_second(settings: "Settings") -> None:

@@ -22,6 +22,8 @@ TTS = "tts"
 SERVICES = (ASR, MT, TTS)
 ANY = "any"
 """In an MT pair: any language on that side (``any:en`` translates everything into English)."""
+ALL = "all"
+"""Instead of languages in a declaration: what the engine itself says."""
 AUTO = "auto"
 """As the source of a job: its engine finds out which language is spoken. Among the ASR languages of a node: it can."""
 
@@ -104,8 +106,35 @@ class Capability(Struct, frozen=True, kw_only=True):
         return "/".join(parts)
 
 
+class Offer(Struct, frozen=True, kw_only=True):
+    """What a node offers of what its engine can do."""
+
+    services: tuple[str, ...] = ()
+    """These and no others, sorted; empty: all."""
+    found: tuple[str, ...] = ()
+    """Those whose languages were declared as ``all``, so that the engine has to say them."""
+
+
 class BadCapabilityError(ValueError):
-    """A capability that an engine reports is not valid; the sentence names the field."""
+    """A capability that an engine reports is not valid, or not what was declared; the sentence says what is wrong."""
+
+
+def offered(capability: Capability, offer: Offer) -> Capability:
+    """What a node offers of its engine's capability. Raises BadCapabilityError for a service that it does not have."""
+    silent = [service for service in offer.found if service not in capability.services]
+    if silent:
+        raise BadCapabilityError(
+            f"{silent[0]}={ALL} leaves it to engine {capability.engine} to say which languages it has, and it names"
+            f" none: name them, or give it a model for {silent[0]}"
+        )
+    missing = [service for service in offer.services if service not in capability.services]
+    if missing:
+        has = ", ".join(sorted(capability.services)) or "nothing"
+        raise BadCapabilityError(f"services names {missing[0]}, but engine {capability.engine} has {has} here")
+    if not offer.services:
+        return capability
+    kept = {name: values if name in offer.services else () for name, values in capability.lists()}
+    return msgspec.structs.replace(capability, **kept)
 
 
 def checked(capability: Capability) -> Capability:

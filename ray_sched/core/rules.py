@@ -147,6 +147,8 @@ class NodeRules:
     """Running jobs of a draining node may take this long."""
     default_slots: Annotated[int, Ge(1), Le(1024)] = 4
     """Slots of a node whose labels name none."""
+    profiles_file: Annotated[str, MaxLen(4_096)] = "/etc/ray_sched/profiles.yaml"
+    """On a node: where its profiles are that the settings do not have. Its own variable goes before this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from ray_sched.core.errors import SchedError
 from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.nodes.declarations import Held, RayNode
 from ray_sched.core.nodes.effects import SpawnAgent
+from ray_sched.core.nodes.profiles import Profile
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.timers import Tick
 from ray_sched.observe.samples import Sample
@@ -37,6 +38,7 @@ from ray_sched.settings import Settings, environment, visible_gpus_variable
 from ray_sched.store.redis_store import RedisStore
 from ray_sched.system.allocator import keep_memory
 from ray_sched.system.policies import find_policy
+from ray_sched.system.profiles import read_node_profile
 from ray_sched.system.ray_meter import RayMeter
 from ray_sched.system.ray_peers import RayDirectory
 from ray_sched.system.table import AGENT, DISPATCHER, POOL, REGISTRY, ControlNode, make_actor
@@ -109,7 +111,7 @@ class RegistryProcess(NodeRegistry):
     ) -> None:
         _begin()
         super().__init__(
-            brain=RegistryBrain(Clock().now_ms(), settings.nodes, settings.pools),
+            brain=RegistryBrain(Clock().now_ms(), settings.nodes, settings.pools, settings.profiles),
             store=_store(settings, redis_url, REGISTRY),
             directory=RayDirectory(settings.namespace),
             cluster=RayCluster(settings, control_node, secret),
@@ -154,7 +156,14 @@ class AgentProcess(NodeAgent):
         _begin()
         host = _host(settings, spawn)
         super().__init__(
-            AgentOptions(node=spawn.node, incarnation=spawn.incarnation, slots=spawn.slots, key=key),
+            AgentOptions(
+                node=spawn.node,
+                incarnation=spawn.incarnation,
+                slots=spawn.slots,
+                key=key,
+                offer=spawn.offer,
+                pid=os.getpid(),
+            ),
             host=host,
             directory=RayDirectory(settings.namespace),
             heartbeat_ms=settings.nodes.heartbeat_ms,
@@ -210,6 +219,10 @@ class RayCluster:
         key = agent_key(self._secret, spawn.node, spawn.incarnation)
         args = (self._settings, spawn, key)
         await asyncio.to_thread(self._make, AGENT, AgentProcess, spawn.agent, strategy, *args, held=spawn.held)
+
+    async def read_profile(self, ray_node_id: str, profile: str) -> Profile:
+        """A profile out of the file on that node."""
+        return await read_node_profile(ray_node_id, profile, self._settings.nodes.profiles_file)
 
     async def open_pool(self, pool: str) -> None:
         """Start a pool's actor, if there is none."""

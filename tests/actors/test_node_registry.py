@@ -16,6 +16,7 @@ from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
 from ray_sched.core.nodes.declarations import RayNode
 from ray_sched.core.nodes.effects import SpawnAgent
+from ray_sched.core.nodes.profiles import Profile
 from ray_sched.core.nodes.records import NodeRecord
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.ports import SaveNode
@@ -53,6 +54,8 @@ class FakeRay:
         self.listed = [RayNode(ray_node_id="f" * 56, labels=LABELS)]
         self.spawned: list[SpawnAgent] = []
         self.ended: list[str] = []
+        self.profile: Profile | Exception = {}
+        self.asked_for: list[tuple[str, str]] = []
         self.is_silent = False
         self.n_asked = 0
         self.may_answer = asyncio.Event()
@@ -68,6 +71,12 @@ class FakeRay:
     async def spawn_agent(self, spawn: SpawnAgent) -> None:
         self.spawned.append(spawn)
         self._network.actors[spawn.agent] = FakeAgent()
+
+    async def read_profile(self, ray_node_id: str, profile: str) -> Profile:
+        self.asked_for.append((ray_node_id, profile))
+        if isinstance(self.profile, Exception):
+            raise self.profile
+        return self.profile
 
     async def open_pool(self, pool: str) -> None:
         brain = PoolBrain(pool.removeprefix("pool:"), 1, PoolRules())

@@ -20,8 +20,8 @@ MAY_CALL_RAY = ("system/", "bench/rivals/")
 
 CORE_IMPORTS = {"annotated_types", "msgspec", "ray_sched"}
 """Besides the parts of the standard library that know neither time nor chance nor the world."""
-PURE = {"abc", "base64", "bisect", "collections", "copy", "dataclasses", "enum", "functools", "hashlib", "heapq"}
-PURE |= {"itertools", "json", "math", "operator", "re", "statistics", "string", "typing", "zlib"}
+PURE = {"abc", "base64", "bisect", "collections", "copy", "dataclasses", "difflib", "enum", "functools", "hashlib"}
+PURE |= {"heapq", "itertools", "json", "math", "operator", "re", "reprlib", "statistics", "string", "typing", "zlib"}
 
 
 def within(path: Path) -> str:

@@ -77,7 +77,8 @@ from ray_sched.core.messages.fields import MAX_SLOTS, Message
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt
 from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, SlotsAcquired
 from ray_sched.core.node_status import NodeStatus
-from ray_sched.core.nodes.declarations import BadLabelError, RayNode, declare
+from ray_sched.core.nodes.declarations import BadLabelError, RayNode, declare, declare_profile
+from ray_sched.core.nodes.profiles import BadProfileError, read_profile
 from ray_sched.core.nodes.records import read_nodes
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.rules import DeliveryRules, DispatchRules, NodeRules, PoolRules, SelectionRules
@@ -180,6 +181,22 @@ def labels(data: bytes) -> None:
         _check_name(declaration.node)
         assert checked(declaration.capability) == declaration.capability
         _check_pool_name(declaration.capability)
+
+
+def profiles(data: bytes) -> None:
+    """A file of profiles on a node: each is none, or says what labels could say."""
+    ray_node = RayNode(ray_node_id="0123456789", labels={"ray-sched.io/profile": "p"}, gpus=1.0)
+    try:
+        told = parse_yaml(data, "p.yaml")
+        for profile in (read_profile(told, name, "p.yaml") for name in told):
+            for declaration in declare_profile(ray_node, profile, 4):
+                machine, _, engine = declaration.node.partition("/")
+                _check_name(machine)
+                _check_name(engine)
+                assert checked(declaration.capability) == declaration.capability
+                _check_pool_name(declaration.capability)
+    except (BadProfileError, SchedError):
+        return
 
 
 def _check_name(name: str) -> None:
@@ -334,6 +351,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "labels": labels,
     "capability": capability,
     "configuration": configuration,
+    "profiles": profiles,
     "audio": audio_files,
     "records": records,
     "frames": frames,
@@ -350,6 +368,7 @@ def seeds(target: str) -> list[bytes]:
         "labels": _label_seeds,
         "capability": _capability_seeds,
         "configuration": _configuration_seeds,
+        "profiles": _profile_seeds,
         "audio": _audio_seeds,
         "records": _record_seeds,
         "frames": _frame_seeds,
@@ -423,6 +442,14 @@ def _label_seeds() -> list[bytes]:
     return [
         b"engine=echo\nasr=en.es\nmt=en_es.any_en\ntts=es\nslots=4\ntenant=acme\nnode=n1\noption.speed=4",
         b"engine=my_package.engines.Mine\nslots=0000000011111",
+    ]
+
+
+def _profile_seeds() -> list[bytes]:
+    return [
+        b"p: {w: {engine: neural, slots: 2, asr: all, services: [asr], options: {asr-model: base, vad: no}}}",
+        b"p:\n  a: &a {engine: echo, mt: ['en:es', any_en], tts: es, replicas: 2}\n  b: *a\n",
+        b"1: {2: 3}",
     ]
 
 

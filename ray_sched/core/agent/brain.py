@@ -5,11 +5,12 @@ starts an attempt twice, and never starts one that it was ordered to stop. It kn
 nothing about jobs. Times are milliseconds of any clock that only goes forward.
 """
 
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from msgspec import Struct
 
 from ray_sched.core.agent.attempts import Attempts
+from ray_sched.core.agent.checks import PushChecks
 from ray_sched.core.agent.effects import (
     AgentEffect,
     CancelRun,
@@ -21,7 +22,7 @@ from ray_sched.core.agent.effects import (
     StartRun,
 )
 from ray_sched.core.agent.reports import ReportQueue, end_report
-from ray_sched.core.capability import Capability
+from ray_sched.core.capability import BadCapabilityError, Capability, Offer, offered
 from ray_sched.core.ledger import AudioState, Ledger
 from ray_sched.core.messages.agent_dispatcher import (
     AgentBatch,
@@ -55,18 +56,10 @@ class AgentOptions(Struct, frozen=True, kw_only=True):
     key: bytes = b""
     """Of this incarnation: shown with every message, so that others know who sends it."""
     speech_ttl_ms: int = SPEECH_TTL_MS
-
-
-class PushChecks(Protocol):
-    """What the brain asks of the shell about one item of a push. Both answer at once and change nothing."""
-
-    def has_token(self, item: PushItem) -> bool:
-        """Whether the item shows the token that the Dispatcher made for this attempt on this incarnation."""
-        ...
-
-    def admit(self, item: PushItem) -> str | None:
-        """Why the engine refuses this work right now, one sentence that can travel; None if it accepts."""
-        ...
+    offer: Offer = Offer()
+    """What its node offers of what the engine can do."""
+    pid: int = 0
+    """Of its process, among those of its machine."""
 
 
 class AgentBrain:
@@ -87,9 +80,13 @@ class AgentBrain:
     # --- the engine
 
     def engine_loaded(self, capability: Capability) -> None:
-        """The engine can run jobs, and this is what it really offers."""
-        self._capability = capability
-        self.is_loaded = True
+        """The engine can run jobs, and this is what it really can do; the node may offer less of it."""
+        try:
+            self._capability = offered(capability, self.options.offer)
+        except BadCapabilityError as error:
+            self.engine_failed(str(error))
+        else:
+            self.is_loaded = True
 
     def engine_failed(self, why: str) -> None:
         """The engine cannot be loaded; every heartbeat reports why from now on."""
@@ -263,6 +260,7 @@ class AgentBrain:
             is_healthy=not why,
             why=why or ("" if self.is_loaded else progress or "loading its engine"),
             capability=self._capability,
+            pid=self.options.pid,
             load=load,
             gpus=gpus,
             running=len(self._attempts.running),

@@ -10,6 +10,8 @@ from ray_sched.core.messages.fields import Count, Key, LongText, Message, Text
 Percentage = Annotated[float, Meta(ge=0, le=100)]
 MAX_GPUS = 128
 """Of a node: sixteen cards of seven parts each are 112."""
+MAX_SIBLINGS = 64
+"""Engines of one machine."""
 
 
 class Load(Struct, frozen=True, kw_only=True):
@@ -53,6 +55,8 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     capability: Capability | None = None
     """What the engine really offers; None while it loads."""
     load: Load = Load()
+    pid: Count = 0
+    """Of the agent's process, among those of its machine."""
     gpus: Annotated[tuple[GpuUse, ...], Meta(max_length=MAX_GPUS)] = ()
     """For people; what counts is in ``load``."""
     running: Count = 0
@@ -72,3 +76,5 @@ class BeatReply(Message, frozen=True, kw_only=True):
 
     is_current: bool
     is_draining: bool = False
+    siblings: Annotated[tuple[Count, ...], Meta(max_length=MAX_SIBLINGS)] = ()
+    """Processes of the agents that serve the other engines of its machine: what they use is no load of others."""

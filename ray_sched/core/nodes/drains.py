@@ -3,7 +3,7 @@
 A drain ends a node without losing a job: it is over when nothing can run there any more, or at its deadline.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from ray_sched.core.messages.registry_pool import MembersVersion
 
@@ -46,6 +46,12 @@ class Drain:
         return now_ms >= self._ends_at_ms
 
 
+def named_by(name: str, names: Iterable[str]) -> list[str]:
+    """The node of this name, or else all engines of the machine of this name, sorted."""
+    known = sorted(set(names))
+    return [name] if name in known else [it for it in known if it.startswith(f"{name}/")]
+
+
 class DrainedMachines:
     """The machines that were drained: no agent is started on them again.
 
@@ -56,6 +62,11 @@ class DrainedMachines:
         self._machines: set[tuple[str, str]] = set()
         self._away_since_ms: dict[tuple[str, str], int] = {}
         """Machines that Ray does not list any more."""
+
+    @property
+    def names(self) -> set[str]:
+        """Of the nodes that were drained."""
+        return {name for name, _ in self._machines}
 
     def add(self, name: str, ray_node_id: str) -> None:
         """A drain has begun: no agent is started on this machine under this name again."""

@@ -6,7 +6,7 @@ then the others, in their order.
 
 from msgspec import Struct
 
-from ray_sched.core.capability import Capability
+from ray_sched.core.capability import Capability, Offer
 from ray_sched.core.effects import Log, Save
 from ray_sched.core.messages.registry_pool import PoolMembers
 from ray_sched.core.nodes.declarations import Held
@@ -31,6 +31,15 @@ class SpawnAgent(Struct, frozen=True, kw_only=True):
     held: Held = Held()
     declared: Capability
     """What the labels say; the engine may refine it with what is really installed."""
+    offer: Offer = Offer()
+    """What the node offers of that."""
+
+
+class ReadProfile(Struct, frozen=True, kw_only=True):
+    """Read a profile in the file on that Ray node. It comes back as ``profile_read`` or ``profile_failed``."""
+
+    ray_node_id: str
+    profile: str
 
 
 class WatchAgent(Struct, frozen=True):
@@ -65,4 +74,4 @@ class NotifyPool(Struct, frozen=True):
     members: PoolMembers
 
 
-RegistryEffect = SpawnAgent | WatchAgent | StopAgent | OpenPool | ClosePool | NotifyPool | Save | Log
+RegistryEffect = SpawnAgent | ReadProfile | WatchAgent | StopAgent | OpenPool | ClosePool | NotifyPool | Save | Log

@@ -11,12 +11,14 @@ from ray_sched.core.effects import Log, Save
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat
 from ray_sched.core.messages.registry_pool import SlotsAcquired
 from ray_sched.core.node_status import NodeEvent, NodeStatus
-from ray_sched.core.nodes.declarations import Declarations, Declared, LeftOut, RayNode
-from ray_sched.core.nodes.drains import DrainedMachines
-from ray_sched.core.nodes.effects import RegistryEffect, SpawnAgent, StopAgent, WatchAgent
+from ray_sched.core.nodes.declarations import RayNode
+from ray_sched.core.nodes.drains import DrainedMachines, named_by
+from ray_sched.core.nodes.effects import ReadProfile, RegistryEffect, SpawnAgent, StopAgent, WatchAgent
 from ray_sched.core.nodes.health import Respawns, judge_silence
+from ray_sched.core.nodes.listing import Declarations, Declared, LeftOut
 from ray_sched.core.nodes.membership import Membership, RegisteredPool
 from ray_sched.core.nodes.node import Node
+from ray_sched.core.nodes.profiles import Profile
 from ray_sched.core.nodes.records import NodeRecord, SavedNodes
 from ray_sched.core.rules import NodeRules, PoolRules
 from ray_sched.core.thresholds import reached
@@ -27,14 +29,19 @@ _SHOW_ENDED_MS = 600_000
 class RegistryBrain:
     """Decides about nodes. One per cluster; its shell hands it one fact at a time."""
 
-    def __init__(self, epoch: int, rules: NodeRules, pool_rules: PoolRules) -> None:
-        """``epoch``: start time of this Registry; messages of a later one to pools are newer."""
+    def __init__(
+        self, epoch: int, rules: NodeRules, pool_rules: PoolRules, profiles: Mapping[str, Profile] | None = None
+    ) -> None:
+        """``epoch``: start time of this Registry; messages of a later one to pools are newer.
+
+        ``profiles``: those of the settings.
+        """
         self._rules = rules
         self._pool_rules = pool_rules
         self.nodes: dict[str, Node] = {}
         """The newest incarnation of each node by name, also of those that ended less than ten minutes ago."""
         self._membership = Membership(epoch, pool_rules)
-        self._declarations = Declarations(rules.default_slots)
+        self._declarations = Declarations(rules.default_slots, profiles)
         self._drained = DrainedMachines()
         self._respawns = Respawns(rules.respawn_delay_ms)
         self._saved = SavedNodes()
@@ -86,14 +93,24 @@ class RegistryBrain:
         effects: list[RegistryEffect] = [*complaints]
         for one in declared.values():
             effects += self._handle_declared(one, now_ms)
+        undecided = self._declarations.undecided
         for node in list(self.nodes.values()):
-            if not node.has_ended and node.name not in declared:
+            if not node.has_ended and node.name not in declared and node.ray_node_id not in undecided:
                 effects += self._lose(node, NodeEvent.DIED, "Ray says that the node is dead", now_ms)
                 self._respawns.forgive(node.name)
         listed = {ray_node.ray_node_id for ray_node in ray_nodes if ray_node.is_alive}
         for name, ray_node_id in self._drained.forget_absent(listed, self.nodes, now_ms):
             effects += self._saved.forget(name, ray_node_id)
-        return effects
+        wanted = self._declarations.profiles.take_wanted(listed, now_ms)
+        return effects + [ReadProfile(ray_node_id=ray_node_id, profile=name) for ray_node_id, name in wanted]
+
+    def profile_read(self, ray_node_id: str, profile: Profile) -> None:
+        """The file on a Ray node has this profile: its engines join with Ray's next list."""
+        self._declarations.profiles.handle_read(ray_node_id, profile)
+
+    def profile_failed(self, ray_node_id: str, why: str) -> None:
+        """A Ray node has no such profile, or none that can be used: the node is left out, and it is read again."""
+        self._declarations.profiles.handle_failed(ray_node_id, why)
 
     def handle_heartbeat(self, beat: Heartbeat, now_ms: int) -> tuple[BeatReply, list[RegistryEffect]]:
         """An agent's heartbeat. One of an incarnation that has ended is answered so, and its agent ends itself."""
@@ -109,7 +126,15 @@ class RegistryBrain:
             effects.append(Log(f"{node.name} is {node.status}{f': {node.why}' if node.why else ''}"))
             effects += self._membership.notify(node)
             self._respawns.forgive(node.name)
-        return BeatReply(is_current=True, is_draining=node.status is NodeStatus.DRAINING), effects
+        is_draining = node.status is NodeStatus.DRAINING
+        return BeatReply(is_current=True, is_draining=is_draining, siblings=self._siblings(node)), effects
+
+    def _siblings(self, node: Node) -> tuple[int, ...]:
+        """The processes of the agents that serve the same machine: only an engine of a profile has any."""
+        if "/" not in node.name:
+            return ()
+        others = (it for it in self.nodes.values() if it.ray_node_id == node.ray_node_id and it is not node)
+        return tuple(sorted(it.beat.pid for it in others if it.beat and it.beat.pid and not it.has_ended))
 
     def agent_died(self, name: str, incarnation: int, why: str, now_ms: int) -> list[RegistryEffect]:
         """The process of an agent has ended, or could not be started."""
@@ -121,27 +146,30 @@ class RegistryBrain:
     def drain(self, name: str, deadline_ms: int | None, now_ms: int) -> list[RegistryEffect] | None:
         """A node takes no new work, finishes what it has, and is gone. None: there is no living node of this name.
 
-        ``deadline_ms``: from now, by which it is gone whatever it has; None: the rules' own.
+        A machine's name means all of its engines. ``deadline_ms``: from now, by which it is gone whatever it has; None:
+        the rules' own.
         """
-        node = self.nodes.get(name)
         duration_ms = self._rules.drain_deadline_ms if deadline_ms is None else deadline_ms
-        if node is None or not node.begin_drain(now_ms + duration_ms, self._membership.next_version):
-            return None
-        self._drained.add(name, node.ray_node_id)
-        return [Log(f"{name} is draining"), self._save(node), *self._membership.notify(node)]
+        effects: list[RegistryEffect] = []
+        for node in [self.nodes[it] for it in named_by(name, self.nodes)]:
+            if node.begin_drain(now_ms + duration_ms, self._membership.next_version):
+                self._drained.add(node.name, node.ray_node_id)
+                effects += [Log(f"{node.name} is draining"), self._save(node), *self._membership.notify(node)]
+        return effects or None
 
     def undrain(self, name: str) -> list[RegistryEffect] | None:
         """A drained node takes work again: at once if it has not left, else with its next incarnation.
 
         None: no node of this name was drained.
         """
-        if not self._drained.discard(name):
-            return None
-        effects: list[RegistryEffect] = [Log(f"{name} may be used again"), *self._saved.undrain(name)]
-        node = self.nodes.get(name)
-        if node and node.call_off_drain():
-            effects += self._membership.notify(node)
-        return effects
+        effects: list[RegistryEffect] = []
+        for drained in named_by(name, self._drained.names):
+            self._drained.discard(drained)
+            effects += [Log(f"{drained} may be used again"), *self._saved.undrain(drained)]
+            node = self.nodes.get(drained)
+            if node and node.call_off_drain():
+                effects += self._membership.notify(node)
+        return effects or None
 
     def handle_acquired(self, reply: SlotsAcquired) -> None:
         """A pool's answer: on how many slots of its nodes the Dispatcher has jobs."""
@@ -195,6 +223,7 @@ class RegistryBrain:
             options=declaration.options,
             held=declaration.held,
             declared=declaration.capability,
+            offer=declaration.offer,
         )
         return [self._save(node), spawn, Log(f"{node.name} joins as incarnation {incarnation}")]
 

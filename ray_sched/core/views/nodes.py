@@ -5,7 +5,7 @@ from msgspec import Struct, field
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import GpuUse, Load
 from ray_sched.core.node_status import NodeStatus
-from ray_sched.core.nodes.declarations import LeftOut
+from ray_sched.core.nodes.listing import LeftOut
 from ray_sched.core.nodes.membership import RegisteredPool
 from ray_sched.core.nodes.node import Node
 

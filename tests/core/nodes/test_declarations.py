@@ -7,7 +7,8 @@ import pytest
 from msgspec import structs
 
 from ray_sched.core.effects import Log
-from ray_sched.core.nodes.declarations import BadLabelError, Declarations, Held, RayNode, declare
+from ray_sched.core.nodes.declarations import BadLabelError, Held, RayNode, declare
+from ray_sched.core.nodes.listing import Declarations
 from tests.support.builders import a_ray_node, only
 
 LONG = "x" * 90
