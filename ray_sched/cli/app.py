@@ -9,6 +9,7 @@ from ray_sched.cli import (
     audio,
     cancel,
     cleanup,
+    dashboards,
     demo,
     down,
     drain,
@@ -58,6 +59,7 @@ VERBS = (
     top.top,
     gateway.gateway,
     token.token,
+    dashboards.dashboards,
 )
 """In the order of ``--help``."""
 

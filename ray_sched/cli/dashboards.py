@@ -16,7 +16,7 @@ async def dashboards(
 ) -> None:
     """Write Grafana dashboards, Prometheus alert rules and a PrometheusRule manifest. Needs no cluster."""
     from ray_sched.observe.alerts import ALERTS
-    from ray_sched.observe.panels import DASHBOARDS
+    from ray_sched.observe.pages import DASHBOARDS
     from ray_sched.observe.provision import write_all
 
     if folder is not None:

@@ -13,6 +13,7 @@ from ray_sched.gateway.job_book import SessionBook
 from ray_sched.gateway.limits import Limits
 from ray_sched.gateway.meters import Meters
 from ray_sched.gateway.tenants import Tenants
+from ray_sched.observe.samples import Sample
 from ray_sched.settings import GatewayRules
 
 
@@ -25,6 +26,10 @@ class Administration(Protocol):
 
     async def cancel(self, wanted: JobFilter) -> list[JobView]:
         """Cancel these jobs, whoever has submitted them."""
+        ...
+
+    async def metrics(self) -> list[Sample]:
+        """What the scheduler's actors export."""
         ...
 
 

@@ -1,12 +1,14 @@
-"""``/healthz``, ``/readyz`` and ``/metrics``, for balancers and Prometheus: they need no token and tell no secret."""
+"""``/healthz``, ``/readyz`` and ``/metrics``, for balancers and Prometheus: they need no token and tell no secret.
+
+``/metrics`` is of the gateway; ``/metrics/scheduler`` of Dispatcher and Registry, for who does not scrape Ray.
+"""
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
 from ray_sched.gateway.forms import answers
 from ray_sched.gateway.gateway import Gateway
-
-_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+from ray_sched.observe.exposition import CONTENT_TYPE, page
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -29,6 +31,10 @@ def router(gateway: Gateway) -> APIRouter:
         meters.open_requests.set(limits.n_requests)
         meters.held_bytes.set(limits.held_bytes)
         meters.sessions.set(limits.n_sessions)
-        return Response(meters.page(), media_type=_PROMETHEUS)
+        return Response(meters.page(), media_type=CONTENT_TYPE)
+
+    @routes.get("/metrics/scheduler", response_model=None)
+    async def scheduler() -> Response:
+        return Response(page(await gateway.administration.metrics()), media_type=CONTENT_TYPE)
 
     return routes

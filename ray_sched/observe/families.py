@@ -127,9 +127,12 @@ FAMILIES: dict[str, Family] = {
         _gauge("event_loop_lag_seconds", _BOTH, "The longest delay of the actor's event loop since the last tick.",
                "actor"),
         # the front door
-        _gauge("gateway_open", _G, "What the gateway has in hand.", "kind"),
-        _counter("gateway_requests", _G, "Requests answered, by HTTP status.", "code"),
-        _seconds("gateway_request_seconds", _G, "From a request with audio until its answer."),
+        _gauge("gateway_requests_open", _G, "Requests that are being answered."),
+        _gauge("gateway_sessions_open", _G, "Sessions that are open."),
+        _gauge("gateway_held_bytes", _G, "Bytes of the bodies of requests that are being answered."),
+        _counter("gateway_requests", _G, "Requests that were answered.", "method", "route", "status"),
+        _counter("gateway_audio_seconds", _G, "Audio that was brought, as far as its length was known."),
+        _seconds("gateway_request_seconds", _G, "From a request's head to the end of its answer.", "route"),
     )
 }  # fmt: skip
 """By name, in the order in which they are shown."""

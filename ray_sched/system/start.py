@@ -16,6 +16,7 @@ from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.core.views.jobs import ClusterView, Explanation, JobView
 from ray_sched.core.views.nodes import READY, NodeRow, PoolRow, what_is_lacking
+from ray_sched.observe.samples import Sample
 from ray_sched.settings import Settings
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.store.redis_store import open_store
@@ -214,6 +215,11 @@ class Scheduler:
         """Every pool."""
         rows: list[PoolRow] = await self._ask("registry", "pools")
         return rows
+
+    async def metrics(self) -> list[Sample]:
+        """What Dispatcher and Registry export."""
+        of_dispatcher, of_registry = await self._ask("dispatcher", "metrics"), await self._ask("registry", "metrics")
+        return [*of_dispatcher, *of_registry]
 
     async def jobs(self, wanted: JobFilter, limit: int = 50) -> list[JobView]:
         """The newest of these jobs."""

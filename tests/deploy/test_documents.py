@@ -28,7 +28,8 @@ FRONT = ROOT / "README.md"
 OPERATIONS = ROOT / "ray_sched/system/README.md"
 CONTRIBUTING = ROOT / ".github/CONTRIBUTING.md"
 ARCHITECTURE = ROOT / "ray_sched/README.md"
-DOCUMENTS = (FRONT, ARCHITECTURE, OPERATIONS, ROOT / "ray_sched/bench/README.md", CONTRIBUTING)
+METRICS = ROOT / "ray_sched/observe/README.md"
+DOCUMENTS = (FRONT, ARCHITECTURE, OPERATIONS, ROOT / "ray_sched/bench/README.md", METRICS, CONTRIBUTING)
 
 RUN_BY_TESTS = {
     "ray-sched demo": "tests/cli/test_demo.py",
@@ -50,11 +51,13 @@ RUN_BY_TESTS = {
     "ray-sched gateway": "tests/cli/test_up.py",
     "ray-sched token": "tests/cli/test_up.py",
     "ray-sched cleanup": "tests/cli/test_up.py",
+    "ray-sched dashboards": "tests/observe/test_provision.py",
     "ray-sched bench latency": "tests/bench_command/test_bench_command.py",
     "ray-sched bench throughput": "tests/bench_command/test_bench_command.py",
     "ray-sched bench memory": "tests/bench_command/test_bench_command.py",
     "ray-sched bench scale": "tests/bench_command/test_bench_command.py",
     "python -m ray_sched up": "tests/deploy/test_job_submit.py",
+    "python -m tests.observe.grafana": "tests/observe/test_dashboards.py",
     "python -m tests.simulation": "tests/simulation/test_simulation.py",
     "python -m tests.chaos": "tests/chaos/test_chaos.py",
     "python -m tests.hostile": "tests/hostile/test_borders.py",

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from ray_sched.observe import panels
+from ray_sched.observe import pages, panels
 
 FOLDER = Path(panels.__file__).parent / "dashboards"
 _DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -23,7 +23,7 @@ _WIDTH, _HEIGHT = 12, 8
 
 def files() -> dict[str, str]:
     """Name to text."""
-    return {f"{_file_name(page)}.json": json_of(page) for page in panels.DASHBOARDS}
+    return {f"{_file_name(page)}.json": json_of(page) for page in pages.DASHBOARDS}
 
 
 def json_of(page: panels.Dashboard) -> str:
