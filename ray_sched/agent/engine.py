@@ -123,8 +123,10 @@ class BatchEngine(Engine, Protocol):
     def run_batch(self, items: Sequence[BatchItem]) -> Sequence[EngineResult | Exception]:
         """Do the work of one run or more, of equal keys: for each, in order, its result or why it failed.
 
-        If it raises, every run of a larger batch is run by itself. The class may say how much fits into a pass, as
-        ``max_batch``, ``max_batch_audio_s`` and ``max_batch_wait_ms``; the node's options, with dashes, go before it.
+        If it raises, every run of a larger batch is run by itself. The class may say how much fits into a pass:
+        ``max_batch`` (``max_batch_without_gpu`` where that differs), ``max_batch_audio_s`` and ``max_batch_wait_ms``;
+        the node's options, with dashes, go before it. Where a pass takes one run only, an engine whose ``run`` several
+        threads may call is given no batches but as many threads as there are slots.
         """
         ...
 

@@ -83,7 +83,7 @@ def _load(commands: BinaryIO, reply: Reply) -> Passes:
     try:
         engine: Engine = find_engine(message.engine)(message.declared, message.options)
         if hasattr(engine, "share"):
-            engine.share(message.slots)
+            engine.share(1 if message.is_batched else message.slots)
         passes = Passes(engine, message, reply)
         threading.Thread(target=_listen, args=(commands, passes), daemon=True, name="commands").start()
         load_and_warm_up(engine)

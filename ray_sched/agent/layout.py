@@ -40,13 +40,12 @@ def lay_out(engine: type[Engine], options: dict[str, str], n_slots: int, n_gpus:
 
     Raises SchedError INVALID_CONFIGURATION for an option that is wrong, or asks of the engine what it cannot do.
     """
-    batches = hasattr(engine, "run_batch")
-    if batches and not hasattr(engine, "batch_key"):
-        raise _invalid("this engine has run_batch but no batch_key, which says what may share a batch")
+    limits = _limits(engine, options, n_gpus)
     isolation, threads = _isolation(engine, options), _number(options, "threads", 0)
     stuck_after_s = _number(options, "stuck-after-s", _STUCK_AFTER_S, 1, _MAX_STUCK_AFTER_S)
     n_replicas = _number(options, "replicas", max(1, n_gpus))
     has_threads = engine.isolation == "thread" or getattr(engine, "is_thread_safe", False)
+    batches = limits is not None and not (has_threads and limits.max_batch == 1)
     if isolation == "thread":
         if not has_threads and n_slots > 1:
             raise _invalid(
@@ -55,14 +54,13 @@ def lay_out(engine: type[Engine], options: dict[str, str], n_slots: int, n_gpus:
         return Layout(is_in_process=False, slots=(n_slots,), stuck_after_s=stuck_after_s)
     if isolation == "process" and (has_threads or batches):
         slots = _dealt(n_slots, min(n_replicas, n_slots))
-        limits = _limits(engine, options) if batches else BatchLimits()
         return Layout(
             is_in_process=True,
             slots=slots,
             threads=threads,
             stuck_after_s=stuck_after_s,
             is_batched=batches,
-            limits=limits,
+            limits=limits if limits and batches else BatchLimits(),
         )
     if "replicas" in options:
         raise _invalid("this engine is loaded once per slot, so slots says how often: leave the option replicas out")
@@ -76,11 +74,16 @@ def _isolation(engine: type[Engine], options: dict[str, str]) -> Isolation:
     return cast("Isolation", wanted)
 
 
-def _limits(engine: type[Engine], options: dict[str, str]) -> BatchLimits:
-    """By default a pass takes whatever its replica's slots hold, and waits for nothing."""
+def _limits(engine: type[Engine], options: dict[str, str], n_gpus: int) -> BatchLimits | None:
+    """By default a pass takes whatever its replica's slots hold, and waits for nothing; None: there are no batches."""
+    if not hasattr(engine, "run_batch"):
+        return None
+    if not hasattr(engine, "batch_key"):
+        raise _invalid("this engine has run_batch but no batch_key, which says what may share a batch")
     audio_s = _number(options, "max-batch-audio-s", getattr(engine, "max_batch_audio_s", 0), 0, _MAX_AUDIO_S)
     wait_ms = _number(options, "max-batch-wait-ms", getattr(engine, "max_batch_wait_ms", 0), 0, _MAX_WAIT_MS)
-    max_batch = _number(options, "max-batch", getattr(engine, "max_batch", MAX_SLOTS))
+    usual = getattr(engine, "max_batch", MAX_SLOTS)
+    max_batch = _number(options, "max-batch", usual if n_gpus else getattr(engine, "max_batch_without_gpu", usual))
     return BatchLimits(max_batch=max_batch, max_batch_audio_ms=audio_s * 1000, max_batch_wait_ms=wait_ms)
 
 

@@ -81,3 +81,20 @@ def test_what_makes_no_sense_is_refused(engine: type[Engine], options: dict[str,
     with pytest.raises(SchedError, match=sentence) as caught:
         lay_out(engine, options, 4)
     assert caught.value.code is Code.INVALID_CONFIGURATION
+
+
+def test_where_a_pass_takes_one_run_an_engine_for_several_threads_has_these_instead_of_batches() -> None:
+    class EitherEngine(BatchEngine):
+        is_thread_safe = True
+        max_batch = 16
+        max_batch_without_gpu = 1
+
+    def of(n_gpus: int, **options: str) -> tuple[bool, int]:
+        layout = lay_out(EitherEngine, {name.replace("_", "-"): text for name, text in options.items()}, 4, n_gpus)
+        return layout.is_batched, layout.limits.max_batch
+
+    assert of(0) == (False, 1)
+    assert of(1) == (True, 16)
+    assert of(0, max_batch="8") == (True, 8)
+    assert of(1, max_batch="1") == (False, 1)
+    assert lay_out(BatchEngine, {"max-batch": "1"}, 4).is_batched, "it has no other way to serve several slots"

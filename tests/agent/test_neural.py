@@ -1,43 +1,30 @@
 """Real neural weights: word errors, the language that is spoken, and when each word is said."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import soxr  # type: ignore[import-untyped]  # it has no types
 
-from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
+from ray_sched.agent.engine import ModelNotAvailableError, Work
 from ray_sched.agent.engines.neural import NeuralEngine
 from ray_sched.agent.engines.opus import Translator
-from ray_sched.agent.engines.whisper import partial_ends
+from ray_sched.agent.engines.whisper import WhisperOptions, partial_ends
 from ray_sched.agent.host import EngineHost
 from ray_sched.agent.warm_up import load_and_warm_up
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.recognition import Hints, Option
-from ray_sched.data import samples
 from ray_sched.data.word_errors import word_error_rate
-from ray_sched.wire.samples import Samples
 from tests.support.engines import MACHINE
 from tests.support.in_process import InProcess
 from tests.support.random_opus import random_opus
 from tests.support.weights import piper_voice, whisper_base, whisper_tiny_en
+from tests.support.whisper import SILENCE, UNDECLARED, loaded, loaded_base, recognised, recordings
 
-UNDECLARED = Capability(engine="neural")
-SILENCE = np.zeros(48_000, np.int16)
 HALF, TEN_PERCENT, FIVE_PERCENT = 0.50, 0.10, 0.05
-
-
-def loaded(folder: Path, declared: Capability = UNDECLARED, **options: str) -> NeuralEngine:
-    options = {name.replace("_", "-"): value for name, value in options.items()}
-    engine = NeuralEngine(declared, {"asr-model": str(folder)} | options)
-    engine.share(2)
-    engine.load()
-    return engine
 
 
 @pytest.fixture(scope="module")
@@ -47,21 +34,7 @@ def tiny() -> NeuralEngine:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> NeuralEngine:
-    declared = Capability(engine="neural", asr=("auto", "de", "en", "es"))
-    return loaded(whisper_base(tmp_path_factory.mktemp("weights")), declared)
-
-
-def recordings() -> Iterator[tuple[str, Samples]]:
-    """Transcript and audio of the recordings that come with the package."""
-    for sample in samples():
-        audio, rate_hz = soundfile.read(sample.path, dtype="int16")
-        assert rate_hz == 16_000
-        yield sample.transcript, audio
-
-
-def recognised(engine: NeuralEngine, audio: Samples, src: str = "en", **work: object) -> EngineResult:
-    facts = {"job_id": "j", "attempt": 1, "src": src, "tgt": src, "services": ("asr",)} | work
-    return engine.run(Work(**facts), audio, lambda _: None)  # type: ignore[arg-type]  # facts of several types
+    return loaded_base(tmp_path_factory.mktemp("weights"))
 
 
 def errors(engine: NeuralEngine, src: str = "en") -> float:
@@ -246,3 +219,23 @@ def test_each_model_has_run_once_when_the_engine_has_warmed_up(tmp_path: Path, m
     models = {"asr-model": str(folder), "mt-model": str(tmp_path / "mt"), "tts-model": str(tmp_path)}
     load_and_warm_up(NeuralEngine(UNDECLARED, models))
     assert ran == ["WhisperModel", "Translator", "Translator", "es_ES-davefx-medium: True"]
+
+
+@pytest.mark.parametrize(
+    ("options", "n_slots", "workers", "threads"),
+    [
+        ({"threads": "2"}, 16, 2, 1),
+        ({"threads": "4"}, 1, 1, 4),
+        ({"threads": "4", "workers": "8"}, 16, 8, 1),
+        ({"threads": "8"}, 4, 4, 2),
+    ],
+)
+def test_without_a_gpu_no_more_runs_go_on_at_the_same_time_than_there_are_cores(
+    options: dict[str, str], n_slots: int, workers: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[WhisperOptions] = []
+    monkeypatch.setattr("ray_sched.agent.engines.neural.Whisper", lambda *given: loads.append(given[-1]))
+    engine = NeuralEngine(UNDECLARED, {"asr-model": str(whisper_tiny_en())} | options)
+    engine.share(n_slots)
+    engine.load()
+    assert [(one.workers, one.cpu_threads) for one in loads] == [(workers, threads)]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,15 @@ class Translator:
 
     def __call__(self, text: str) -> str:
         """The translation of a text, sentence by sentence, as these models know it; nothing of nothing."""
-        if not text.strip():
-            return ""
-        sentences = [sentence for sentence in _SENTENCE_END.split(text) if sentence.strip()]
+        return self.translate([text])[0]
+
+    def translate(self, texts: Sequence[str]) -> list[str]:
+        """The same of several texts, all sentences in one batch."""
+        split = [[sentence for sentence in _SENTENCE_END.split(text) if sentence.strip()] for text in texts]
+        sentences = [sentence for one in split for sentence in one]
         tokens = [[*pieces, *self._end] for pieces in self._source.encode(sentences, out_type=str)]
-        best = [result.hypotheses[0] for result in self._translator.translate_batch(tokens)]
-        return " ".join(str(self._target.decode([token for token in one if token != _END])) for one in best)
+        translated = iter(self._translator.translate_batch(tokens) if tokens else ())
+        return [" ".join(self._text_of(next(translated)) for _ in one) for one in split]
+
+    def _text_of(self, result: Any) -> str:
+        return str(self._target.decode([token for token in result.hypotheses[0] if token != _END]))

@@ -6,15 +6,16 @@ Silence is left out before the model hears it: in three seconds of it Whisper ti
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 
-from ray_sched.agent.engine import Work
+from ray_sched.agent.engine import BatchItem, Work
 from ray_sched.agent.engines.weights import package
+from ray_sched.agent.engines.whisper_pass import Utterance, WhisperPass
 from ray_sched.core.agreement import LocalAgreement, as_heard
 from ray_sched.core.capability import AUTO, nearest
 from ray_sched.core.errors import Code, SchedError
@@ -123,6 +124,7 @@ class Whisper:
         except ValueError as error:  # such as a compute type that this processor does not have
             sentence = f"the Whisper model {folder} cannot be loaded: {error}"
             raise SchedError(Code.INVALID_CONFIGURATION, sentence) from error
+        self._pass = WhisperPass(self._model)
 
     def warm_up(self, language: str) -> None:
         """Run once, on a second of silence, of which nothing is left out."""
@@ -138,13 +140,36 @@ class Whisper:
         ``emit_partial``, if somebody looks, is called with the words that two hypotheses about a growing beginning of
         the audio agree on; that costs up to MAX_PARTIAL_PASSES passes more.
         """
-        floats = audio.astype(np.float32) * _FLOAT
+        floats = _floats(audio)
         language, confidence = _base(work.src), None
         if language == AUTO:
             language, confidence = self._spoken(floats, _candidates(work, languages))
         if work.wants_partials:
             self._emit_partials(floats, language, work, emit_partial)
         parts, _ = self._model.transcribe(floats, language=language, **self._settings(work))
+        return self._heard(parts, language if work.src == AUTO else "", confidence)
+
+    def recognise_together(self, items: Sequence[BatchItem], languages: tuple[str, ...]) -> list[Heard | None]:
+        """The same of several, in one pass; None: ``recognise`` has to be asked.
+
+        They have equal sources and hints, but for words and candidates.
+        """
+        utterances = [
+            Utterance(
+                _floats(audio),
+                wants_words=work.hints.words,
+                language="" if work.src == AUTO else _base(work.src),
+                candidates=_candidates(work, languages),
+            )
+            for work, audio, _ in items
+        ]
+        return [
+            parts and self._heard(parts.segments, parts.language if work.src == AUTO else "", parts.language_confidence)
+            for (work, _, _), parts in zip(items, self._pass(utterances, self._settings(items[0].work)), strict=True)
+        ]
+
+    def _heard(self, parts: Iterable[Any], language: str, confidence: float | None) -> Heard:
+        """``language``: that was found."""
         text = ""
         segments: list[Segment] = []
         words: list[Word] = []
@@ -153,7 +178,7 @@ class Whisper:
             segments.append(_segment(part))
             words += _words(part.words or ())
         recognition = Recognition(
-            language=language if work.src == AUTO else "",
+            language=language,
             language_confidence=confidence,
             segments=tuple(segments),
             words=tuple(words),
@@ -189,6 +214,10 @@ class Whisper:
         if hints.temperature is not None:
             settings["temperature"] = hints.temperature
         return settings | _usable(hints.options)
+
+
+def _floats(audio: Samples) -> Any:
+    return audio.astype(np.float32) * _FLOAT
 
 
 def _usable(options: Mapping[str, Option]) -> dict[str, Option]:
