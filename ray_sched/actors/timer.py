@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ray_sched.core.timers import Schedule, Tick
 from ray_sched.wire.clock import Clock
+from ray_sched.wire.keep_up import SURPRISES, keep_up
 from ray_sched.wire.peers import Directory, PeerGoneError, PeerUnavailableError
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ class Timer:
         self._clock = Clock()
         self._schedule = Schedule(ticks, self._clock.now_ms())
         self._under_way: dict[Tick, asyncio.Task[None]] = {}
-        self._loop = asyncio.create_task(self._run())
+        self._loop = asyncio.create_task(keep_up("the timer", self._run))
 
     def __repr__(self) -> str:
         """Prefix of its log lines and its name in the dashboard."""
@@ -43,5 +44,8 @@ class Timer:
             await self._directory.peer(tick.actor).call("tick", tick.what, timeout_s=_TICK_TIMEOUT_S)
         except (PeerGoneError, PeerUnavailableError) as error:
             log.warning("%s did not take its %s tick: %s", tick.actor, tick.what, error)
+        except Exception:  # the actor has raised what it does not say that it raises
+            SURPRISES[f"the {tick.what} tick of {tick.actor}"] += 1
+            log.exception("%s has failed at its %s tick", tick.actor, tick.what)
         finally:
             del self._under_way[tick]

@@ -9,6 +9,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, assert_never
 
 import numpy as np
@@ -36,6 +37,7 @@ from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.wire.audio_batch import unpack
 from ray_sched.wire.auth import agent_key, attempt_token, is_same
 from ray_sched.wire.codec import decode, plain
+from ray_sched.wire.keep_up import keep_up
 from ray_sched.wire.peers import Directory, Payload
 from ray_sched.wire.samples import Samples
 
@@ -66,7 +68,11 @@ class NodeAgent:
         self._reporter = Reporter(self.brain, directory.peer("dispatcher"), self._perform)
         beats = Heartbeats(self.brain, host, directory.peer("registry"), self._perform)
         every_s = heartbeat_ms / 1000
-        background = (self._load_engine(beats.has_beaten), beats.beat(every_s), beats.measure(make_meter, every_s))
+        background = (
+            self._load_engine(beats.has_beaten),
+            keep_up("the heartbeat", partial(beats.beat, every_s)),
+            keep_up("measuring the load", partial(beats.measure, make_meter, every_s)),
+        )
         self._background = [asyncio.create_task(forever) for forever in background]
 
     def __repr__(self) -> str:

@@ -67,6 +67,7 @@ class Heartbeats:
 
     async def measure(self, make_meter: Callable[[], Meter], every_s: float) -> None:
         """Measure the load for ever, in a thread. While it cannot be measured nothing is known, and nothing is said."""
+        self._measured = Measured()  # it begins again after a surprise, too
         meter: Meter | None = None
         is_failing = False
         while True:

@@ -147,13 +147,14 @@ def _reached(settings: "Settings") -> str:
 
 
 async def _serve(scheduler: "Scheduler", signals: "asyncio.Queue[int]") -> None:
-    """Report once a minute until a signal comes or the scheduler is gone."""
+    """Report once a minute until a signal comes or somebody has stopped it. Raises SchedError if it ends otherwise."""
     signalled = asyncio.ensure_future(signals.get())
     loop = asyncio.get_running_loop()
     report_at = loop.time() + _REPORT_S
     try:
         while not (await asyncio.wait([signalled], timeout=_LOOK_S))[0]:
             if not await scheduler.is_running():
+                await _check_end(scheduler)
                 log.info("the scheduler was stopped by ray-sched down")
                 return
             if loop.time() >= report_at:
@@ -161,6 +162,16 @@ async def _serve(scheduler: "Scheduler", signals: "asyncio.Queue[int]") -> None:
                 await _report(scheduler)
     finally:
         signalled.cancel()
+
+
+async def _check_end(scheduler: "Scheduler") -> None:
+    """Raises SCHEDULER_NOT_RUNNING if nobody has ended it: whoever supervises ``up`` is to start it again."""
+    if not await scheduler.was_ended():
+        raise SchedError(
+            Code.SCHEDULER_NOT_RUNNING,
+            "the scheduler's Dispatcher has ended though nobody has stopped it; its log is in Ray's folder of logs, and"
+            " another up takes its jobs up again",
+        )
 
 
 async def _report(scheduler: "Scheduler") -> None:

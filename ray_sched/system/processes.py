@@ -44,6 +44,7 @@ from ray_sched.system.ray_peers import RayDirectory
 from ray_sched.system.table import AGENT, DISPATCHER, POOL, REGISTRY, ControlNode, make_actor
 from ray_sched.wire.auth import agent_key
 from ray_sched.wire.clock import Clock
+from ray_sched.wire.keep_up import keep_up
 from ray_sched.wire.peers import PeerUnavailableError
 from ray_sched.wire.plain_log import log_plainly
 
@@ -171,7 +172,8 @@ class AgentProcess(NodeAgent):
             make_meter=partial(LoadMeter, GpuShare(visible_gpus_variable(), spawn.held.gpus >= 1)),
         )
         if settings.observe.metrics and isinstance(host, EngineHost):
-            self._background.append(asyncio.create_task(_write_passes(spawn.engine, host)))
+            passes = keep_up("writing the sizes of passes", partial(_write_passes, spawn.engine, host))
+            self._background.append(asyncio.create_task(passes))
 
 
 async def _write_passes(engine: str, host: EngineHost) -> None:

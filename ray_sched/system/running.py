@@ -5,8 +5,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from ray_sched.core.errors import SchedError
 from ray_sched.settings import Settings
 from ray_sched.store.data_dir import refuse_unusable
 from ray_sched.store.embedded import EmbeddedRedis
@@ -15,6 +15,7 @@ from ray_sched.system.local import LocalCluster, LocalNode, prepare_environment
 from ray_sched.system.policies import find_policy
 from ray_sched.system.ray_session import connect_ray, disconnect_ray
 from ray_sched.system.start import Note, Scheduler, own_note, start_embedded_redis
+from ray_sched.wire.keep_up import keep_up
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ async def running(
             notify("starting Redis")
             redis = await _start_redis(settings)
             stack.callback(redis.stop)
-            stack.push_async_callback(_end, asyncio.create_task(_keep_running(redis, settings)))
+            keeping = keep_up("keeping Redis running", partial(_keep_running, redis, settings))
+            stack.push_async_callback(_end, asyncio.create_task(keeping))
             redis_url = redis.url
         notify("starting the scheduler")
         scheduler = Scheduler(settings)
@@ -94,15 +96,15 @@ async def _start_redis(settings: Settings) -> EmbeddedRedis:
 
 
 async def _keep_running(redis: EmbeddedRedis, settings: Settings) -> None:
-    """Start the server again when it has died: killed, or sent SIGTERM with everything else that a Ray job started."""
+    """Start the server again when it has died: killed, or sent SIGTERM with everything else that a Ray job started.
+
+    Raises SchedError or OSError, as on a full disk, while it cannot be started.
+    """
     while True:
         await asyncio.sleep(_LOOK_S)
         if not redis.is_running:
             log.warning("the embedded Redis has ended; it is started again")
-            try:
-                await asyncio.to_thread(redis.start, settings.data_dir, settings.store.appendfsync)
-            except SchedError as error:
-                log.error("Redis cannot be started: %s", error.message)  # noqa: TRY400  # the sentence is all there is to know
+            await asyncio.to_thread(redis.start, settings.data_dir, settings.store.appendfsync)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -20,6 +20,7 @@ from ray_sched.observe.samples import Sample
 from ray_sched.settings import Settings
 from ray_sched.store.embedded import EmbeddedRedis
 from ray_sched.store.redis_store import open_store
+from ray_sched.system.ended import forget_end, note_end, was_ended
 from ray_sched.system.ray_calls import call_ray
 from ray_sched.wire.peers import Peer, PeerGoneError, PeerUnavailableError
 
@@ -107,6 +108,7 @@ class Scheduler:
         from ray_sched.system.table import DISPATCHER, REGISTRY, TIMER, ControlNode, make_actor  # noqa: PLC0415
 
         await self._clear_the_dead()
+        await call_ray(forget_end, self._settings.namespace)
         store = await open_store(redis_url, self._settings.store.prefix, self._settings.store.timeout_ms / 1000)
         await store.close()
         control_node = ControlNode(ray.get_runtime_context().get_node_id(), is_embedded)
@@ -184,6 +186,7 @@ class Scheduler:
         from ray_sched.system.processes import kill_actor  # noqa: PLC0415
 
         namespace = self._settings.namespace
+        await call_ray(note_end, namespace)
         names = await call_ray(_named_actors, namespace)
         first = [name for name in ("timer", "registry") if name in names]
         for name in [*first, *sorted(names - set(first))]:
@@ -194,6 +197,10 @@ class Scheduler:
     async def is_running(self) -> bool:
         """Whether there is a Dispatcher."""
         return "dispatcher" in await call_ray(_named_actors, self._settings.namespace)
+
+    async def was_ended(self) -> bool:
+        """Whether the scheduler that ran here was ended on purpose, by whomever."""
+        return await call_ray(was_ended, self._settings.namespace)
 
     async def is_gone(self) -> bool:
         """Whether no actor of this namespace is left."""

@@ -1,7 +1,10 @@
 import asyncio
 
+import pytest
+
 from ray_sched.actors.timer import Timer
 from ray_sched.core.timers import Tick
+from ray_sched.wire.keep_up import SURPRISES
 from tests.support.in_process import Network
 
 
@@ -41,6 +44,23 @@ async def test_a_slow_actor_is_not_told_again_before_it_has_answered_and_holds_u
     assert len(slow.ticks) == 1
     slow.let_go.set()
     await until_told(slow, 2)
+
+
+async def test_an_actor_that_fails_at_its_tick_is_told_again_and_its_failure_is_logged_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Failing(Told):
+        async def tick(self, what: str) -> None:
+            await super().tick(what)
+            raise KeyError(what)
+
+    network, failing = Network(), Failing()
+    network.actors["a"] = failing
+    before = SURPRISES["the t tick of a"]
+    Timer((Tick("a", "t", 2),), network)
+    await until_told(failing, 3)
+    assert SURPRISES["the t tick of a"] >= before + 2
+    assert "a has failed at its t tick" in caplog.text
 
 
 async def test_an_actor_that_is_away_is_told_again_when_it_is_back() -> None:

@@ -99,15 +99,16 @@ def test_a_gpu_at_99_percent_by_another_process_rests_and_says_so() -> None:
 class FailingMeter:
     """Measures 90 % of memory, but for the calls that fail."""
 
-    def __init__(self, *failing: int) -> None:
+    def __init__(self, *failing: int, error: type[Exception] = OSError) -> None:
         self.n_calls = 0
         self._failing = failing
+        self._error = error
 
     def measure(self, siblings: Collection[int] = ()) -> Measured:
         del siblings
         self.n_calls += 1
         if self.n_calls in self._failing:
-            raise OSError("too many open files")
+            raise self._error("too many open files")
         return Measured(Load(memory=90.0))
 
 
@@ -135,6 +136,11 @@ async def memory_of_beats(make_meter: Callable[[], FailingMeter], *wanted: float
                     pass
     finally:
         await agent.stop()
+
+
+async def test_a_measurement_that_fails_as_nobody_foresaw_does_not_freeze_the_load() -> None:
+    meter = FailingMeter(2, error=RuntimeError)
+    await memory_of_beats(lambda: meter, 90.0, 0.0, 90.0)
 
 
 async def test_a_measurement_that_fails_neither_freezes_the_load_nor_keeps_the_old_one() -> None:

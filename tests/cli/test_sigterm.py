@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.cli.command import ECHO, SPEECH, Command, ray_sched
+from ray_sched.core.errors import EXIT_STATUS, Code
+from tests.cli.command import ECHO, SPEECH, Command, ray_sched, script
 
 pytestmark = pytest.mark.cluster
 
@@ -21,6 +22,27 @@ def test_sigterm_while_starting_leaves_nothing(tmp_path: Path) -> None:
         assert command.left_behind() == []
     finally:
         command.kill()
+
+
+def test_up_that_nobody_has_stopped_does_not_end_as_if_somebody_had(tmp_path: Path) -> None:
+    up = Command(["up", "--nodes", "1"], tmp_path, **ECHO)
+    end_it = """
+import ray
+from ray_sched.settings import load_settings
+from ray_sched.system.api import _join
+settings = load_settings()
+_join(settings)
+ray.kill(ray.get_actor("dispatcher", namespace=settings.namespace), no_restart=True)
+"""
+    try:
+        up.wait_for_line("backlog: 0")
+        assert script(tmp_path, end_it).status == 0
+        ended = up.end()
+        assert ended.status == EXIT_STATUS[Code.SCHEDULER_NOT_RUNNING], ended.err
+        assert "the scheduler's Dispatcher has ended though nobody has stopped it" in ended.err
+        assert up.left_behind() == []
+    finally:
+        up.kill()
 
 
 def test_sigterm_lets_running_jobs_end_and_their_submitters_have_their_results(tmp_path: Path) -> None:
