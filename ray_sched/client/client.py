@@ -21,6 +21,7 @@ from ray_sched.client.audio import AudioSource
 from ray_sched.client.bulk import as_completed, run_one, window_of
 from ray_sched.client.connection import Connection
 from ray_sched.client.durations import milliseconds
+from ray_sched.client.fingerprint import fingerprint
 from ray_sched.client.job_spec import checked, hints, index, languages, name_of, services
 from ray_sched.client.life_signs import LifeSigns
 from ray_sched.client.long import Passage, transcribe
@@ -30,7 +31,7 @@ from ray_sched.client.read_ahead import PendingPush
 from ray_sched.client.reader import Reader
 from ray_sched.client.recordings import RecordingSource
 from ray_sched.client.results import JobHandle, Result, missing_of, refused, result_of
-from ray_sched.client.sources import NO_AUDIO, Source, digest, how_to_read
+from ray_sched.client.sources import NO_AUDIO, Source, how_to_read
 from ray_sched.client.streams import SessionStream, windowed
 from ray_sched.client.submitted import Submitted
 from ray_sched.core.client.brain import NO_ANSWER, ClientBrain
@@ -222,24 +223,20 @@ class Client:
 
         ``has_digest``: the caller may say the same request id again; it tells whether it is the same utterance.
         """
-        audio, fingerprint = self._brain.audio, ""
+        audio, made = self._brain.audio, ""
         try:
             if not source.is_ready:
                 await source.prepare()
                 audio.keep(number, source.held_bytes, are_samples=source.holds_samples)
             if has_digest:
-                samples = await source.samples()
-                audio.read(number, samples.nbytes)
-                fingerprint = digest(samples)
-                del samples
-                audio.drop(number)
+                made = await fingerprint(source, number, audio)
         except SchedError as error:
             self._perform(self._brain.refuse(number, error.refusal))
             return
-        self._ask(number, source, fingerprint, source.duration_ms)
+        self._ask(number, source, made, source.duration_ms)
 
-    def _ask(self, number: int, source: Source, fingerprint: str = "", audio_ms: int = 0) -> None:
-        self._perform(self._brain.ask(number, fingerprint, audio_ms))
+    def _ask(self, number: int, source: Source, digest: str = "", audio_ms: int = 0) -> None:
+        self._perform(self._brain.ask(number, digest, audio_ms))
         self._pusher.put_ahead(number, source)
 
     async def _cancel(self, handle: JobHandle) -> None:

@@ -4,7 +4,6 @@ What can be read only once, an open file or a named pipe, is read to its end bef
 """
 
 import asyncio
-import hashlib
 import inspect
 import io
 import os
@@ -78,6 +77,11 @@ class Source:
     def kept_samples(self) -> Samples | None:
         """The samples, if they are in memory between pushes."""
         return self._samples
+
+    def hold(self, samples: Samples) -> None:
+        """From now on the samples themselves are in memory, instead of what they were made of."""
+        if self._held is not None:
+            self._samples, self._held = samples, None
 
     async def prepare(self) -> None:
         """Look at a file, and read what can be read only once. Raises SchedError INVALID_AUDIO."""
@@ -182,8 +186,3 @@ class Source:
 
 NO_AUDIO: Samples = np.zeros(SAMPLE_RATE_HZ // 100, np.int16)
 """Goes with a job of which a text is to be spoken: a hundredth of a second of silence."""
-
-
-def digest(samples: Samples) -> str:
-    """A fingerprint of the samples."""
-    return hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest()

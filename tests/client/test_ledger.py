@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ray_sched.client.client import Client
+from ray_sched.client.decoders import Decoders
 from ray_sched.client.options import ClientOptions
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.rules import DispatchRules
@@ -167,6 +168,29 @@ async def test_a_closed_client_holds_and_stores_nothing_whatever_was_under_way()
             await until(lambda: pushes.n_pushes == 1)
         assert (len(client.ledger), client.ledger.bytes_in(), pushes.n_bytes) == (0, 0, 0)
         await until(lambda: files.n_bytes == 0)
+
+
+async def test_bytes_of_a_file_are_decoded_once_for_their_digest_and_their_push(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names: list[str] = []
+    decode = Decoders.decode
+
+    async def counted(decoders: Decoders, audio: Any, name: str, *how: Any, **more: Any) -> Any:
+        names.append(name)
+        return await decode(decoders, audio, name, *how, **more)
+
+    monkeypatch.setattr(Decoders, "decode", counted)
+    async with InProcess() as system, Client(WatchedPushes(system), CopyingObjectStore(), ClientOptions()) as client:
+        telephone = bytes(800)
+        handle = client.submit(telephone, src="en", sample_rate_hz=8_000, encoding="mulaw", request_id="mine")
+        assert client.ledger.bytes_in(AudioState.HELD) == len(telephone)
+        await handle.accepted()
+        assert client.ledger.bytes_in() == 2 * 2 * len(telephone)  # samples of two bytes, at twice the rate
+        await system.add_node("a")
+        await handle
+        assert names == ["the audio"]
+        assert (len(client.ledger), client.ledger.bytes_in()) == (0, 0)
 
 
 async def test_the_digest_of_a_file_holds_its_samples_only_while_it_is_made() -> None:
