@@ -29,6 +29,7 @@ from ray_sched.core.errors import Code, Refusal, SchedError, printable
 from ray_sched.core.views.subtitles import clock_time
 
 if TYPE_CHECKING:
+    from ray_sched.audio import AudioReport
     from ray_sched.client.long import Passage
     from ray_sched.system.api import Client
 
@@ -49,8 +50,16 @@ class RecordingRow(Struct, kw_only=True):
     transcript_file: str = ""
     """Where its transcript was written, with ``--out``."""
     passages: list[PassageRow]
+    audio_is_whole: bool | None = None
+    """False when a part of it is known or suspected to be missing; none while that is not known, before its end."""
+    audio_notes: tuple[str, ...] = ()
+    """What was repaired in the audio, and what is doubtful, a sentence each."""
     error: RowError | None = None
     """Why it has no more passages."""
+
+    def heard(self, report: "AudioReport") -> None:
+        """Its audio was decoded to its end."""
+        self.audio_is_whole, self.audio_notes = report.whole, report.notes
 
 
 async def split_files(  # one parameter per thing that decides where transcripts go
@@ -150,7 +159,8 @@ class _Split:
         total_s = await asyncio.to_thread(_seconds, file)
         progress = self._out.progress(f"seconds of {printable(file.name)}", total_s)
         with closing(self._transcript(file, row)) as transcript, progress as bar:
-            async with aclosing(client.transcribe_long(file, **self._options)) as passages:
+            long = client.transcribe_long(file, on_report=row.heard, **self._options)
+            async with aclosing(long) as passages:
                 async for passage in passages:
                     n_passages += 1
                     transcript.add(PassageRow.of(file, passage))

@@ -52,7 +52,8 @@ async def transcribe(
     options = {"deadline_s": _WAIT_S, "name": _name_of(source)} | options
     request_id = options.pop("request_id", "")
     options["session"] = options.get("session") or request_id or secrets.token_hex(8)
-    recording = Recording(source, HowToHear(**hearing))
+    how = HowToHear(**hearing)
+    recording = Recording(source, how)
     threads = Threads("ray-sched-recording", 1)
 
     async def utterances() -> AsyncIterator[Utterance]:
@@ -79,6 +80,8 @@ async def transcribe(
     if recording.report:
         for note in recording.report.notes:
             log.warning("%s: %s", options["name"] or "the recording", note)
+        if how.on_report:
+            how.on_report(recording.report)
 
 
 def _name_of(source: RecordingSource) -> str:

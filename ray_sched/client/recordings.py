@@ -51,6 +51,8 @@ class HowToHear(Struct, frozen=True, kw_only=True):
     rules: SplitRules = SplitRules()
     """Where it is cut."""
     detector: Callable[[], VoiceDetector] = SileroDetector
+    on_report: "Callable[[AudioReport], None] | None" = None
+    """Called after the last passage with what is to be said of the audio, if it was decoded to its end."""
 
     @property
     def limits(self) -> Limits:

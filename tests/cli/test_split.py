@@ -51,6 +51,7 @@ def test_recordings_joined_by_silence_are_understood_as_well_as_each_by_itself(f
     assert ended.status == 0
     [row] = ended.json
     passages = row["passages"]
+    assert (row["audio_is_whole"], row["audio_notes"]) == (True, [])
     assert [passage["utterance_index"] for passage in passages] == [0, 1, 2, 3, 4]
     begins = np.cumsum([0, *(len(audio) / RATE + 1 for audio in shipped())])
     for passage, begin, end in zip(passages, begins[:-1], begins[1:], strict=True):

@@ -16,6 +16,7 @@ import pytest
 
 from ray_sched.agent.engine import EngineResult, Isolation, Work
 from ray_sched.agent.engines.echo import EchoEngine
+from ray_sched.audio import AudioReport
 from ray_sched.client.client import Client
 from ray_sched.client.long import Passage
 from ray_sched.client.recordings import RecordingSource
@@ -138,7 +139,10 @@ async def test_a_file_that_is_cut_off_gives_what_is_there_and_then_says_so_or_is
         with pytest.raises(SchedError, match=r"cut off|claims") as caught:
             await collect(transcribed(client, cut), [])
         assert caught.value.code is Code.INVALID_AUDIO
-        passages = [passage async for passage in transcribed(client, cut, allow_partial=True)]
+        reports: list[AudioReport] = []
+        long = transcribed(client, cut, allow_partial=True, on_report=reports.append)
+        passages = [passage async for passage in long]
+    assert [(report.whole, report.notes) for report in reports] == [(False, passages[-1].audio_notes)]
     assert [round(passage.start_s) for passage in passages] == [1, 4, 11]
     [note] = passages[-1].audio_notes
     assert (passages[-1].audio_is_whole, caplog.messages) == (False, [f"the recording: {note}"])

@@ -224,9 +224,9 @@ class ClientBrain:
                 assert_never(answer)
 
     def _accept(self, submission: Submission, answer: Accepted) -> list[ClientEffect]:
-        self._submissions.accept(submission, answer)
-        accepted = NotifyAccepted(submission.number, answer.job_id, answer.utterance_index, answer.is_duplicate)
-        return [accepted, *self._submissions.cancel_unwanted(submission.spec.request_id)]
+        numbers, job = self._submissions.accept(submission, answer), (answer.job_id, answer.utterance_index)
+        told = [NotifyAccepted(number, *job, is_duplicate=answer.is_duplicate) for number in numbers]
+        return [*told, *self._submissions.cancel_unwanted(submission.spec.request_id)]
 
     def _refuse(self, submission: Submission, refusal: Refusal) -> list[ClientEffect]:
         refused = [NotifyRefused(number, refusal) for number in self._finish(submission)]
@@ -278,8 +278,8 @@ class ClientBrain:
         """Whether it is known which submission an event is for, or that it is for none of this client."""
         if isinstance(event, MissingResult) or self._submissions.of_job(event.job_id):
             return True
-        is_somebodys = isinstance(event, Assigned) and self._submissions.may_find_a_job  # or it would be cancelled
-        return self._submissions.is_answered(last_asked) and not is_somebodys
+        may_be_found = isinstance(event, Assigned) and self._submissions.may_find_a_job  # or it would be cancelled
+        return self._submissions.is_answered(last_asked) and not may_be_found
 
     def _handle_event(self, event: ClientEvent) -> list[ClientEffect]:
         if isinstance(event, MissingResult):

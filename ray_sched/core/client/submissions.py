@@ -99,15 +99,22 @@ class Submissions:
         """Whether an answer is awaited that may name a job of a Submit that was given up: the same request again."""
         return any(submission.spec.request_id in self._given_up for submission in self._unanswered.values())
 
-    def accept(self, submission: Submission, answer: Accepted) -> None:
-        """The Dispatcher has taken the submission as a job, new or known."""
+    def accept(self, submission: Submission, answer: Accepted) -> tuple[int, ...]:
+        """The Dispatcher has taken the submission as a job, new or known, and with it those that follow it.
+
+        Returns the numbers of all of them, its own first.
+        """
         self._answered(submission)
-        submission.job_id, submission.utterance_index = answer.job_id, answer.utterance_index
         self._given_up.pop(submission.spec.request_id, None)
+        numbers = (submission.number, *submission.followers)
+        for number in numbers:
+            taken = self._open[number]
+            taken.job_id, taken.utterance_index = answer.job_id, answer.utterance_index
         first = self._jobs.setdefault(answer.job_id, submission)
         if first is not submission:
-            first.followers += (submission.number, *submission.followers)
+            first.followers += numbers
             submission.followers = ()
+        return numbers
 
     def finish(self, submission: Submission) -> tuple[int, ...]:
         """A submission has its result or refusal, as have all of the same job. Returns their numbers, its own first."""

@@ -326,6 +326,17 @@ def test_the_followers_of_a_submission_that_becomes_a_follower_itself_have_the_r
     assert sorted(result.numbers) == [1, 2, 3]
 
 
+def test_followers_are_told_of_the_job_that_has_taken_the_place_of_theirs_so_that_they_cancel_the_right_one() -> None:
+    harness = ClientHarness()
+    first, second = harness.submit("r"), harness.submit("r")
+    harness.reply([first, second], [Accepted(job_id="j1"), Accepted(job_id="j1", is_duplicate=True)])
+    (asked_again,) = (effect for effect in harness.poll(epoch="next") if isinstance(effect, SendMessage))
+    assert harness.reply([asked_again], [Accepted(job_id="j2")]) == [
+        NotifyAccepted(1, "j2", None, is_duplicate=False),
+        NotifyAccepted(2, "j2", None, is_duplicate=False),
+    ]
+
+
 def test_what_was_given_up_is_not_cancelled_while_the_same_request_is_asked_for_once_more() -> None:
     harness = ClientHarness()
     other, lost = harness.submit(), harness.submit("r")
