@@ -71,7 +71,7 @@ class Call:
     @asynccontextmanager
     async def scheduler(self) -> AsyncIterator["Scheduler"]:
         """The scheduler that runs already. Raises NO_CLUSTER, UNAUTHENTICATED or SCHEDULER_NOT_RUNNING."""
-        from ray_sched.system.api import find_address
+        from ray_sched.system.address import find_address
         from ray_sched.system.local import be_impatient
         from ray_sched.system.ray_session import connect_ray, disconnect_ray
         from ray_sched.system.start import Scheduler

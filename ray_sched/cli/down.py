@@ -22,7 +22,7 @@ async def down(
     now: Annotated[bool, typer.Option("--now", help="Running jobs are not waited for.")] = False,
 ) -> None:
     """Take no new jobs, let the running ones end, and stop the scheduler. What it did not start it leaves alone."""
-    from ray_sched.system.api import find_address
+    from ray_sched.system.address import find_address
     from ray_sched.system.start import Note
 
     note = Note.read(call.settings.data_dir)

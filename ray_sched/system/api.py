@@ -1,7 +1,6 @@
 """The clients users import: they find the scheduler and join its Ray cluster, or say why they cannot."""
 
 import asyncio
-import socket
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
@@ -14,49 +13,13 @@ from ray_sched.client.long import Passage
 from ray_sched.client.options import ClientOptions
 from ray_sched.client.recordings import RecordingSource
 from ray_sched.client.results import Result
-from ray_sched.core.errors import Code, SchedError
-from ray_sched.settings import Settings, is_token_set, load_settings, ray_address_variable
+from ray_sched.settings import Settings, load_settings
+from ray_sched.system.address import find_address
 from ray_sched.system.allocator import keep_memory
-from ray_sched.system.ray_session import connect_ray, use_token
-from ray_sched.system.start import Note, Scheduler
+from ray_sched.system.ray_session import connect_ray
+from ray_sched.system.start import Scheduler
 
 T = TypeVar("T")
-
-
-def find_address(settings: Settings) -> str:
-    """Where the scheduler's Ray is: the setting, ``RAY_ADDRESS``, or the ``up`` that runs on this machine.
-
-    If it is the Ray of that ``up``, this process shows its token, unless the variables name one for an address that was
-    given. Raises SchedError SCHEDULER_NOT_RUNNING.
-    """
-    named = settings.address or ray_address_variable()
-    note = Note.read(settings.data_dir)
-    if named:
-        if note and note.token and _is_same(named, note.address) and not is_token_set():
-            use_token(note.token)
-        return named
-    if note is None:
-        raise SchedError(
-            Code.SCHEDULER_NOT_RUNNING,
-            f"no scheduler runs with data in {settings.data_dir}; start one with ray-sched up, or name its --data-dir"
-            " or Ray's --address",
-        )
-    if note.token:
-        use_token(note.token)
-    return note.address
-
-
-def _is_same(named: str, address: str) -> bool:
-    """Whether an address that a user wrote is that of a note, which is of this machine and has its host as a number."""
-    host, _, port = named.rpartition(":")
-    their_host, _, their_port = address.rpartition(":")
-    if port != their_port:
-        return False
-    try:
-        number = socket.gethostbyname(host)
-    except OSError:
-        return False
-    return number == their_host or number.startswith("127.")
 
 
 class Client(PlainClient):

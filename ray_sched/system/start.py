@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from msgspec import Struct
@@ -18,11 +18,12 @@ from ray_sched.core.views.jobs import ClusterView, Explanation, JobView
 from ray_sched.core.views.nodes import READY, NodeRow, PoolRow, what_is_lacking
 from ray_sched.observe.samples import Sample
 from ray_sched.settings import Settings
-from ray_sched.store.embedded import EmbeddedRedis
-from ray_sched.store.redis_store import open_store
 from ray_sched.system.ended import forget_end, note_end, was_ended
 from ray_sched.system.ray_calls import call_ray
 from ray_sched.wire.peers import Peer, PeerGoneError, PeerUnavailableError
+
+if TYPE_CHECKING:
+    from ray_sched.store.embedded import EmbeddedRedis
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class Scheduler:
         """Start the control actors. Raises SchedError if a scheduler runs in this namespace already."""
         import ray  # noqa: PLC0415
 
+        from ray_sched.store.redis_store import open_store  # noqa: PLC0415  # no other command needs a store
         from ray_sched.system import processes  # noqa: PLC0415
         from ray_sched.system.table import DISPATCHER, REGISTRY, TIMER, ControlNode, make_actor  # noqa: PLC0415
 
@@ -276,8 +278,10 @@ class Scheduler:
                 await asyncio.sleep(_POLL_S)
 
 
-def start_embedded_redis(settings: Settings) -> EmbeddedRedis:
+def start_embedded_redis(settings: Settings) -> "EmbeddedRedis":
     """The embedded server on the data directory. Blocks until it answers; SchedError says what is in the way."""
+    from ray_sched.store.embedded import EmbeddedRedis  # noqa: PLC0415  # as above
+
     return EmbeddedRedis().start(settings.data_dir, settings.store.appendfsync)
 
 

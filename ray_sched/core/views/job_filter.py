@@ -1,11 +1,13 @@
 """Which jobs a person means: the newest that agree with everything that was said of them."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ray_sched.core.dispatch.brain import DispatchBrain
-from ray_sched.core.job import Job
+if TYPE_CHECKING:  # a command asks without having a brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
+    from ray_sched.core.job import Job
 
 
 class JobFilter(Struct, frozen=True, kw_only=True):
@@ -21,7 +23,7 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     pair: str = ""
     """Such as ``en:de``; ``en`` alone is ``en:en``."""
 
-    def matches(self, job: Job) -> bool:
+    def matches(self, job: "Job") -> bool:
         """Whether the job agrees with all of it."""
         src, _, tgt = self.pair.partition(":")
         return (
@@ -34,7 +36,7 @@ class JobFilter(Struct, frozen=True, kw_only=True):
             and (not self.pair or (job.spec.src, job.spec.tgt) == (src, tgt or src))
         )
 
-    def newest(self, brain: DispatchBrain) -> Iterator[Job]:
+    def newest(self, brain: "DispatchBrain") -> "Iterator[Job]":
         """The jobs that agree, the newest first."""
         return (job for job in reversed(brain.jobs.values()) if self.matches(job))
 

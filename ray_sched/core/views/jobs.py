@@ -1,16 +1,19 @@
 """What people ask the Dispatcher: the whole in numbers, lists of jobs, and why a job is where it is."""
 
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job, JobStatus
-from ray_sched.core.placement.policy import Placement
 from ray_sched.core.reasons import SENTENCE, Reason, reasons_text
 from ray_sched.core.units import shown_ms
 from ray_sched.core.views.job_filter import JobFilter
+
+if TYPE_CHECKING:  # who asks is answered with these views and has no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
+    from ray_sched.core.placement.policy import Placement
 
 _SAID_BY_POOL = frozenset({Reason.NOT_READY, Reason.RESOURCE_THRESHOLD})
 """Reasons for which a node's pool has words of its own."""
@@ -95,7 +98,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 def status_view(
-    brain: DispatchBrain, now_ms: int, *, held_bytes: int, stored_bytes: int, store_error: str
+    brain: "DispatchBrain", now_ms: int, *, held_bytes: int, stored_bytes: int, store_error: str
 ) -> ClusterView:
     """The scheduler in numbers."""
     count = brain.counters
@@ -156,12 +159,12 @@ def job_view(job: Job, now_ms: int) -> JobView:
     )
 
 
-def jobs_view(brain: DispatchBrain, now_ms: int, wanted: JobFilter, limit: int) -> list[JobView]:
+def jobs_view(brain: "DispatchBrain", now_ms: int, wanted: JobFilter, limit: int) -> list[JobView]:
     """The newest of these jobs first, at most ``limit``."""
     return [job_view(job, now_ms) for job in islice(wanted.newest(brain), limit)]
 
 
-def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:
+def explain(brain: "DispatchBrain", job_id: str, now_ms: int) -> Explanation:
     """Why a job is where it is. Raises SchedError UNKNOWN_JOB for one that is not known (any more)."""
     job = brain.jobs.get(job_id)
     if job is None:
@@ -182,7 +185,7 @@ def explain(brain: DispatchBrain, job_id: str, now_ms: int) -> Explanation:
     )
 
 
-def _verdict(placement: Placement, node: str, because: str) -> NodeVerdict:
+def _verdict(placement: "Placement", node: str, because: str) -> NodeVerdict:
     """``because``: what the node's pool says of it."""
     reason = placement.reasons.get(node)
     if reason:
@@ -193,7 +196,7 @@ def _verdict(placement: Placement, node: str, because: str) -> NodeVerdict:
     return NodeVerdict(node=node, score=round(score.total, 4), parts=parts)
 
 
-def _ahead(brain: DispatchBrain, job: Job) -> int:
+def _ahead(brain: "DispatchBrain", job: Job) -> int:
     """Jobs of the same demand that would be served before it if nobody else came."""
     for ahead, other in enumerate(brain.waiting.in_order(job.demand)):
         if other.job_id == job.job_id:
