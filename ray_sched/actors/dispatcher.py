@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
@@ -18,7 +18,6 @@ from ray_sched.actors.mailboxes import ClientMailbox, Mailboxes
 from ray_sched.actors.metrics import ActorMetrics
 from ray_sched.actors.orders import OrderOutboxes
 from ray_sched.actors.retry import retry_until_answered
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.dispatch.records import read_jobs
 from ray_sched.core.distribution import SIZE_BOUNDARIES, Distribution
 from ray_sched.core.effects import (
@@ -76,6 +75,9 @@ from ray_sched.wire.clock import Clock
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.peers import Directory
 
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
+
 log = logging.getLogger(__name__)
 
 _CANCELLED_PER_STEP = 50
@@ -104,7 +106,7 @@ class Dispatcher:
     ``client`` has accepted.
     """
 
-    def __init__(self, brain: DispatchBrain, store: Store, directory: Directory, options: DispatcherOptions) -> None:
+    def __init__(self, brain: "DispatchBrain", store: Store, directory: Directory, options: DispatcherOptions) -> None:
         self._brain = brain
         self._store = store
         self._options = options

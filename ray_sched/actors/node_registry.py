@@ -6,7 +6,7 @@ away, nodes die and come all the same, and what follows waits to be saved.
 
 import logging
 from collections.abc import Awaitable, Iterator
-from typing import Protocol, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from ray_sched.actors.background import Background
 from ray_sched.actors.commits import Commits
@@ -30,7 +30,6 @@ from ray_sched.core.nodes.effects import (
 )
 from ray_sched.core.nodes.profiles import Profile
 from ray_sched.core.nodes.records import read_nodes
-from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.ports import Store
 from ray_sched.core.views.nodes import NodeRow, PoolRow
 from ray_sched.observe.registry import registry_samples
@@ -39,6 +38,9 @@ from ray_sched.wire.auth import agent_key, is_same
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.peers import Directory, PeerGoneError, PeerUnavailableError
+
+if TYPE_CHECKING:  # who calls the Registry imports this, too, and needs no brain
+    from ray_sched.core.nodes.registry import RegistryBrain
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class NodeRegistry:
 
     def __init__(
         self,
-        brain: RegistryBrain,
+        brain: "RegistryBrain",
         store: Store,
         directory: Directory,
         cluster: Cluster,

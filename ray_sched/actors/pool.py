@@ -1,13 +1,16 @@
 """A Pool's shell: handles the Registry's members messages, offers slots to the Dispatcher, decides nothing."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
 from ray_sched.core.messages.registry_pool import PoolMembers
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.outbox import Outbox
 from ray_sched.wire.peers import Directory
+
+if TYPE_CHECKING:  # who calls a Pool imports this, too, and needs no brain
+    from ray_sched.core.leases.pool import PoolBrain
 
 _CALL_TIMEOUT_S = 5.0
 
@@ -15,7 +18,7 @@ _CALL_TIMEOUT_S = 5.0
 class Pool:
     """Actor ``pool:<capability>``: the only authority on its nodes' slots."""
 
-    def __init__(self, brain: PoolBrain, directory: Directory) -> None:
+    def __init__(self, brain: "PoolBrain", directory: Directory) -> None:
         self._brain = brain
         self._dispatcher = directory.peer("dispatcher")
         self._offers: Outbox[PoolOffer, None] = Outbox(self._send, on_lost=lambda _offers, _error: None)

@@ -3,15 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.dispatch.counters import Counters
 from ray_sched.core.distribution import Distribution
 from ray_sched.core.errors import Code
 from ray_sched.core.job import JobStatus
 from ray_sched.core.reasons import Reason, Tier
 from ray_sched.observe.samples import Sample, by_label
+
+if TYPE_CHECKING:  # the Dispatcher's class imports this, and who calls the Dispatcher imports its class
+    from ray_sched.core.dispatch.brain import DispatchBrain
 
 StrT = TypeVar("StrT", bound=str)
 
@@ -21,7 +23,7 @@ _ALWAYS_SHOWN = (Code.NO_AVAILABLE_NODE, Code.POISON_JOB, Code.NODE_LOST, Code.O
 """Codes whose series are there before they were given once: a rate knows no first step of what was not there."""
 
 
-def dispatcher_samples(brain: DispatchBrain, *, ledger: Mapping[str, int], n_mail: int) -> Iterator[Sample]:
+def dispatcher_samples(brain: "DispatchBrain", *, ledger: Mapping[str, int], n_mail: int) -> Iterator[Sample]:
     """All that the Dispatcher's brain can tell. ``ledger``: bytes of audio by state; ``n_mail``: events not taken."""
     census = brain.census
     yield from by_label("jobs", {status: census.jobs[status] for status in JobStatus})
@@ -68,7 +70,7 @@ def _times(counters: Counters) -> Iterator[Sample]:
     yield Sample("job_total_seconds", (), times.total)
 
 
-def _slots(brain: DispatchBrain) -> Iterator[Sample]:
+def _slots(brain: "DispatchBrain") -> Iterator[Sample]:
     """By pool and whether a job is on the slot."""
     slots: Counter[tuple[str, str]] = Counter()
     for node_state in brain.node_states.values():

@@ -1,6 +1,9 @@
 """What each actor's process is made of: the plain class, given its brain, its store and its peers.
 
 These are the classes that become Ray actors. Their arguments cross processes, so they are settings and messages.
+
+Whoever calls an actor imports its class, and with it this module: every actor, client and command. So what only the
+actor itself is made of is imported in its constructor.
 """
 
 import asyncio
@@ -9,6 +12,7 @@ import logging
 import os
 import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
 import ray
 import ray.exceptions
@@ -19,25 +23,15 @@ from ray_sched.actors.node_registry import NodeRegistry
 from ray_sched.actors.pool import Pool
 from ray_sched.actors.timer import Timer
 from ray_sched.agent.agent import NodeAgent
-from ray_sched.agent.engine_run import Host
-from ray_sched.agent.failed_host import FailedHost
-from ray_sched.agent.host import EngineHost
-from ray_sched.agent.load import GpuShare, LoadMeter
-from ray_sched.agent.machine import this_machine
 from ray_sched.core.agent.brain import AgentOptions
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import SchedError
-from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.nodes.declarations import Held, RayNode
 from ray_sched.core.nodes.effects import SpawnAgent
 from ray_sched.core.nodes.profiles import Profile
-from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.timers import Tick
 from ray_sched.observe.samples import Sample
 from ray_sched.settings import Settings, environment, visible_gpus_variable
-from ray_sched.store.redis_store import RedisStore
 from ray_sched.system.allocator import keep_memory
-from ray_sched.system.policies import find_policy
 from ray_sched.system.profiles import read_node_profile
 from ray_sched.system.ray_meter import RayMeter
 from ray_sched.system.ray_peers import RayDirectory
@@ -47,6 +41,11 @@ from ray_sched.wire.clock import Clock
 from ray_sched.wire.keep_up import keep_up
 from ray_sched.wire.peers import PeerUnavailableError
 from ray_sched.wire.plain_log import log_plainly
+
+if TYPE_CHECKING:
+    from ray_sched.agent.engine_run import Host
+    from ray_sched.agent.host import EngineHost
+    from ray_sched.store.redis_store import RedisStore
 
 _SWEEP_MS = 100
 _STORE_MS = 1_000
@@ -70,7 +69,9 @@ def _begin() -> None:
     log_plainly()
 
 
-def _store(settings: Settings, redis_url: str, actor: str) -> RedisStore:
+def _store(settings: Settings, redis_url: str, actor: str) -> "RedisStore":
+    from ray_sched.store.redis_store import RedisStore
+
     keep_s = settings.cleanup.keep_ms // 1000 + _DAY_S
     return RedisStore(redis_url, settings.store.prefix, settings.store.timeout_ms / 1000, keep_s, actor)
 
@@ -80,6 +81,9 @@ class DispatcherProcess(Dispatcher):
 
     # Ray awaits a coroutine __init__ before it serves a call, and restoring has to come before every call.
     async def __init__(self, settings: Settings, redis_url: str, secret: bytes) -> None:  # type: ignore[misc]  # see above
+        from ray_sched.core.dispatch.brain import DispatchBrain
+        from ray_sched.system.policies import find_policy
+
         _begin()
         epoch = f"{Clock().now_ms():x}"
         super().__init__(
@@ -110,6 +114,8 @@ class RegistryProcess(NodeRegistry):
     async def __init__(  # type: ignore[misc]  # as there
         self, settings: Settings, redis_url: str, control_node: ControlNode, secret: bytes
     ) -> None:
+        from ray_sched.core.nodes.registry import RegistryBrain
+
         _begin()
         super().__init__(
             brain=RegistryBrain(Clock().now_ms(), settings.nodes, settings.pools, settings.profiles),
@@ -126,6 +132,8 @@ class PoolProcess(Pool):
     """Actor ``pool:<capability>``."""
 
     def __init__(self, settings: Settings, name: str) -> None:
+        from ray_sched.core.leases.pool import PoolBrain
+
         _begin()
         super().__init__(
             PoolBrain(name.removeprefix("pool:"), Clock().now_ms(), settings.pools), RayDirectory(settings.namespace)
@@ -154,6 +162,9 @@ class AgentProcess(NodeAgent):
     """Actor ``agent:<node>``."""
 
     def __init__(self, settings: Settings, spawn: SpawnAgent, key: bytes) -> None:
+        from ray_sched.agent.host import EngineHost
+        from ray_sched.agent.load import GpuShare, LoadMeter
+
         _begin()
         host = _host(settings, spawn)
         super().__init__(
@@ -176,7 +187,7 @@ class AgentProcess(NodeAgent):
             self._background.append(asyncio.create_task(passes))
 
 
-async def _write_passes(engine: str, host: EngineHost) -> None:
+async def _write_passes(engine: str, host: "EngineHost") -> None:
     """Export the passes of an engine that gathers runs, for ever. Agents get no ticks."""
     meter = RayMeter()
     while True:
@@ -185,8 +196,12 @@ async def _write_passes(engine: str, host: EngineHost) -> None:
             meter.write([Sample("pass_runs", (engine,), host.pass_sizes)])
 
 
-def _host(settings: Settings, spawn: SpawnAgent) -> Host:
+def _host(settings: Settings, spawn: SpawnAgent) -> "Host":
     """The engine with its options: a node's labels go before what the settings say of it, and of its engine."""
+    from ray_sched.agent.failed_host import FailedHost
+    from ray_sched.agent.host import EngineHost
+    from ray_sched.agent.machine import this_machine
+
     told = settings.engines.get(spawn.engine, {}) | settings.engines.get(spawn.node, {})
     try:
         machine = this_machine(environment())

@@ -61,6 +61,7 @@ async def running(
                 settings.local.object_store_mb,
                 settings.local.dashboard_port,
                 is_head_a_node=options.is_head_a_node,
+                has_log_monitor=options.log_to_driver,
             )
             stack.callback(cluster.stop)
             notify("starting Ray")
