@@ -19,7 +19,7 @@ from ray_sched.agent.engine_run import Host, run_to_end, work_of
 from ray_sched.agent.heartbeats import Heartbeats, Meter
 from ray_sched.agent.load import LoadMeter
 from ray_sched.agent.reporter import Reporter, now_ms
-from ray_sched.core.agent.brain import AgentBrain, AgentOptions
+from ray_sched.core.agent.brain import AgentBrain
 from ray_sched.core.agent.effects import (
     AgentEffect,
     CancelRun,
@@ -29,6 +29,7 @@ from ray_sched.core.agent.effects import (
     RunEnd,
     StartRun,
 )
+from ray_sched.core.agent.options import AgentOptions
 from ray_sched.core.capability import BadCapabilityError, checked
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.agent_dispatcher import AgentOrders
@@ -161,7 +162,13 @@ class NodeAgent:
         end: RunEnd = RunCancelled()
         speech = b""
         with suppress(asyncio.CancelledError):  # it would keep the audio until somebody looks at this task
-            end, speech = await run_to_end(self._host, item, audio, lambda text: self._handle_partial(key, text))
+            end, speech = await run_to_end(
+                self._host,
+                item,
+                audio,
+                lambda text: self._handle_partial(key, text),
+                lambda: self._handle_loaded(key),
+            )
         self._end(key, end, speech)
 
     def _cancel(self, key: AttemptKey) -> None:
@@ -179,6 +186,10 @@ class NodeAgent:
 
     def _handle_partial(self, key: AttemptKey, text: str) -> None:
         self.brain.handle_partial(key, text, now_ms())
+        self._reporter.schedule()
+
+    def _handle_loaded(self, key: AttemptKey) -> None:
+        self.brain.handle_loaded(key, now_ms())
         self._reporter.schedule()
 
     async def _load_engine(self, has_beaten: asyncio.Event) -> None:
@@ -208,6 +219,9 @@ class _Checks:
 
     def has_token(self, item: PushItem) -> bool:
         return is_same(item.token, attempt_token(self._key, item.job_id, item.attempt))
+
+    def loads_within_ms(self) -> int:
+        return self._host.loads_within_s * 1000
 
     def admit(self, item: PushItem) -> str | None:
         try:

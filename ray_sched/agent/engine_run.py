@@ -42,8 +42,23 @@ class Host(Protocol):
         """Why this work is refused right now, or None."""
         ...
 
-    async def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
-        """Run on a free slot. Cancel the task that awaits this to end the run."""
+    async def run(
+        self, work: Work, audio: Samples, emit_partial: Callable[[str], None], handle_loaded: Callable[[], None]
+    ) -> EngineResult:
+        """Run on a free slot. Cancel the task that awaits this to end the run.
+
+        ``handle_loaded`` is called when it has waited for a model, and that is loaded.
+        """
+        ...
+
+    @property
+    def loads_in_s(self) -> float:
+        """About how long a run that comes now waits for a model; 0: not at all, or nobody knows."""
+        ...
+
+    @property
+    def loads_within_s(self) -> int:
+        """How long it waits at most; 0: not at all."""
         ...
 
     @property
@@ -83,11 +98,16 @@ def work_of(item: PushItem, capability: Capability) -> Work:
 
 
 async def run_to_end(
-    host: Host, item: PushItem, audio: Samples, emit_partial: Callable[[str], None]
+    host: Host,
+    item: PushItem,
+    audio: Samples,
+    emit_partial: Callable[[str], None],
+    handle_loaded: Callable[[], None],
 ) -> tuple[RunEnd, bytes]:
     """Run on a free slot; how it ended, and the speech. Raises nothing but CancelledError.
 
-    ``emit_partial`` is called with texts that can travel, and only if the job's client wants them.
+    ``emit_partial`` is called with texts that can travel, and only if the job's client wants them; ``handle_loaded`` if
+    the run had to wait for its model.
     """
 
     def emit(text: str) -> None:
@@ -96,7 +116,9 @@ async def run_to_end(
 
     work = work_of(item, host.capability())
     try:
-        return _passable(await host.run(work, audio, emit), item, work, len(audio) * 1000 // SAMPLE_RATE_HZ)
+        return _passable(
+            await host.run(work, audio, emit, handle_loaded), item, work, len(audio) * 1000 // SAMPLE_RATE_HZ
+        )
     except Exception as error:  # noqa: BLE001  # whatever it is, the slot must not be lost with it
         end = _end_of(item, error)
         _forget_frames(error)

@@ -16,6 +16,8 @@ class FailedHost:
     """Raises its error at ``start``; nothing is ever run on it."""
 
     progress = ""
+    loads_in_s = 0.0
+    loads_within_s = 0
 
     def __init__(self, error: SchedError) -> None:
         self._error = error
@@ -36,9 +38,11 @@ class FailedHost:
         del work
         return self._error.message
 
-    async def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+    async def run(
+        self, work: Work, audio: Samples, emit_partial: Callable[[str], None], handle_loaded: Callable[[], None]
+    ) -> EngineResult:
         """Not called: nothing is admitted."""
-        del work, audio, emit_partial
+        del work, audio, emit_partial, handle_loaded
         self._refuse()
 
     @property

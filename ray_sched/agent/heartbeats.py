@@ -62,7 +62,8 @@ class Heartbeats:
 
     async def _beat_once(self) -> BeatReply:
         load, gpus = self._measured
-        beat = self._brain.heartbeat(load, plain(self._host.why_unhealthy), gpus, self._host.progress)
+        loads_in_ms = round(self._host.loads_in_s * 1000)
+        beat = self._brain.heartbeat(load, plain(self._host.why_unhealthy), gpus, self._host.progress, loads_in_ms)
         return decode(await self._registry.call("beat", encode(beat), timeout_s=_CALL_TIMEOUT_S), BeatReply)
 
     async def measure(self, make_meter: Callable[[], Meter], every_s: float) -> None:

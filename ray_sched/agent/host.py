@@ -26,6 +26,10 @@ from ray_sched.core.messages.fields import AttemptKey
 from ray_sched.wire.samples import Samples
 
 
+def _nobody_asks() -> None:
+    """What a run does when its wait for the model is over, unless its caller wants to know."""
+
+
 class EngineHost:
     """An engine with its slots. Made, started and used in one event loop.
 
@@ -85,6 +89,7 @@ class EngineHost:
             await replica.load()
         while any(replica.state is ReplicaState.LOADING for replica in self._replicas):
             await self._next_change()
+        self._began_s = None
 
     @property
     def is_batched(self) -> bool:
@@ -93,13 +98,31 @@ class EngineHost:
 
     @property
     def progress(self) -> str:
-        """How far loading is, for people; empty before its begin and after its end."""
-        if self._began_s is None or not any(it.state is ReplicaState.LOADING for it in self._replicas):
+        """How far loading is, and what is unloaded, for people; empty if there is nothing to say."""
+        states = [replica.state for replica in self._replicas]
+        n_ready = states.count(ReplicaState.READY)
+        if self._began_s is None:
+            return _rest_of(states, self._waits_s())
+        if ReplicaState.LOADING not in states:
             return ""
-        n_ready = sum(replica.state is ReplicaState.READY for replica in self._replicas)
         held = f", {_megabytes(self.pids):.0f} MB in memory" if self.pids else ""
         waited_s = time.monotonic() - self._began_s
         return f"loading its engine for {waited_s:.0f} s: {n_ready} of {len(self._replicas)} replicas are ready{held}"
+
+    @property
+    def loads_in_s(self) -> float:
+        """About how long a run that comes now waits for a model; 0: not at all, or nobody knows."""
+        return 0.0 if self._freest(ReplicaState.READY) else min(self._waits_s(), default=0.0)
+
+    @property
+    def loads_within_s(self) -> int:
+        """How long a run that comes now waits for a model at most; 0: not at all."""
+        return self._layout.rest.load_timeout_s if self.loads_in_s else 0
+
+    def _waits_s(self) -> list[float]:
+        """About how long each replica that is not loaded takes, as far as it has a free slot."""
+        coming = (ReplicaState.LOADING, ReplicaState.UNLOADED)
+        return [replica.loads_in_s for replica in self._replicas if replica.state in coming and replica.free_slots]
 
     @property
     def is_healthy(self) -> bool:
@@ -121,7 +144,7 @@ class EngineHost:
     @property
     def free_slots(self) -> int:
         """How many more runs are accepted now: free slots, and those that are starting again, less the waiting runs."""
-        usable = (ReplicaState.READY, ReplicaState.LOADING)
+        usable = (ReplicaState.READY, ReplicaState.LOADING, ReplicaState.UNLOADED)
         n_free = sum(replica.free_slots for replica in self._replicas if replica.state in usable)
         return max(0, n_free - self._n_without_slot)
 
@@ -142,11 +165,18 @@ class EngineHost:
             return f"all {self._n_slots} slots of the engine are taken"
         return self._engine.admit(work)
 
-    async def run(self, work: Work, audio: bytes | Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+    async def run(
+        self,
+        work: Work,
+        audio: bytes | Samples,
+        emit_partial: Callable[[str], None],
+        handle_loaded: Callable[[], None] = _nobody_asks,
+    ) -> EngineResult:
         """Run in a free slot. ``audio`` is 16 kHz mono, 16 bit; ``emit_partial`` is called in the event loop.
 
-        Waits for a slot that is starting again. Raises RefusedError when none is free, ModelNotAvailableError and
-        EngineFailedError as the engine does, EngineCrashedError when its process ended.
+        Waits for a slot that is loading again, and calls ``handle_loaded`` when that is over. Raises RefusedError when
+        none is free, or loaded in time, ModelNotAvailableError and EngineFailedError as the engine does,
+        EngineCrashedError when its process ended.
 
         Cancel the task that awaits this to end the run: a process with one slot is killed with all it started and
         starts again in the background. In a process with more slots, a run that has begun goes on beside the others and
@@ -158,7 +188,10 @@ class EngineHost:
             raise RefusedError(f"attempt {work.attempt} of job {work.job_id} is running here already")
         self._runs.add(key)
         try:
-            replica = await self._free_replica()
+            replica = self._freest(ReplicaState.READY)
+            if replica is None:
+                replica = await self._next_replica()
+                handle_loaded()
             return await replica.run(work, audio, emit_partial)
         finally:
             self._runs.remove(key)
@@ -180,23 +213,36 @@ class EngineHost:
                 self._changed,
                 backoff_s=self._backoff_s,
                 stuck_after_s=layout.stuck_after_s,
+                rest=layout.rest,
                 pass_sizes=self.pass_sizes,
             )
             self._replicas.append(replica)
             replica.start()
 
-    async def _free_replica(self) -> Replica:
-        """The replica with the most free slots; waits only while there is one with a free slot that is starting."""
+    async def _next_replica(self) -> Replica:
+        """The next replica to have a free slot; one that is unloaded is woken, unless enough are loading."""
+        limit_s = self._layout.rest.load_timeout_s
         self._n_without_slot += 1
         try:
-            while True:
-                if replica := self._freest(ReplicaState.READY):
-                    return replica
-                if not self._freest(ReplicaState.LOADING):
-                    raise RefusedError(self.why_unhealthy or f"all {self._n_slots} slots of the engine are taken")
-                await self._next_change()
+            async with asyncio.timeout(limit_s):
+                while not (replica := self._freest(ReplicaState.READY)):
+                    self._wake_enough()
+                    await self._next_change()
+                return replica
+        except TimeoutError:
+            raise RefusedError(f"the engine has not loaded again within {limit_s} s") from None
         finally:
             self._n_without_slot -= 1
+
+    def _wake_enough(self) -> None:
+        """For each run that waits a slot is loading. Raises RefusedError if none ever will be."""
+        loading = [it for it in self._replicas if it.state is ReplicaState.LOADING]
+        n_coming = sum(replica.free_slots for replica in loading)
+        unloaded = self._freest(ReplicaState.UNLOADED)
+        if unloaded and n_coming < self._n_without_slot:
+            unloaded.wake()
+        elif not n_coming:
+            raise RefusedError(self.why_unhealthy or f"all {self._n_slots} slots of the engine are taken")
 
     def _freest(self, state: ReplicaState) -> Replica | None:
         with_slots = (replica for replica in self._replicas if replica.state is state and replica.free_slots)
@@ -205,6 +251,17 @@ class EngineHost:
     async def _next_change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+
+def _rest_of(states: list[ReplicaState], waits_s: list[float]) -> str:
+    """What is said of replicas that were loaded before and are not now."""
+    n_unloaded, n_loading = states.count(ReplicaState.UNLOADED), states.count(ReplicaState.LOADING)
+    if not (n_unloaded or n_loading):
+        return ""
+    in_s = f"{max(min(waits_s, default=0.0), 1):.0f} s"
+    what = f"loads again (about {in_s} left)" if n_loading else f"unloaded (loads in about {in_s})"
+    n_away = n_loading or n_unloaded
+    return what if n_away == len(states) else f"{n_away} of {len(states)} replicas: {what}"
 
 
 def _megabytes(pids: list[int]) -> float:

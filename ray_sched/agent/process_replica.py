@@ -35,6 +35,7 @@ from ray_sched.agent.engine_messages import (
 )
 from ray_sched.agent.replica_runs import ReplicaRuns, Run
 from ray_sched.agent.replicas import ReplicaState, wait_through
+from ray_sched.agent.rest import Rest, RestLimits
 from ray_sched.core.distribution import SIZE_BOUNDARIES, Distribution
 from ray_sched.wire.samples import Samples
 
@@ -44,6 +45,8 @@ MAX_LOADS = 3
 """So many failures to load in a row break a replica."""
 MAX_FAILED_JOBS = 3
 """So many jobs that fail in a row say that the engine is broken, as one on a GPU is after a fault of its context."""
+
+_NEVER = RestLimits()
 
 _START = (
     "import os, sys; agent_pid = int(sys.argv[1]); sys.path[:] = sys.argv[2:]; "
@@ -59,6 +62,9 @@ class ProcessReplica:
     With one slot, cancelling its run kills the process. With many, the others go on: one that has begun keeps its slot
     until the engine comes back by itself, and what it brings is thrown away; if it does not come back within
     ``stuck_after_s`` the process is killed.
+
+    One that nobody has needed for long ends its process, so that its memory is given back, and starts it again when it
+    is woken.
     """
 
     why_stuck = ""
@@ -72,6 +78,7 @@ class ProcessReplica:
         *,
         backoff_s: float,
         stuck_after_s: float,
+        rest: RestLimits = _NEVER,
         pass_sizes: Distribution | None = None,
     ) -> None:
         """``environment``: all of the process's variables; ``pass_sizes`` counts the runs of each pass.
@@ -87,6 +94,7 @@ class ProcessReplica:
         self._backoff_s = backoff_s
         self._stuck_after_s = stuck_after_s
         self._pass_sizes = pass_sizes or Distribution(SIZE_BOUNDARIES)
+        self._rest = Rest(rest, self._unload, self._kill_loading)
         self._failed_loads = 0
         self._is_loaded = False
         self._is_killed = False
@@ -106,6 +114,30 @@ class ProcessReplica:
         """Slots without a run."""
         return self._load.slots - len(self._runs)
 
+    @property
+    def loads_in_s(self) -> float:
+        """By its last load, less what has passed of this one."""
+        return 0.0 if self.state is ReplicaState.READY else self._rest.loads_in_s
+
+    def wake(self) -> None:
+        """Somebody needs it."""
+        if self.state is ReplicaState.UNLOADED:
+            self._rest.end()
+            self._set(ReplicaState.LOADING)
+
+    def _unload(self) -> None:
+        """Nobody has needed it for long."""
+        if self.state is ReplicaState.READY and not self._runs:
+            logger.info("engine %s is unloaded: nobody has needed it", self._load.engine)
+            self._is_killed = True
+            self._set(ReplicaState.UNLOADED)
+            self._kill()
+
+    def _kill_loading(self) -> None:
+        logger.warning("the process of engine %s is killed: it loads for too long", self._load.engine)
+        self.why = "the engine has not loaded again in time"
+        self._kill()
+
     def start(self) -> None:
         """Start the process and keep it alive from now on."""
         self._keeper = asyncio.create_task(self._keep())
@@ -114,6 +146,7 @@ class ProcessReplica:
         """Run in the process. Raises what a thread replica raises, or EngineCrashedError."""
         if self._process is None:
             raise EngineCrashedError("the engine's process is not running")
+        self._rest.touch()
         run = self._runs.open(work, audio, emit_partial)
         try:
             await self._send(self._process, RunWork(run.number, work, run.place, run.n_bytes))
@@ -121,10 +154,14 @@ class ProcessReplica:
         except asyncio.CancelledError:
             await self._abandon(run)
             raise
+        finally:
+            if not self._runs and self.state is ReplicaState.READY:
+                self._rest.begin()
 
     async def stop(self) -> None:
         """Kill the process and wait until it is gone."""
         self._set(ReplicaState.STOPPED)
+        self._rest.touch()
         self._runs.cancel_all()
         if self._keeper is not None:
             self._keeper.cancel()
@@ -159,7 +196,9 @@ class ProcessReplica:
                 is_killed = await self._live()
                 if self._failed_loads >= MAX_LOADS:
                     break
-                if not is_killed:
+                if self.state is ReplicaState.UNLOADED:
+                    await self._rest.wait_until_over()
+                elif not is_killed:
                     await asyncio.sleep(self._backoff_s * 2 ** max(0, self._failed_loads - 1))
         finally:
             if self.state is not ReplicaState.STOPPED:
@@ -168,6 +207,7 @@ class ProcessReplica:
 
     async def _live(self) -> bool:
         """One life of the process, from its start to its end. True if it was killed to be started again at once."""
+        self._rest.begin_load()
         process = self._process = await self._start()
         self._is_loaded = self._is_killed = False
         nonsense = ""
@@ -225,6 +265,7 @@ class ProcessReplica:
                 self._is_loaded, self._failed_loads, self.why = True, 0, ""
                 self._is_retiring = False
                 self._failed_jobs.clear()
+                self._rest.end_load()
                 self._set(ReplicaState.READY)
             case LoadFailed():
                 self.why = message.message
@@ -267,7 +308,9 @@ class ProcessReplica:
             self.why = self.why or f"the engine's process ended with {how} while loading"
         if not self._is_killed:
             logger.warning("the process of engine %s ended with %s", self._load.engine, how)
-        self._set(ReplicaState.LOADING)
+        self._rest.touch()
+        if self.state is not ReplicaState.UNLOADED:
+            self._set(ReplicaState.LOADING)
 
     def _kill(self) -> None:
         """Kill the process and the programs it started."""

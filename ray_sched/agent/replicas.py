@@ -16,10 +16,14 @@ from ray_sched.wire.samples import Samples
 
 
 class ReplicaState(StrEnum):
-    """What a replica is doing. Only a ready one runs work; a failed one never will again."""
+    """What a replica is doing. Only a ready one runs work; a failed one never will again.
+
+    An unloaded one has no process, and loads again when it is woken.
+    """
 
     LOADING = "loading"
     READY = "ready"
+    UNLOADED = "unloaded"
     FAILED = "failed"
     STOPPED = "stopped"
 
@@ -43,6 +47,15 @@ class Replica(Protocol):
     @property
     def free_slots(self) -> int:
         """How many more runs it could serve: now if it is ready, or when it has loaded."""
+        ...
+
+    @property
+    def loads_in_s(self) -> float:
+        """About how long it takes until it is ready, as far as that was learned; 0: it is, or nobody knows."""
+        ...
+
+    def wake(self) -> None:
+        """Load again if it is unloaded."""
         ...
 
     @property

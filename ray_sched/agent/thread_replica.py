@@ -27,6 +27,8 @@ class ThreadReplica:
     """
 
     pid = None
+    loads_in_s = 0.0
+    """It is loaded once, before its node is ready."""
 
     def __init__(
         self, name: str, engine: Engine, n_slots: int, changed: asyncio.Event, *, stuck_after_s: float
@@ -79,6 +81,9 @@ class ThreadReplica:
         except asyncio.CancelledError:
             await self._abandon(outcome)
             raise
+
+    def wake(self) -> None:
+        """It is never unloaded."""
 
     @property
     def why_stuck(self) -> str:

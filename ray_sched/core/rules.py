@@ -67,6 +67,11 @@ def push_limit_ms(audio_ms: int, timeout_ms: int, ms_per_audio_s: int) -> int:
     return timeout_ms + audio_ms * ms_per_audio_s // 1000
 
 
+def run_limit_ms(audio_ms: int, rules: DispatchRules) -> int:
+    """How long a job with so much audio may run."""
+    return max(rules.run_timeout_ms, int(rules.run_timeout_factor * audio_ms))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRules:
     """Order of results within a session."""

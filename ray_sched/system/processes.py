@@ -23,7 +23,7 @@ from ray_sched.actors.node_registry import NodeRegistry
 from ray_sched.actors.pool import Pool
 from ray_sched.actors.timer import Timer
 from ray_sched.agent.agent import NodeAgent
-from ray_sched.core.agent.brain import AgentOptions
+from ray_sched.core.agent.options import AgentOptions
 from ray_sched.core.errors import SchedError
 from ray_sched.core.nodes.declarations import Held, RayNode
 from ray_sched.core.nodes.effects import SpawnAgent

@@ -8,7 +8,7 @@ import pytest
 
 from ray_sched.agent.agent import NodeAgent
 from ray_sched.agent.engine import EngineResult, Work
-from ray_sched.core.agent.brain import AgentOptions
+from ray_sched.core.agent.options import AgentOptions
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.messages.agent_dispatcher import (
@@ -70,6 +70,9 @@ class Host:
     def __init__(self) -> None:
         self.begun: list[tuple[str, Samples]] = []
         self.may_end = asyncio.Event()
+        self.is_loaded = asyncio.Event()
+        self.loads_in_s = 0.0
+        self.loads_within_s = 0
         self.beats_before_start = 0
         self.registry = Registry()
 
@@ -85,8 +88,13 @@ class Host:
         del work
         return None
 
-    async def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+    async def run(
+        self, work: Work, audio: Samples, emit_partial: Callable[[str], None], handle_loaded: Callable[[], None]
+    ) -> EngineResult:
         self.begun.append((work.job_id, audio))
+        if self.loads_in_s:
+            await self.is_loaded.wait()
+            handle_loaded()
         emit_partial("some")
         try:
             await self.may_end.wait()

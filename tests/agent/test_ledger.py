@@ -60,6 +60,8 @@ class GatedHost:
     why_unhealthy = ""
     progress = ""
     is_stuck = False
+    loads_in_s = 0.0
+    loads_within_s = 0
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -77,8 +79,10 @@ class GatedHost:
         self.ends[work.job_id] = asyncio.get_running_loop().create_future()
         return None
 
-    async def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
-        del emit_partial
+    async def run(
+        self, work: Work, audio: Samples, emit_partial: Callable[[str], None], handle_loaded: Callable[[], None]
+    ) -> EngineResult:
+        del emit_partial, handle_loaded
         self._memory.note(audio)
         self.begun.add((work.job_id, work.attempt))
         end = await self.ends[work.job_id]

@@ -12,7 +12,7 @@ from ray_sched.agent.agent import NodeAgent
 from ray_sched.agent.cgroups import ControlGroups
 from ray_sched.agent.failed_host import FailedHost
 from ray_sched.agent.load import GpuShare, LoadMeter, Measured
-from ray_sched.core.agent.brain import AgentOptions
+from ray_sched.core.agent.options import AgentOptions
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.leases.pool import PoolBrain
 from ray_sched.core.messages.agent_registry import BeatReply, Heartbeat, Load

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ray_sched.core.rules import NodeRules
+from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.core.views.nodes import LEFT_OUT, NodeRow
 from ray_sched.system.api import Client
 from ray_sched.system.local import LocalNode
@@ -24,12 +25,18 @@ PROFILES = """
 two:
   english: {engine: echo, asr: en, slots: 1}
   spanish: {engine: echo, asr: [es, fr], slots: 3, options: {speed: 100}}
+  rare:
+    engine: tests.support.engines.HeavyEngine
+    asr: it
+    slots: 1
+    options: {folder: FOLDER, hold-mb: 50, idle-unload-s: 1}
 """
 
 
 def test_a_machine_reads_its_own_file_and_one_that_is_mended_lets_it_join(tmp_path: Path) -> None:
     path = tmp_path / "profiles.yaml"
-    path.write_text(PROFILES.replace("slots", "slot"), encoding="utf-8")
+    text = PROFILES.replace("FOLDER", str(tmp_path))
+    path.write_text(text.replace("slots", "slot"), encoding="utf-8")
     rules = NodeRules(profiles_file=str(path))
     with ClusterOfOurs([echo_node("head", asr="de")], tmp_path / "data", nodes=rules) as cluster:
 
@@ -38,16 +45,17 @@ def test_a_machine_reads_its_own_file_and_one_that_is_mended_lets_it_join(tmp_pa
 
         def are_ready() -> bool:
             joined = [row for name, row in rows().items() if name.startswith("box/")]
-            return len(joined) == 2 and all(row.status == "ready" for row in joined)
+            return len(joined) == 3 and all(row.status == "ready" for row in joined)
 
         cluster.ray.add_node(LocalNode(labels={"profile": "two", "node": "box"}))
         wait_until(lambda: any(row.status == LEFT_OUT for row in rows().values()), 30, "the bad file is noticed")
         bad = next(row for row in rows().values() if row.status == LEFT_OUT)
         assert bad.why == f"{path}: profile two, english: there is no 'slot'; did you mean 'slots'?"
-        path.write_text(PROFILES, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         wait_until(are_ready, 60, "its engines are nodes")
         assert [(name, row.slots, row.capability.asr) for name, row in sorted(rows().items())] == [
             ("box/english", 1, ("en",)),
+            ("box/rare", 1, ("it",)),
             ("box/spanish", 3, ("es", "fr")),
             ("head", 4, ("de",)),
         ]
@@ -60,8 +68,16 @@ def test_a_machine_reads_its_own_file_and_one_that_is_mended_lets_it_join(tmp_pa
         assert cluster.run(where("en", "es", "fr", "en", "de")) == [
             "box/english", "box/spanish", "box/spanish", "box/english", "head",
         ]  # fmt: skip
+        wait_until(lambda: rows()["box/rare"].why.startswith("unloaded (loads in about "), 60, "nobody needs it")
+        unloaded = rows()["box/rare"]
+        assert (unloaded.status, unloaded.loads_in_ms > 0) == ("ready", True)
+        assert cluster.run(where("it")) == ["box/rare"]
+        (job,) = cluster.run(cluster.scheduler.jobs(JobFilter(node="box/rare")))
+        story = [what for _, _, what in cluster.run(cluster.scheduler.explain(job.job_id)).story]
+        assert any(line.startswith("its model was loaded in ") for line in story), story
         cluster.run(cluster.scheduler.drain_node("box", None))
-        wait_until(lambda: rows()["box/english"].status == rows()["box/spanish"].status == "gone", 30, "both leave")
+        names = ("box/english", "box/spanish", "box/rare")
+        wait_until(lambda: all(rows()[name].status == "gone" for name in names), 30, "all leave")
 
 
 def test_the_example_of_the_operations_guide_runs_with_up(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ray_sched.core.agent.brain import AgentBrain, AgentOptions
+from ray_sched.core.agent.brain import AgentBrain
+from ray_sched.core.agent.options import AgentOptions
 from ray_sched.core.capability import BadCapabilityError, Capability, Offer, offered
 from ray_sched.core.messages.agent_registry import Load
 from ray_sched.core.nodes.declarations import RayNode, declare

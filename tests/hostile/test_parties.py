@@ -17,7 +17,7 @@ from ray_sched.actors.pool import Pool
 from ray_sched.agent.agent import NodeAgent
 from ray_sched.agent.engine import EngineResult, ModelNotAvailableError, Work
 from ray_sched.client.client import Client
-from ray_sched.core.agent.brain import AgentOptions
+from ray_sched.core.agent.options import AgentOptions
 from ray_sched.core.capability import Capability
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.leases.pool import PoolBrain
@@ -408,6 +408,8 @@ class Liar:
         self.why_unhealthy = ""
         self.progress = ""
         self.is_stuck = False
+        self.loads_in_s = 0.0
+        self.loads_within_s = 0
 
     async def start(self) -> None: ...
 
@@ -420,8 +422,10 @@ class Liar:
         del work
         return None
 
-    async def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
-        del work, audio
+    async def run(
+        self, work: Work, audio: Samples, emit_partial: Callable[[str], None], handle_loaded: Callable[[], None]
+    ) -> EngineResult:
+        del work, audio, handle_loaded
         for number in range(1_000):
             emit_partial(f"partial {number} \ud800")
         if isinstance(self.result, Exception):

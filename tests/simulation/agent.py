@@ -6,7 +6,7 @@ This shell carries messages to the brain and does what the brain asks for. It fr
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
-from ray_sched.core.agent.brain import AgentBrain, AgentOptions
+from ray_sched.core.agent.brain import AgentBrain
 from ray_sched.core.agent.effects import (
     AgentEffect,
     CancelRun,
@@ -18,6 +18,7 @@ from ray_sched.core.agent.effects import (
     RunReturned,
     StartRun,
 )
+from ray_sched.core.agent.options import AgentOptions
 from ray_sched.core.effects import AgentSpoke, DispatchEffect
 from ray_sched.core.errors import Code
 from ray_sched.core.messages.agent_dispatcher import AgentOrder, AgentOrders, RunRefused
@@ -36,6 +37,8 @@ POISON = "poison"
 """The name of jobs that kill the agent they run on."""
 SPEECH_BYTES = 640
 _BYTES_PER_MS = 32
+_LOAD_MS = 3_000
+_LOAD_TIMEOUT_MS = 20_000
 
 
 class Agent:
@@ -61,6 +64,7 @@ class Agent:
         self._pushed: dict[AttemptKey, JobSpec] = {}
         self._missed: list[Callable[[], None]] = []
         self._wakes_at_ms = 0
+        self._is_model_loaded = True
         options = AgentOptions(
             node=spawn.node, incarnation=spawn.incarnation, slots=spawn.slots, speech_ttl_ms=SPEECH_TTL_MS
         )
@@ -73,6 +77,10 @@ class Agent:
     def has_token(self, item: PushItem) -> bool:
         """Nobody here makes up tokens."""
         return item.n_bytes > 0
+
+    def loads_within_ms(self) -> int:
+        """Its model is unloaded now and then."""
+        return 0 if self._is_model_loaded else _LOAD_TIMEOUT_MS
 
     def admit(self, item: PushItem) -> str | None:
         """The engine is moody while the world is wild."""
@@ -180,6 +188,20 @@ class Agent:
 
     def _start(self, key: AttemptKey) -> None:
         spec = self.running[key] = self._pushed[key]
+        if self._is_model_loaded:
+            self._begin(key, spec)
+        else:
+            self.world.net.after(_LOAD_MS, lambda: self._awake(lambda: self._begin_late(key, spec)))
+
+    def _begin_late(self, key: AttemptKey, spec: JobSpec) -> None:
+        """The model that a run has waited for is loaded."""
+        self._is_model_loaded = True
+        if key in self.running:
+            self.brain.handle_loaded(key, self.world.net.now_ms)
+            self._begin(key, spec)
+            self._schedule()
+
+    def _begin(self, key: AttemptKey, spec: JobSpec) -> None:
         self.world.count_start(key)
         self.world.note(key[0], f"{self.node}.{self.incarnation} runs attempt {key[1]}")
         if spec.name == POISON:
@@ -262,8 +284,11 @@ class Agent:
     def _beat(self) -> None:
         if not self.is_alive:
             return
+        if self.world.is_wild and not self.running and self.world.rng.random() < 0.02:
+            self._is_model_loaded = False
+        loads_in_ms = 0 if self._is_model_loaded else _LOAD_MS
         is_healthy = not (self.world.is_wild and self.world.rng.random() < 0.05)
-        beat = self.brain.heartbeat(Load(), "" if is_healthy else "it is moody")
+        beat = self.brain.heartbeat(Load(), "" if is_healthy else "it is moody", loads_in_ms=loads_in_ms)
         if not self.is_mute:
             self.world.net.post(lambda: self.world.registry.handle_heartbeat(beat, self._handle_registry))
         self.world.net.after(500, lambda: self._awake(self._beat))

@@ -1,7 +1,8 @@
 """An agent's brain with a clock that a test sets, and a network that acknowledges all or nothing."""
 
-from ray_sched.core.agent.brain import AgentBrain, AgentOptions
+from ray_sched.core.agent.brain import AgentBrain
 from ray_sched.core.agent.effects import AgentEffect, RunEnd, RunReturned
+from ray_sched.core.agent.options import AgentOptions
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_dispatcher import AgentMessage, AgentOrder, AgentOrders
 from ray_sched.core.messages.client_agent import Push, PushItem
@@ -31,6 +32,7 @@ class AgentHarness:
     def __init__(self, slots: int = 2, *, is_loaded: bool = True) -> None:
         self.now_ms = 1_000
         self.refuses_because: str | None = None
+        self.model_loads_within_ms = 0
         self.asked_about: list[PushItem] = []
         """What the engine was asked whether it takes it."""
         self.brain = AgentBrain(AgentOptions(node="a", incarnation=3, slots=slots, key=b"key"), self)
@@ -41,6 +43,9 @@ class AgentHarness:
 
     def has_token(self, item: PushItem) -> bool:
         return item.token == TOKEN
+
+    def loads_within_ms(self) -> int:
+        return self.model_loads_within_ms
 
     def admit(self, item: PushItem) -> str | None:
         self.asked_about.append(item)

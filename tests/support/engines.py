@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import ClassVar
 
 from msgspec import structs
@@ -113,6 +114,26 @@ class BatchEngine(CrashingEngine):
             ValueError("odd") if item.work.tgt == "odd" else EngineResult(text=names, speech=item.audio.tobytes())
             for item in items[:n_results]
         ]
+
+
+class HeavyEngine(SharedEngine):
+    """Holds so many MB; each load leaves a letter in a file, and waits while there is a file ``closed``.
+
+    ``stay`` runs as long as there is a file ``busy``.
+    """
+
+    def load(self) -> None:
+        folder = Path(self.options["folder"])
+        with (folder / "loads").open("a") as loads:
+            loads.write("x")
+        while (folder / "closed").exists():
+            time.sleep(0.005)
+        self.held = bytearray(b"x") * (int(self.options.get("hold-mb", "0")) * 2**20)
+
+    def run(self, work: Work, audio: Samples, emit_partial: Callable[[str], None]) -> EngineResult:
+        while work.src == "stay" and (Path(self.options["folder"]) / "busy").exists():
+            time.sleep(0.005)
+        return super().run(work, audio, emit_partial)
 
 
 class VariableEngine(SharedEngine):

@@ -10,7 +10,7 @@ from ray_sched.agent.engine_run import Host
 from ray_sched.agent.host import EngineHost
 from ray_sched.client.client import Client
 from ray_sched.client.options import ClientOptions
-from ray_sched.core.agent.brain import AgentOptions
+from ray_sched.core.agent.options import AgentOptions
 from ray_sched.core.capability import Capability
 from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.leases.pool import PoolBrain

@@ -7,8 +7,6 @@ nothing about jobs. Times are milliseconds of any clock that only goes forward.
 
 from typing import assert_never
 
-from msgspec import Struct
-
 from ray_sched.core.agent.attempts import Attempts
 from ray_sched.core.agent.checks import PushChecks
 from ray_sched.core.agent.effects import (
@@ -21,14 +19,16 @@ from ray_sched.core.agent.effects import (
     RunReturned,
     StartRun,
 )
+from ray_sched.core.agent.options import AgentOptions
 from ray_sched.core.agent.reports import ReportQueue, end_report
-from ray_sched.core.capability import BadCapabilityError, Capability, Offer, offered
+from ray_sched.core.capability import BadCapabilityError, Capability, offered
 from ray_sched.core.ledger import AudioState, Ledger
 from ray_sched.core.messages.agent_dispatcher import (
     AgentBatch,
     AgentOrders,
     DropSpeech,
     RunAccepted,
+    RunBegan,
     RunPartial,
     RunRefused,
     RunStopped,
@@ -42,24 +42,6 @@ LAZY_MS = 20
 """How long an acceptance waits for another report to leave with."""
 COALESCE_MS = 1
 """How long the end of one run waits for the end of others that run beside it: jobs that came together end together."""
-SPEECH_TTL_MS = 300_000
-"""Speech that was neither fetched nor ordered to be dropped is kept for this long."""
-
-
-class AgentOptions(Struct, frozen=True, kw_only=True):
-    """Who an agent is, and what it may do."""
-
-    node: str
-    incarnation: int
-    slots: int
-    """Attempts that run at the same time, at most."""
-    key: bytes = b""
-    """Of this incarnation: shown with every message, so that others know who sends it."""
-    speech_ttl_ms: int = SPEECH_TTL_MS
-    offer: Offer = Offer()
-    """What its node offers of what the engine can do."""
-    pid: int = 0
-    """Of its process, among those of its machine."""
 
 
 class AgentBrain:
@@ -148,11 +130,24 @@ class AgentBrain:
 
     def _report_acceptance(self, item: PushItem, now_ms: int) -> None:
         audio_ms = item.n_bytes * 1000 // (SAMPLE_RATE_HZ * BYTES_PER_SAMPLE)
-        message = RunAccepted(job_id=item.job_id, attempt=item.attempt, audio_ms=audio_ms, audio_bytes=item.n_bytes)
+        message = RunAccepted(
+            job_id=item.job_id,
+            attempt=item.attempt,
+            audio_ms=audio_ms,
+            audio_bytes=item.n_bytes,
+            loads_within_ms=self._checks.loads_within_ms(),
+        )
         since_ms = self._attempts.running[item.job_id, item.attempt].started_at_ms
         self._reports.put(message, now_ms, within_ms=LAZY_MS, since_ms=since_ms)
 
     # --- runs
+
+    def handle_loaded(self, key: AttemptKey, now_ms: int) -> None:
+        """The model that this run has waited for is loaded: its time begins now, and the Dispatcher knows."""
+        run = self._attempts.running.get(key)
+        if run is not None and not run.is_stopping:
+            loaded_ms, run.started_at_ms = now_ms - run.started_at_ms, now_ms
+            self._reports.put(RunBegan(job_id=key[0], attempt=key[1], loaded_ms=loaded_ms), now_ms, within_ms=LAZY_MS)
 
     def handle_partial(self, key: AttemptKey, text: str, now_ms: int) -> None:
         """The engine has recognised some of the text. Nothing happens once the run has ended."""
@@ -246,22 +241,26 @@ class AgentBrain:
 
     # --- heartbeats
 
-    def heartbeat(self, load: Load, why_unhealthy: str, gpus: tuple[GpuUse, ...] = (), progress: str = "") -> Heartbeat:
+    def heartbeat(
+        self, load: Load, why_unhealthy: str, gpus: tuple[GpuUse, ...] = (), progress: str = "", loads_in_ms: int = 0
+    ) -> Heartbeat:
         """The next heartbeat. ``why_unhealthy``: what is wrong with the loaded engine, or nothing.
 
-        ``progress``: how far loading is, if that is known.
+        ``progress``: how far loading is, if that is known. ``loads_in_ms``: until a model that was unloaded is there.
         """
         why = self._why_failed or (why_unhealthy if self.is_loaded else "")
+        not_yet = "" if self.is_loaded else "loading its engine"
         return Heartbeat(
             node=self.options.node,
             incarnation=self.options.incarnation,
             key=self.options.key,
             is_loaded=self.is_loaded,
             is_healthy=not why,
-            why=why or ("" if self.is_loaded else progress or "loading its engine"),
+            why=why or progress or not_yet,
             capability=self._capability,
             pid=self.options.pid,
             load=load,
+            loads_in_ms=loads_in_ms,
             gpus=gpus,
             running=len(self._attempts.running),
             most_running=self._attempts.most_running,

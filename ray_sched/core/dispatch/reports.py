@@ -7,6 +7,7 @@ from typing import assert_never
 
 from ray_sched.core.capability import ASR, SERVICES
 from ray_sched.core.dispatch import attempts, delivering
+from ray_sched.core.dispatch.due import JobDue
 from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.dispatch.step import Step
 from ray_sched.core.errors import Code
@@ -15,6 +16,7 @@ from ray_sched.core.messages.agent_dispatcher import (
     AgentMessage,
     DropSpeech,
     RunAccepted,
+    RunBegan,
     RunFailed,
     RunFinished,
     RunPartial,
@@ -23,6 +25,7 @@ from ray_sched.core.messages.agent_dispatcher import (
 )
 from ray_sched.core.messages.client_dispatcher import PartialText
 from ray_sched.core.messages.fields import MAX_AUDIO_MS
+from ray_sched.core.rules import run_limit_ms
 from ray_sched.core.units import shown_ms
 
 _CODES_OF_ENGINES = frozenset({Code.ENGINE_FAILED, Code.ENGINE_CRASHED, Code.MODEL_NOT_AVAILABLE, Code.INVALID_AUDIO})
@@ -33,7 +36,7 @@ def handle(state: DispatchState, step: Step, node: str, incarnation: int, messag
     """Handle one message of this incarnation of a node's agent."""
     job = state.jobs.get(message.job_id)
     attempt = (message.job_id, message.attempt)
-    is_over = not isinstance(message, RunAccepted | RunPartial)
+    is_over = not isinstance(message, RunAccepted | RunBegan | RunPartial)
     if is_over:
         state.release(node, incarnation, attempt)
     if job is not None and is_current(job, message.attempt, node, incarnation):
@@ -47,10 +50,9 @@ def handle(state: DispatchState, step: Step, node: str, incarnation: int, messag
 def _handle_current(state: DispatchState, step: Step, job: Job, message: AgentMessage) -> None:
     match message:
         case RunAccepted():
-            if job.status is JobStatus.ASSIGNED:
-                audio_ms = min(message.audio_ms, MAX_AUDIO_MS)
-                state.accept(step, job, step.now_ms - message.age_ms, audio_ms, message.audio_bytes)
-                state.counters.times.push.observe(job.accepted_at_ms - job.assigned_at_ms)
+            _run_accepted(state, step, job, message)
+        case RunBegan():
+            _run_began(state, step, job, message)
         case RunRefused():
             _run_refused(state, step, job, message)
         case RunPartial():
@@ -81,6 +83,28 @@ def _handle_late(state: DispatchState, step: Step, node: str, incarnation: int, 
 def _awaits_speech(state: DispatchState, message: RunFinished) -> bool:
     job = state.jobs.get(message.job_id)
     return job is not None and job.attempt == message.attempt and job.speech is not None
+
+
+def _run_accepted(state: DispatchState, step: Step, job: Job, message: RunAccepted) -> None:
+    if job.status is not JobStatus.ASSIGNED:
+        return
+    audio_ms = min(message.audio_ms, MAX_AUDIO_MS)
+    state.accept(step, job, step.now_ms - message.age_ms, audio_ms, message.audio_bytes)
+    if message.loads_within_ms:
+        job.record(job.accepted_at_ms, f"waits while {job.node} loads its model")
+        _time_run(state, step, job, message.loads_within_ms)
+
+
+def _run_began(state: DispatchState, step: Step, job: Job, message: RunBegan) -> None:
+    if job.status is JobStatus.PROCESSING and not job.speech:
+        job.record(step.now_ms, f"its model was loaded in {shown_ms(message.loaded_ms)}")
+        _time_run(state, step, job)
+
+
+def _time_run(state: DispatchState, step: Step, job: Job, loads_within_ms: int = 0) -> None:
+    """Its time to run begins now, or when its model is loaded, within so long."""
+    limit_ms = run_limit_ms(job.audio_ms, state.rules)
+    state.postpone(JobDue(job.job_id), step.now_ms + loads_within_ms + limit_ms)
 
 
 def _run_refused(state: DispatchState, step: Step, job: Job, message: RunRefused) -> None:

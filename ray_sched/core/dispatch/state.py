@@ -24,7 +24,7 @@ from ray_sched.core.placement.policy import PlacementPolicy
 from ray_sched.core.placement.speeds import SpeedBook
 from ray_sched.core.ports import SaveJob
 from ray_sched.core.queue.waiting import Waiting, cost_ms
-from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
+from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules, run_limit_ms
 from ray_sched.core.timers import DueQueue
 
 _REPEAT_STOP_MS = 1_000
@@ -132,8 +132,7 @@ class DispatchState:
         job.record(job.accepted_at_ms, f"accepted by {job.node}")
         if node_state := self.node_table.by_node.get(job.node):
             node_state.record_acceptance()
-        limit_ms = max(self.rules.run_timeout_ms, int(self.rules.run_timeout_factor * audio_ms))
-        self._due.set(JobDue(job.job_id), step.now_ms + limit_ms)
+        self._due.set(JobDue(job.job_id), step.now_ms + run_limit_ms(audio_ms, self.rules))
 
     def keep_speech(self, step: Step, job: Job, outcome: Outcome) -> None:
         """A job has run; it ends with this outcome when its submitter has fetched the speech."""

@@ -85,5 +85,6 @@ class PoolBrain:
             total_slots=view.slots,
             why=why,
             has_died=view.has_died,
+            loads_in_ms=view.loads_in_ms,
             because=(over or view.why)[:MAX_WHY],
         )

@@ -9,7 +9,7 @@ from ray_sched.core.messages.fields import Attempt, AudioMs, Count, Key, LongTex
 from ray_sched.core.messages.recognition import Recognition
 
 
-class RunAccepted(Message, frozen=True, kw_only=True):
+class RunAccepted(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Agent to Dispatcher: the job has a slot, and its audio is in the agent's memory. Sent within 20 ms."""
 
     job_id: Text
@@ -18,6 +18,17 @@ class RunAccepted(Message, frozen=True, kw_only=True):
     audio_bytes: Count
     age_ms: Count = 0
     """How long ago that was when the agent sent this."""
+    loads_within_ms: AudioMs = 0
+    """0: it runs. Else its model is loaded first, within so long: then RunBegan follows, or RunRefused."""
+
+
+class RunBegan(Message, frozen=True, kw_only=True):
+    """Agent to Dispatcher: the model that an accepted job has waited for is loaded. Its time to run begins now."""
+
+    job_id: Text
+    attempt: Attempt
+    loaded_ms: Count
+    """How long it has waited."""
 
 
 class RunRefused(Message, frozen=True, kw_only=True):
@@ -70,7 +81,7 @@ class RunStopped(Message, frozen=True, kw_only=True):
     attempt: Attempt
 
 
-AgentMessage = RunAccepted | RunRefused | RunPartial | RunFinished | RunFailed | RunStopped
+AgentMessage = RunAccepted | RunBegan | RunRefused | RunPartial | RunFinished | RunFailed | RunStopped
 
 
 class AgentBatch(Message, frozen=True, kw_only=True):

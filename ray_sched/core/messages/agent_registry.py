@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.messages.fields import Count, Key, LongText, Message, Text
+from ray_sched.core.messages.fields import AudioMs, Count, Key, LongText, Message, Text
 
 Percentage = Annotated[float, Meta(ge=0, le=100)]
 MAX_GPUS = 128
@@ -57,6 +57,8 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     load: Load = Load()
     pid: Count = 0
     """Of the agent's process, among those of its machine."""
+    loads_in_ms: AudioMs = 0
+    """Its model is unloaded, or loads again: about how long a job that comes now waits for it; 0: not at all."""
     gpus: Annotated[tuple[GpuUse, ...], Meta(max_length=MAX_GPUS)] = ()
     """For people; what counts is in ``load``."""
     running: Count = 0

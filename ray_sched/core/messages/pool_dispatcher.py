@@ -5,12 +5,12 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.messages.fields import MAX_NODES, Count, Message, Slots, Text, Why
+from ray_sched.core.messages.fields import MAX_NODES, AudioMs, Count, Message, Slots, Text, Why
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.reasons import Reason
 
 
-class NodeOffer(Struct, frozen=True, kw_only=True):
+class NodeOffer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a Pool offers of one node: the slots that the Dispatcher may use until the term ends; if none, why."""
 
     node: Text
@@ -24,6 +24,8 @@ class NodeOffer(Struct, frozen=True, kw_only=True):
     why: Reason | None = None
     has_died: bool = False
     """The node is lost because the process of its agent ended."""
+    loads_in_ms: AudioMs = 0
+    """Its model is unloaded, or loads again: about how long a job that comes now waits for it; 0: not at all."""
     because: Why = ""
     """What the Registry reports of a node that is not well, or which threshold it has reached."""
 

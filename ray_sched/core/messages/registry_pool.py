@@ -6,11 +6,11 @@ from msgspec import Meta, Struct
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import Load
-from ray_sched.core.messages.fields import MAX_NODES, Count, LongText, Message, Slots, Text
+from ray_sched.core.messages.fields import MAX_NODES, AudioMs, Count, LongText, Message, Slots, Text
 from ray_sched.core.node_status import NodeStatus
 
 
-class NodeView(Struct, frozen=True, kw_only=True):
+class NodeView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A node as the Registry sees it at this moment."""
 
     node: Text
@@ -19,6 +19,8 @@ class NodeView(Struct, frozen=True, kw_only=True):
     status: NodeStatus
     slots: Slots
     load: Load = Load()
+    loads_in_ms: AudioMs = 0
+    """As its heartbeat says."""
     why: LongText = ""
     has_died: bool = False
     """The node is lost because the process of its agent ended."""

@@ -7,7 +7,7 @@ pool it belongs, is decided elsewhere, by ``health`` and ``membership``.
 from collections import deque
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.messages.agent_registry import Heartbeat
+from ray_sched.core.messages.agent_registry import Heartbeat, Load
 from ray_sched.core.messages.registry_pool import MembersVersion, NodeView
 from ray_sched.core.node_status import ENDED, NODE_TABLE, NodeEvent, NodeStatus
 from ray_sched.core.nodes.declarations import Declaration
@@ -185,5 +185,6 @@ class Node:
             slots=self.declaration.slots,
             why=self.why,
             has_died=self.has_died,
-            **({"load": beat.load} if beat else {}),
+            load=beat.load if beat else Load(),
+            loads_in_ms=beat.loads_in_ms if beat else 0,
         )

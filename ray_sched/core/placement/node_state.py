@@ -32,6 +32,8 @@ class NodeState:
         self.because = ""
         """The pool's own words for it, for people."""
         self.term_ends_at_ms = 0
+        self.loads_in_ms = 0
+        """Its model is unloaded: about how long a job that comes now waits for it."""
         self.in_flight_ms = 0
         """Audio of the attempts on its slots."""
         self.busy_part = 0.0

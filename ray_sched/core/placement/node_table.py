@@ -13,7 +13,7 @@ from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
 from ray_sched.core.node_status import ENDED
 from ray_sched.core.placement.groups import Groups
 from ray_sched.core.placement.node_state import NodeState
-from ray_sched.core.placement.speeds import SpeedBook
+from ray_sched.core.placement.speeds import UNLOADED_CLASS, SpeedBook
 from ray_sched.core.queue.waiting import QueueKey
 
 
@@ -104,6 +104,7 @@ class NodeTable:
             self._join_pool(node_state, offer)
         node_state.agent, node_state.total_slots = node_offer.agent, node_offer.total_slots
         node_state.why, node_state.because = node_offer.why, node_offer.because
+        self._set_loads_in(node_state, node_offer.loads_in_ms)
         node_state.lease(node_offer.slots, now_ms + offer.term_ms)
 
     def _add(self, offer: PoolOffer, node_offer: NodeOffer) -> NodeState:
@@ -132,7 +133,14 @@ class NodeTable:
             del self._pools[node_state.pool]
         self.groups.remove(node_state)
 
+    def _set_loads_in(self, node_state: NodeState, loads_in_ms: int) -> None:
+        """Of many free nodes those whose model is unloaded are looked at last."""
+        is_as_before = bool(loads_in_ms) == bool(node_state.loads_in_ms)
+        node_state.loads_in_ms = loads_in_ms
+        if not is_as_before:
+            self._set_speed_class(node_state.node, self._speeds.class_of(node_state.node))
+
     def _set_speed_class(self, node: str, speed_class: int) -> None:
         node_state = self.by_node.get(node)
         if node_state:
-            self.groups.set_speed_class(node_state, speed_class)
+            self.groups.set_speed_class(node_state, UNLOADED_CLASS if node_state.loads_in_ms else speed_class)

@@ -11,9 +11,10 @@ Score = Callable[[NodeState, Question], float]
 def expected_completion_s(node_state: NodeState, q: Question) -> float:
     """Seconds until this job would be done on a free slot there, if it began now: its audio by the learned speed.
 
-    What runs on the node's other slots does not have to end first. The learned speed was measured beside such runs.
+    A model that is unloaded has to be loaded first. What runs on the node's other slots does not have to end first: the
+    learned speed was measured beside such runs.
     """
-    return q.audio_ms / 1000 / q.speeds.speed(node_state.node, q.pair)
+    return node_state.loads_in_ms / 1000 + q.audio_ms / 1000 / q.speeds.speed(node_state.node, q.pair)
 
 
 def affinity(node_state: NodeState, q: Question) -> float:

@@ -11,6 +11,8 @@ from ray_sched.core.rules import SelectionRules
 
 UNKNOWN_CLASS = 1_000
 """Speed class of a node that has not run anything yet: before all others, as it may be the fastest."""
+UNLOADED_CLASS = -1_000
+"""Of a node whose model has to be loaded first: after all others."""
 
 _SLOWEST, _FASTEST = 0.001, 10_000.0
 """Audio-seconds per second that are believed; a node that claims more would have all jobs, one with less none."""

@@ -38,6 +38,8 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     speech_bytes: int
     silent_ms: int
     """Since the last heartbeat; -1 before the first."""
+    loads_in_ms: int = 0
+    """Its model is unloaded, or loads again: about how long a job that comes now waits for it; 0: not at all."""
     threshold: str = ""
     """Which threshold keeps new work from a node that is ready, with its value and limit; empty: none."""
 
@@ -63,6 +65,7 @@ class NodeRow(Struct, frozen=True, kw_only=True):
             audio_bytes=beat.audio_bytes if beat else 0,
             speech_bytes=beat.speech_bytes if beat else 0,
             silent_ms=-1 if silent_ms is None else silent_ms,
+            loads_in_ms=beat.loads_in_ms if beat else 0,
             threshold=threshold,
         )
 

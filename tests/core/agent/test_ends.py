@@ -2,7 +2,6 @@
 
 import pytest
 
-from ray_sched.core.agent.brain import SPEECH_TTL_MS
 from ray_sched.core.agent.effects import (
     CancelRun,
     ForgetSpeech,
@@ -12,6 +11,7 @@ from ray_sched.core.agent.effects import (
     RunErred,
     RunReturned,
 )
+from ray_sched.core.agent.options import SPEECH_TTL_MS
 from ray_sched.core.errors import Code
 from ray_sched.core.ledger import AudioState
 from ray_sched.core.messages.agent_dispatcher import (

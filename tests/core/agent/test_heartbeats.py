@@ -55,7 +55,7 @@ def test_a_heartbeat_says_what_is_wrong(
 def test_a_heartbeat_says_how_far_loading_is() -> None:
     progress = "loading its engine for 3 s: 1 of 2 replicas are ready"
     assert AgentHarness(is_loaded=False).brain.heartbeat(Load(), "", progress=progress).why == progress
-    assert AgentHarness(is_loaded=True).brain.heartbeat(Load(), "", progress=progress).why == ""
+    assert AgentHarness(is_loaded=True).brain.heartbeat(Load(), "").why == ""
     failed = AgentHarness(is_loaded=False)
     failed.brain.engine_failed("no weights")
     assert failed.brain.heartbeat(Load(), "", progress=progress).why == "no weights"
@@ -88,3 +88,11 @@ def test_an_agent_with_a_stuck_run_ends_when_nothing_else_runs_there() -> None:
     assert agent.brain.handle_stuck_engine("a thread hangs") == []
     agent.end("other")
     assert agent.brain.handle_stuck_engine("a thread hangs") == [EndProcess("a thread hangs")]
+
+
+def test_a_heartbeat_says_that_the_model_is_unloaded_and_how_long_it_takes_to_load_and_that_is_no_illness() -> None:
+    beat = AgentHarness().brain.heartbeat(Load(), "", progress="unloaded (loads in about 8 s)", loads_in_ms=8_000)
+    assert (beat.is_loaded, beat.is_healthy) == (True, True)
+    assert (beat.why, beat.loads_in_ms) == ("unloaded (loads in about 8 s)", 8_000)
+    ill = AgentHarness().brain.heartbeat(Load(), "it has broken", progress="unloaded (loads in about 8 s)")
+    assert (ill.is_healthy, ill.why) == (False, "it has broken")

@@ -6,10 +6,11 @@ from ray_sched.core.capability import Capability
 from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.placement.node_table import NodeTable
+from ray_sched.core.placement.policy import DEFAULT_POLICY
 from ray_sched.core.placement.speeds import UNKNOWN_CLASS, SpeedBook
 from ray_sched.core.reasons import Reason
 from tests.support.builders import ENGLISH, a_node, an_offer, only
-from tests.support.placement import DEMAND, RULES
+from tests.support.placement import DEMAND, RULES, a_question
 
 GERMAN = Capability(engine="echo", asr=("de",))
 
@@ -166,3 +167,38 @@ def test_a_node_that_comes_to_others_that_have_run_begins_slowly_and_the_first_o
     pools.offer(a_node("a", slots=2), a_node("b", slots=2, incarnation=3), a_node("c", slots=2), number=3)
     shares = {name: node_state.share for name, node_state in pools.table.by_node.items()}
     assert shares == {"a": None, "b": 1, "c": 1}
+
+
+def test_of_many_free_nodes_those_whose_model_is_unloaded_are_looked_at_last_however_fast_they_are() -> None:
+    pools = Pools()
+    pools.speeds.load({f"n{n:02}": {"en:en": 1.0 if n < 10 else 64.0} for n in range(20)})
+
+    def sampled(loads_in_ms: int, number: int) -> set[str]:
+        nodes = (a_node(f"n{n:02}", loads_in_ms=0 if n < 10 else loads_in_ms) for n in range(20))
+        pools.offer(*nodes, number=number)
+        return {node_state.node for node_state in pools.table.groups.candidates(DEMAND).sample(a_question())}
+
+    slow, fast = ({f"n{n:02}" for n in range(first, first + 10)} for first in (0, 10))
+    assert sampled(0, 1) < fast
+    assert sampled(8_000, 2) < slow
+    pools.speeds.learn("n10", "en:en", 1_000, 10)
+    assert sampled(7_000, 3) < slow, "what is learned of it does not bring it forward"
+    assert sampled(0, 4) < fast
+
+
+def test_a_node_that_was_unloaded_is_no_newcomer_and_a_newcomer_may_be_unloaded() -> None:
+    pools = Pools()
+    pools.offer(a_node("old"), number=1)
+    old = pools.table.by_node["old"]
+    old.record_outcome(is_success=True, now_ms=0, rules=RULES)
+    for number, loads_in_ms in ((2, 8_000), (3, 0)):
+        pools.offer(a_node("old", loads_in_ms=loads_in_ms), number=number)
+        assert (old.share, old.loads_in_ms) == (None, loads_in_ms)
+    pools.offer(a_node("old"), a_node("new", loads_in_ms=8_000), number=4)
+    new = pools.table.by_node["new"]
+    assert (new.share, new.loads_in_ms) == (1, 8_000)
+    question = a_question()
+    assert DEFAULT_POLICY.scores[0](new, question) == DEFAULT_POLICY.scores[0](old, question) + 8.0
+    pools.offer(a_node("old", loads_in_ms=8_000), a_node("new", incarnation=2), number=5)
+    back = pools.table.by_node["new"]
+    assert (back.share, back.loads_in_ms) == (1, 0), "a new incarnation has loaded its model, and begins slowly"
