@@ -72,7 +72,7 @@ class LoadMeter:
     def _own_use(self, siblings: Collection[int] = ()) -> tuple[float, set[int]]:
         """CPU seconds of the agent, its siblings and all they have started, and their process ids."""
         total, pids = 0.0, set()
-        for process in [it for pid in (self._own.pid, *siblings) for it in _family(pid)]:
+        for process in {it.pid: it for pid in (self._own.pid, *siblings) for it in _family(pid)}.values():
             try:
                 times = process.cpu_times()
             except psutil.NoSuchProcess:

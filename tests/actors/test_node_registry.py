@@ -234,3 +234,37 @@ async def test_nodes_are_written_again_into_a_store_that_was_emptied() -> None:
     (saved,) = [change for commit in world.store.commits for change in commit]
     assert isinstance(saved, SaveNode)
     assert (saved.node_id, msgspec.json.decode(saved.record, type=NodeRecord).incarnation) == ("a", 1)
+
+
+PROFILED = {"ray-sched.io/profile": "two", "ray-sched.io/node": "box"}
+TWO: Profile = {"first": {"engine": "echo", "asr": "en"}, "second": {"engine": "echo", "asr": "es"}}
+
+
+async def test_the_profile_that_a_machine_s_label_names_is_read_there_and_its_engines_started() -> None:
+    world = World()
+    world.ray.listed = [RayNode(ray_node_id="f" * 56, labels=PROFILED)]
+    world.ray.profile = TWO
+    await until(lambda: len(world.ray.spawned) == 2, lambda: world.registry.tick("poll"))
+    assert world.ray.asked_for == [("f" * 56, "two")]
+    assert {spawn.agent for spawn in world.ray.spawned} == {"agent:box/first", "agent:box/second"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SchedError(Code.INVALID_CONFIGURATION, "p.yaml has no profile 'two'; there is one"),
+        PeerUnavailableError("p.yaml has no profile 'two'; there is one"),
+    ],
+)
+async def test_a_machine_whose_profile_cannot_be_read_is_left_out_with_the_reason(error: Exception) -> None:
+    world = World()
+    world.ray.listed = [RayNode(ray_node_id="f" * 56, labels=PROFILED)]
+    world.ray.profile = error
+    async with asyncio.timeout(5):
+        while not (rows := await world.registry.nodes()):
+            await world.registry.tick("poll")
+            await asyncio.sleep(0.002)
+    assert [(row.node, row.status, row.why) for row in rows] == [
+        ("node-ffffffff", "left out", "p.yaml has no profile 'two'; there is one")
+    ]
+    assert (world.ray.spawned, len(world.ray.asked_for)) == ([], 1)

@@ -69,6 +69,28 @@ def test_the_busiest_gpu_counts_and_each_is_told() -> None:
     assert LoadMeter(GpuShare(visible="0"), nvml=nvml).measure().load.gpu == 0.0
 
 
+def test_what_the_other_engines_of_the_machine_use_is_no_load_of_others() -> None:
+    theirs = FakeProcess(os.getppid(), 23_760 * MIB, use=98)
+    meter = LoadMeter(nvml=FakeNvml(FakeGpu("a", use=99, processes=[theirs])))
+    assert meter.measure().load.gpu == 99.0
+    assert meter.measure(siblings=(os.getppid(),)).load.gpu == 0.0
+    assert meter.measure(siblings=(2**22 + 1,)).load.gpu == 99.0, "a sibling that has ended"
+
+
+async def test_the_registry_s_answer_names_those_other_engines_to_the_meter() -> None:
+    network, registry = Network(), Registry(siblings=(11, 12))
+    network.actors["registry"] = registry
+    meter = FailingMeter()
+    options = AgentOptions(node="a", incarnation=1, slots=1, pid=10)
+    agent = NodeAgent(options, UNUSED_HOST, network, 5, lambda: None, lambda: meter)
+    try:
+        async with asyncio.timeout(20):
+            while meter.siblings != (11, 12):
+                assert (await registry.beats.get()).pid == 10
+    finally:
+        await agent.stop()
+
+
 def what_follows(nvml: FakeNvml) -> tuple[int, str, str]:
     """Slots that the pool offers of a node with these cards, why not all, and what people are shown of the node."""
     measured = LoadMeter(nvml=nvml).measure()
@@ -101,11 +123,12 @@ class FailingMeter:
 
     def __init__(self, *failing: int, error: type[Exception] = OSError) -> None:
         self.n_calls = 0
+        self.siblings: tuple[int, ...] = ()
         self._failing = failing
         self._error = error
 
     def measure(self, siblings: Collection[int] = ()) -> Measured:
-        del siblings
+        self.siblings = tuple(siblings)
         self.n_calls += 1
         if self.n_calls in self._failing:
             raise self._error("too many open files")
@@ -115,12 +138,13 @@ class FailingMeter:
 class Registry:
     """Keeps the heartbeats."""
 
-    def __init__(self) -> None:
+    def __init__(self, siblings: tuple[int, ...] = ()) -> None:
         self.beats: asyncio.Queue[Heartbeat] = asyncio.Queue()
+        self._siblings = siblings
 
     async def beat(self, raw: bytes) -> bytes:
         self.beats.put_nowait(decode(raw, Heartbeat))
-        return encode(BeatReply(is_current=True))
+        return encode(BeatReply(is_current=True, siblings=self._siblings))
 
 
 async def memory_of_beats(make_meter: Callable[[], FailingMeter], *wanted: float) -> None:

@@ -36,21 +36,25 @@ two:
 def test_a_machine_reads_its_own_file_and_one_that_is_mended_lets_it_join(tmp_path: Path) -> None:
     path = tmp_path / "profiles.yaml"
     text = PROFILES.replace("FOLDER", str(tmp_path))
-    path.write_text(text.replace("slots", "slot"), encoding="utf-8")
     rules = NodeRules(profiles_file=str(path))
     with ClusterOfOurs([echo_node("head", asr="de")], tmp_path / "data", nodes=rules) as cluster:
 
         def rows() -> dict[str, NodeRow]:
             return {row.node: row for row in cluster.run(cluster.scheduler.nodes())}
 
+        def why_left_out() -> str:
+            return next((row.why for row in rows().values() if row.status == LEFT_OUT), "")
+
         def are_ready() -> bool:
             joined = [row for name, row in rows().items() if name.startswith("box/")]
             return len(joined) == 3 and all(row.status == "ready" for row in joined)
 
         cluster.ray.add_node(LocalNode(labels={"profile": "two", "node": "box"}))
-        wait_until(lambda: any(row.status == LEFT_OUT for row in rows().values()), 30, "the bad file is noticed")
-        bad = next(row for row in rows().values() if row.status == LEFT_OUT)
-        assert bad.why == f"{path}: profile two, english: there is no 'slot'; did you mean 'slots'?"
+        missing = f"the settings have no profile 'two', and on this node there is no file {path}"
+        wait_until(lambda: why_left_out() == missing, 30, "that there is no file")
+        path.write_text(text.replace("slots", "slot"), encoding="utf-8")
+        bad = f"{path}: profile two, english: there is no 'slot'; did you mean 'slots'?"
+        wait_until(lambda: why_left_out() == bad, 30, "that it is a bad one")
         path.write_text(text, encoding="utf-8")
         wait_until(are_ready, 60, "its engines are nodes")
         assert [(name, row.slots, row.capability.asr) for name, row in sorted(rows().items())] == [
