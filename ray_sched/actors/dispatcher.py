@@ -17,6 +17,7 @@ from ray_sched.actors.commits import Commits
 from ray_sched.actors.mailboxes import ClientMailbox, Mailboxes
 from ray_sched.actors.metrics import ActorMetrics
 from ray_sched.actors.orders import OrderOutboxes
+from ray_sched.actors.questions import Questions
 from ray_sched.actors.retry import retry_until_answered
 from ray_sched.core.dispatch.records import read_jobs
 from ray_sched.core.distribution import SIZE_BOUNDARIES, Distribution
@@ -58,6 +59,7 @@ from ray_sched.core.messages.client_dispatcher import (
     ClientBatch,
     ClientEvent,
     ClientReply,
+    JobSpec,
     Poll,
     Refused,
     SpeechReady,
@@ -66,8 +68,12 @@ from ray_sched.core.messages.client_dispatcher import (
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
 from ray_sched.core.ports import Store
 from ray_sched.core.rules import CleanupRules
+from ray_sched.core.views.dry_run import dry_running
+from ray_sched.core.views.explain import explaining
+from ray_sched.core.views.explanation import Explanation, WaitingRow
 from ray_sched.core.views.job_filter import JobFilter
-from ray_sched.core.views.jobs import ClusterView, Explanation, JobView, explain, job_view, jobs_view, status_view
+from ray_sched.core.views.jobs import ClusterView, JobView, job_view, jobs_view, status_view
+from ray_sched.core.views.waiting import explaining_all
 from ray_sched.observe.dispatcher import call_samples, dispatcher_samples
 from ray_sched.observe.samples import Sample, WriteSamples, write_nothing
 from ray_sched.wire.auth import agent_key, attempt_token, is_same
@@ -113,6 +119,7 @@ class Dispatcher:
         self._clock = Clock()
         self.mailboxes = Mailboxes(options.epoch)
         self._orders = OrderOutboxes(directory, options.secret)
+        self._questions = Questions()
         self._commits = Commits(store, self, Background("dispatcher"))
         self._metrics = ActorMetrics("dispatcher", self._commits, options.write_samples)
         self._call_sizes = {edge: Distribution(SIZE_BOUNDARIES) for edge in ("client", "agent")}
@@ -301,9 +308,17 @@ class Dispatcher:
             await asyncio.sleep(0)
         return [job_view(job, self._clock.now_ms()) for job in found]
 
-    async def explain(self, job_id: str) -> Explanation:
-        """Why a job is where it is. Raises SchedError UNKNOWN_JOB."""
-        return explain(self._brain, job_id, self._clock.now_ms())
+    async def explain(self, job_id: str, node: str = "") -> Explanation:
+        """Why a job is where it is, and not on that node. Raises SchedError UNKNOWN_JOB or UNKNOWN_NODE."""
+        return await self._questions.answer(explaining(self._brain, job_id, self._clock.now_ms(), node))
+
+    async def explain_all(self) -> list[WaitingRow]:
+        """Why all that waits does, by reason."""
+        return await self._questions.answer(explaining_all(self._brain, self._clock.now_ms()))
+
+    async def dry_run(self, spec: JobSpec) -> Explanation:
+        """What would become of such a job. Raises SchedError if there cannot be one."""
+        return await self._questions.answer(dry_running(self._brain, spec, self._clock.now_ms()))
 
     # --- the store, while a commit is under way --------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ from typing import NamedTuple, Protocol
 from starlette.requests import HTTPConnection
 
 from ray_sched.client.client import Client
+from ray_sched.core.views.explanation import Explanation
 from ray_sched.core.views.job_filter import JobFilter
-from ray_sched.core.views.jobs import Explanation, JobView
+from ray_sched.core.views.jobs import JobView
 from ray_sched.gateway.job_book import SessionBook
 from ray_sched.gateway.limits import Limits
 from ray_sched.gateway.meters import Meters

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from ray_sched.client import headers
 from ray_sched.client.results import JobHandle
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.views.explanation import Explanation
 from ray_sched.core.views.job_filter import JobFilter
-from ray_sched.core.views.jobs import Explanation
 from ray_sched.gateway.encoder import FORMATS, MEDIA_TYPES, Encoder
 from ray_sched.gateway.exchange import request_id
 from ray_sched.gateway.forms import answers, check, described_form, read_form

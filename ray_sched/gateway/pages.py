@@ -6,7 +6,8 @@ import msgspec
 
 from ray_sched.client.results import JobHandle, Missing, Result
 from ray_sched.core.messages.client_agent import BYTES_PER_SAMPLE
-from ray_sched.core.views.jobs import Explanation, JobView
+from ray_sched.core.views.explanation import Explanation
+from ray_sched.core.views.jobs import JobView
 from ray_sched.gateway.refusals import refusal_body
 
 _SECRET = frozenset({"speech", "speech_rate_hz", "error", "position", "segments", "words"})

@@ -13,8 +13,10 @@ from msgspec import Struct
 
 from ray_sched.client.durations import milliseconds
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.messages.client_dispatcher import JobSpec
+from ray_sched.core.views.explanation import Explanation, WaitingRow
 from ray_sched.core.views.job_filter import JobFilter
-from ray_sched.core.views.jobs import ClusterView, Explanation, JobView
+from ray_sched.core.views.jobs import ClusterView, JobView
 from ray_sched.core.views.nodes import READY, NodeRow, PoolRow, what_is_lacking
 from ray_sched.observe.samples import Sample
 from ray_sched.settings import Settings
@@ -240,9 +242,19 @@ class Scheduler:
         views: list[JobView] = await self._ask("dispatcher", "cancel", wanted)
         return views
 
-    async def explain(self, job_id: str) -> Explanation:
-        """Why a job is where it is. Raises SchedError UNKNOWN_JOB."""
-        explanation: Explanation = await self._ask("dispatcher", "explain", job_id)
+    async def explain(self, job_id: str, node: str = "") -> Explanation:
+        """Why a job is where it is, and not on that node. Raises SchedError UNKNOWN_JOB or UNKNOWN_NODE."""
+        explanation: Explanation = await self._ask("dispatcher", "explain", job_id, node)
+        return explanation
+
+    async def explain_all(self) -> list[WaitingRow]:
+        """Why all that waits does, by reason."""
+        rows: list[WaitingRow] = await self._ask("dispatcher", "explain_all")
+        return rows
+
+    async def dry_run(self, spec: JobSpec) -> Explanation:
+        """What would become of such a job. Raises SchedError if there cannot be one."""
+        explanation: Explanation = await self._ask("dispatcher", "dry_run", spec)
         return explanation
 
     async def drain_node(self, node: str, deadline_s: float | None) -> None:

@@ -80,10 +80,10 @@ def _assign_next(state: DispatchState, step: Step, demand: Demand) -> bool:
 def placement(state: DispatchState, step: Step, job: Job, *, is_explained: bool = False) -> Placement:
     """Where the job would go now; with ``is_explained`` what is decided of each node, too."""
     candidates = state.node_table.groups.candidates(job.demand)
-    return state.policy.place(_question(state, step, job), candidates, is_explained=is_explained)
+    return state.policy.place(question(state, step, job), candidates, is_explained=is_explained)
 
 
-def _question(state: DispatchState, step: Step, job: Job) -> Question:
+def question(state: DispatchState, step: Step, job: Job) -> Question:
     """The job as placement sees it."""
     rules = state.selection
     demand = job.demand

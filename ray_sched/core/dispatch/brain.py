@@ -10,6 +10,7 @@ gives slots to jobs, ``attempts`` ends them and ``delivering`` delivers their ou
 from collections.abc import Iterable
 from typing import assert_never
 
+from ray_sched.core.capability import Demand
 from ray_sched.core.dispatch import assigning, delivering, offers, reports, requests, timeouts
 from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.dispatch.step import Step
@@ -35,7 +36,9 @@ from ray_sched.core.effects import (
     Swept,
 )
 from ray_sched.core.job import Job, JobStatus
-from ray_sched.core.placement.policy import DEFAULT_POLICY, Placement, PlacementPolicy
+from ray_sched.core.placement.candidates import Candidates
+from ray_sched.core.placement.policy import DEFAULT_POLICY, PlacementPolicy
+from ray_sched.core.placement.question import Question
 from ray_sched.core.rules import DeliveryRules, DispatchRules, SelectionRules
 
 
@@ -51,7 +54,8 @@ class DispatchBrain:
         policy: PlacementPolicy = DEFAULT_POLICY,
     ) -> None:
         self._state = state = DispatchState(epoch, rules, delivery_rules, selection_rules, policy)
-        self._step = Step(0, state.clients)
+        self.policy = policy
+        self.rules = rules
         self.jobs = state.jobs
         self.waiting = state.waiting
         self.node_states = state.node_table.by_node
@@ -79,13 +83,22 @@ class DispatchBrain:
         """Slots of all nodes that may be used now."""
         return self._state.node_table.n_leased
 
-    def placement(self, job: Job, *, is_explained: bool = False) -> Placement:
-        """Where the job would go now; with ``is_explained`` what is decided of each node, too."""
-        return assigning.placement(self._state, self._step, job, is_explained=is_explained)
+    @property
+    def is_store_away(self) -> bool:
+        """Whether nothing can be saved, so that no job is given to a node."""
+        return self._state.is_store_away
+
+    def question(self, job: Job, now_ms: int) -> Question:
+        """What a job that waits, or might, asks of the placement policy."""
+        return assigning.question(self._state, Step(now_ms, self._state.clients), job)
+
+    def candidates(self, demand: Demand) -> Candidates:
+        """The nodes that could do such a job at all."""
+        return self._state.node_table.groups.candidates(demand)
 
     def handle(self, event: DispatchEvent, now_ms: int) -> list[DispatchEffect]:
         """Decide what follows from one fact. Returns the effects of this step: every Save, then the others in order."""
-        step = self._step = Step(now_ms, self._state.clients)
+        step = Step(now_ms, self._state.clients)
         self._decide(step, event)
         assigning.acquire_leases(self._state, step)
         return step.output(self._state.record_of)
@@ -97,7 +110,7 @@ class DispatchBrain:
         its slot is taken again when the node is offered, and the submitter is told again when it comes back. Clients
         have ``client_ttl_ms`` to do so.
         """
-        step = self._step = Step(now_ms, self._state.clients)
+        step = Step(now_ms, self._state.clients)
         known = sorted(jobs, key=lambda job: (job.created_at_ms, job.number))
         for job in known:
             self._state.adopt(step, job)

@@ -5,6 +5,7 @@ Which few is what the speed classes are for: the fastest free nodes are found wi
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 
 from ray_sched.core.capability import Capability, Demand
 from ray_sched.core.placement.node_state import NodeState
@@ -81,6 +82,19 @@ class Candidates:
     def has_others(self, node: str) -> bool:
         """Whether another node than this one could serve these demands at all."""
         return any(len(group.node_states) > (node in group.node_states) for group in self.groups)
+
+    def but_only(self, node_states: Iterable[NodeState], *, has_free: bool = True) -> "Candidates":
+        """The same, as they would be if these were all nodes there are; without ``has_free`` as if all were full.
+
+        For who asks a policy what it thinks of a few nodes, or of nodes as they might be. It does not follow changes.
+        """
+        few = copy(self)
+        shown = list(node_states)
+        vars(few).update(all_nodes=lambda: shown, _place={}, _free={})
+        for node_state in shown:
+            if has_free and node_state.n_free:
+                few.add_free(node_state)
+        return few
 
     def free(self) -> Iterator[NodeState]:
         """The nodes with a free slot."""

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from copy import copy
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.leases.lease import LeaseEvent, LeaseState, next_lease_state
@@ -60,6 +61,13 @@ class NodeState:
     def watch(self, on_leases: "Callable[[NodeState], None] | None") -> None:
         """Call this, or nobody, whenever the number of leases or of free ones may have changed."""
         self._on_leases = on_leases
+
+    def twin(self) -> "NodeState":
+        """Another one like it, to be changed by who asks what would be then. Nobody watches it."""
+        twin = copy(self)
+        own = {"_leases": dict(self._leases), "_free": list(self._free), "_acquired": dict(self._acquired)}
+        vars(twin).update(own, unavailable_until_ms=dict(self.unavailable_until_ms), _on_leases=None)
+        return twin
 
     def _notify(self) -> None:
         n_busy = len(self._acquired)
@@ -157,6 +165,10 @@ class NodeState:
     def attempts(self) -> list[AttemptKey]:
         """The attempts that hold a slot."""
         return list(self._acquired)
+
+    def audio_on_slots(self) -> list[tuple[AttemptKey, int]]:
+        """The attempts that hold a slot, each with its audio in milliseconds."""
+        return [(attempt, audio_ms) for attempt, (_, audio_ms) in self._acquired.items()]
 
     def reserve_for(self, job_id: str) -> None:
         """Nobody but this job gets a slot here until it has left its own; empty: anybody may."""

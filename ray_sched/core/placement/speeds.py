@@ -17,6 +17,8 @@ UNLOADED_CLASS = -1_000
 _SLOWEST, _FASTEST = 0.001, 10_000.0
 """Audio-seconds per second that are believed; a node that claims more would have all jobs, one with less none."""
 _MAX_PAIRS = 4_096
+_MAX_DEVIATION = 10.0
+"""One run that took a hundred times what was expected says no more than that."""
 _OVERLOOKED = 100
 """Runs for each node that knows a pair, none of them on one of these nodes: it is slow, or was unlucky once."""
 _HALF_A_CLASS = sqrt(2)
@@ -35,6 +37,8 @@ class SpeedBook:
         self._default = rules.default_speed
         self._speed: dict[tuple[str, str], float] = {}
         self._of_pair: dict[str, float] = {}
+        self._deviation: dict[str, float] = {}
+        """Pair to how far runs were from what was expected of them, as a part of that."""
         self._n_seen_then: dict[tuple[str, str], int] = {}
         """Node and pair to the observations of the pair, of all nodes, up to the node's own last one."""
         self._unsaved: set[str] = set()
@@ -77,6 +81,9 @@ class SpeedBook:
         if pair not in self._of_pair and len(self._of_pair) >= _MAX_PAIRS:
             return
         seen = _believable(audio_ms / max(run_ms, 1))
+        if (expected := self._speed.get((node, pair)) or self._of_pair.get(pair)) is not None:
+            error = min(abs(expected / seen - 1.0), _MAX_DEVIATION)
+            self._deviation[pair] = self._average(self._deviation.get(pair), error)
         self._speed[node, pair] = self._average(self._speed.get((node, pair)), seen)
         self._unsaved.add(node)
         self._of_pair[pair] = self._average(self._of_pair.get(pair), seen)
@@ -85,6 +92,14 @@ class SpeedBook:
     def speed(self, node: str, pair: str) -> float:
         """The node's speed for the pair; for a node not seen yet the average of the others, else the default."""
         return self._speed.get((node, pair)) or self._of_pair.get(pair) or self._default
+
+    def is_known(self, pair: str) -> bool:
+        """Whether any run of this pair has been seen; else its speed is an assumption."""
+        return pair in self._of_pair
+
+    def deviation(self, pair: str) -> float:
+        """How far a run is from what is expected of it, on average, as a part of that; 1 until two runs were seen."""
+        return self._deviation.get(pair, 1.0)
 
     def class_of(self, node: str) -> int:
         """The larger the faster: one class more is twice as fast. ``UNKNOWN_CLASS`` for a node that has run nothing."""

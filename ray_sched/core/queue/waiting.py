@@ -5,13 +5,12 @@ and each flow its jobs. Of a session only the earliest waiting utterance, its he
 enqueued when the head has left. Every operation costs logarithmic time in what waits.
 """
 
-import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 from ray_sched.core.capability import Demand
 from ray_sched.core.job import Job, SessionKey
-from ray_sched.core.queue.fair_shares import LEAST_MS, QUANTUM_MS, FairShares
+from ray_sched.core.queue.fair_shares import LEAST_MS, FairShares
 from ray_sched.core.queue.priority_queue import PriorityQueue
 
 JobKey = tuple[int, int, int]
@@ -214,25 +213,10 @@ class Waiting:
         self.settle()
         return [self._jobs[job_id] for job_id in self._of_client.get(client_id, ())]
 
-    def in_order(self, demand: Demand) -> Iterator[Job]:
-        """The jobs of a demand as they would be served if no others came. For people: costs a sorting."""
+    def all(self) -> list[Job]:
+        """Everything that waits, in no order."""
         self.settle()
-        flows: dict[SessionKey, list[Job]] = {}
-        for job in self._jobs.values():
-            if job.demand == demand:
-                flows.setdefault(job.session_key, []).append(job)
-        virtual_ms = {flow: self.shares.virtual_ms(demand.tenant, flow) for flow in flows}
-        for flow, jobs in flows.items():
-            jobs.sort(key=(lambda job: (job.utterance_index or 0, job.number)) if flow[1] else job_key, reverse=True)
-        heap = [(_key_at(jobs[-1], virtual_ms[flow]), flow) for flow, jobs in flows.items()]
-        heapq.heapify(heap)
-        while heap:
-            _, flow = heapq.heappop(heap)
-            job = flows[flow].pop()
-            virtual_ms[flow] += cost_ms(job)
-            if flows[flow]:
-                heapq.heappush(heap, (_key_at(flows[flow][-1], virtual_ms[flow]), flow))
-            yield job
+        return list(self._jobs.values())
 
     def _enqueue(self, job: Job) -> None:
         if job.job_id in self._enqueued or job.client_id in self._paused:
@@ -273,8 +257,3 @@ class Waiting:
 def cost_ms(job: Job) -> int:
     """What an assignment costs its flow until its audio is measured."""
     return max(job.audio_ms, LEAST_MS)
-
-
-def _key_at(job: Job, virtual_ms: int) -> QueueKey:
-    priority, deadline_at_ms, number = job_key(job)
-    return (priority, 0, virtual_ms // QUANTUM_MS, deadline_at_ms, number)

@@ -5,18 +5,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job, JobStatus
-from ray_sched.core.reasons import SENTENCE, Reason, reasons_text
-from ray_sched.core.units import shown_ms
 from ray_sched.core.views.job_filter import JobFilter
 
 if TYPE_CHECKING:  # who asks is answered with these views and has no brain
     from ray_sched.core.dispatch.brain import DispatchBrain
-    from ray_sched.core.placement.policy import Placement
-
-_SAID_BY_POOL = frozenset({Reason.NOT_READY, Reason.RESOURCE_THRESHOLD})
-"""Reasons for which a node's pool has words of its own."""
 
 
 class ClusterView(Struct, frozen=True, kw_only=True):
@@ -68,33 +61,6 @@ class JobView(Struct, frozen=True, kw_only=True):
     """Since the end; null: it has not ended."""
     audio_ms: int
     error: str
-
-
-class NodeVerdict(Struct, frozen=True, kw_only=True):
-    """What the placement policy says of one node for one job."""
-
-    node: str
-    reason: str = ""
-    """Empty: nothing speaks against the node."""
-    sentence: str = ""
-    score: float | None = None
-    """Product of the scores; smaller is better."""
-    parts: dict[str, float] = {}
-    """Each score by name: expected completion in seconds, affinity factor."""
-
-
-class Explanation(Struct, frozen=True, kw_only=True):
-    """Why a job is where it is."""
-
-    job: JobView
-    summary: str
-    """One sentence."""
-    ahead: int | None
-    """For a waiting job: jobs of the same demand that will be served before it, if nobody else comes."""
-    nodes: tuple[NodeVerdict, ...]
-    """What the placement policy would decide now: for a waiting job the answer, for others a dry run."""
-    story: tuple[tuple[int, int, str], ...]
-    """Milliseconds since submission, attempt, what happened."""
 
 
 def status_view(
@@ -162,71 +128,3 @@ def job_view(job: Job, now_ms: int) -> JobView:
 def jobs_view(brain: "DispatchBrain", now_ms: int, wanted: JobFilter, limit: int) -> list[JobView]:
     """The newest of these jobs first, at most ``limit``."""
     return [job_view(job, now_ms) for job in islice(wanted.newest(brain), limit)]
-
-
-def explain(brain: "DispatchBrain", job_id: str, now_ms: int) -> Explanation:
-    """Why a job is where it is. Raises SchedError UNKNOWN_JOB for one that is not known (any more)."""
-    job = brain.jobs.get(job_id)
-    if job is None:
-        raise SchedError(
-            Code.UNKNOWN_JOB, f"there is no job {job_id[:80]!r}; finished jobs are forgotten after the clean-up age"
-        )
-    placement = brain.placement(job, is_explained=True)
-    because = {node: node_state.because for node, node_state in brain.node_states.items()}
-    verdicts = tuple(_verdict(placement, node, words) for node, words in because.items())
-    is_blocked = job.status is JobStatus.PENDING and brain.waiting.is_paused(job.client_id)
-    ahead = _ahead(brain, job) if job.status is JobStatus.PENDING else None
-    return Explanation(
-        job=job_view(job, now_ms),
-        summary=_blocked(job, now_ms) if is_blocked else _summary(job, verdicts, because, ahead, now_ms),
-        ahead=ahead,
-        nodes=tuple(sorted(verdicts, key=lambda v: (v.score is None, v.score or 0.0, v.node))),
-        story=tuple((line.at_ms - job.created_at_ms, line.attempt, line.what) for line in job.story),
-    )
-
-
-def _verdict(placement: "Placement", node: str, because: str) -> NodeVerdict:
-    """``because``: what the node's pool says of it."""
-    reason = placement.reasons.get(node)
-    if reason:
-        said = f": {because}" if because and reason in _SAID_BY_POOL else ""
-        return NodeVerdict(node=node, reason=reason, sentence=SENTENCE[reason] + said)
-    score = placement.scores[node]
-    parts = {name: round(part, 4) for name, part in score.parts.items()}
-    return NodeVerdict(node=node, score=round(score.total, 4), parts=parts)
-
-
-def _ahead(brain: "DispatchBrain", job: Job) -> int:
-    """Jobs of the same demand that would be served before it if nobody else came."""
-    for ahead, other in enumerate(brain.waiting.in_order(job.demand)):
-        if other.job_id == job.job_id:
-            return ahead
-    return 0
-
-
-def _blocked(job: Job, now_ms: int) -> str:
-    until = f"; gives up in {shown_ms(max(job.deadline_at_ms - now_ms, 0))}" if job.spec.deadline_ms else ""
-    return f"waits for its client, whose event loop is blocked{until}"
-
-
-def _summary(
-    job: Job, verdicts: tuple[NodeVerdict, ...], because: dict[str, str], ahead: int | None, now_ms: int
-) -> str:
-    if job.status is JobStatus.PENDING:
-        left_ms = max(job.deadline_at_ms - now_ms, 0)
-        if not verdicts:
-            return f"waits for a node: there is none; gives up in {shown_ms(left_ms)}"
-        reasons = {verdict.node: Reason(verdict.reason) for verdict in verdicts if verdict.reason}
-        why = reasons_text(reasons, because) if len(reasons) == len(verdicts) else "others come first"
-        before_it = f"; {ahead} others of its kind come first" if ahead else ""
-        return f"waits for a node: {why}{before_it}; gives up in {shown_ms(left_ms)}"
-    if job.status is JobStatus.ASSIGNED:
-        return f"assigned to {job.node} {shown_ms(now_ms - job.assigned_at_ms)} ago; the submitter brings the audio"
-    if job.status is JobStatus.PROCESSING:
-        doing = "its speech waits to be fetched" if job.speech else "it runs there"
-        return f"accepted by {job.node} {shown_ms(now_ms - job.accepted_at_ms)} ago; {doing}"
-    delivery = "" if job.is_delivered else "; its result waits for earlier ones of its session"
-    error = job.outcome.error if job.outcome else None
-    return f"{job.status} {shown_ms(now_ms - job.ended_at_ms)} ago on {job.node or 'no node'}" + (
-        f": {error.message}" if error else delivery
-    )

@@ -8,7 +8,7 @@ from ray_sched.core.messages.pool_dispatcher import NodeOffer
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.effects import NotifyPool
 from ray_sched.core.rules import PoolRules
-from ray_sched.core.views.jobs import explain
+from ray_sched.core.views.explain import explain
 from tests.support.builders import DispatchHarness, a_beat, a_node, accepted, failed, finished, only, stopped, told
 from tests.support.registry_harness import RegistryHarness, of
 from tests.support.saving_harness import SavingHarness

@@ -10,7 +10,7 @@ from ray_sched.core.errors import Code
 from ray_sched.core.messages.client_dispatcher import Assigned, Refused, Submit
 from ray_sched.core.queue.fair_shares import MAX_LAG_MS, MAX_REMEMBERED, QUANTUM_MS, FairShares, Shares
 from ray_sched.core.rules import DispatchRules
-from ray_sched.core.views.jobs import explain
+from ray_sched.core.views.explain import explain
 from tests.support.builders import DispatchHarness, a_node, a_spec, accepted, answers, finished, told
 
 A, B = ("a",), ("b",)
@@ -268,5 +268,5 @@ def test_a_waiting_job_is_told_truly_how_many_come_first() -> None:
     last = next(job.job_id for job in shop.brain.jobs.values() if job.spec.request_id == "modest-53")
     told = explain(shop.brain, last, shop.now_ms)
     assert told.ahead is not None
-    assert f"{told.ahead} others of its kind come first" in told.summary
+    assert f"{told.ahead} jobs come first" in told.summary
     assert shop.serve(told.ahead + 1)[-1] == last

@@ -1,12 +1,15 @@
 """Waiting jobs: against a model that sorts."""
 
 from collections.abc import Collection
+from functools import partial
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_sched.core.job import Job
+from ray_sched.core.queue.ahead import ahead_of
 from ray_sched.core.queue.waiting import QueueKey, Waiting, cost_ms, job_key
+from ray_sched.core.slices import whole
 from tests.support.builders import a_spec
 
 
@@ -145,7 +148,8 @@ def test_what_people_are_told_of_the_order_is_what_happens(steps: list[tuple[str
         return
     waiting.settle()
     (demand,) = waiting.demands()
-    foretold = list(waiting.in_order(demand))
+    jobs = waiting.all()
+    foretold = sorted(jobs, key=lambda job: len(whole(ahead_of(waiting, job, lambda _demand: True))))
     served = []
     while (job := waiting.head(demand)) is not None:
         served.append(job)
@@ -180,7 +184,7 @@ def test_a_lone_job_that_waits_no_more_leaves_nothing_behind() -> None:
 
 
 def test_a_lone_job_is_among_those_that_its_client_waits_for_and_among_those_people_see() -> None:
-    for look in (lambda waiting: waiting.of_client("c1"), lambda waiting: list(waiting.in_order(a_spec().demand()))):
+    for look in (partial(Waiting.of_client, client_id="c1"), Waiting.all):
         waiting, lone = Waiting(), a_job(1)
         waiting.add(lone)
         assert "j1" in waiting
@@ -201,12 +205,7 @@ def test_a_job_that_was_skipped_lets_those_behind_it_pass_and_is_the_head_again_
 def test_nobody_waits_for_a_demand_that_nobody_has() -> None:
     waiting = Waiting()
     demand = a_spec().demand()
-    assert (waiting.head(demand), waiting.queue_key(demand), list(waiting.in_order(demand)), waiting.demands()) == (
-        None,
-        None,
-        [],
-        [],
-    )
+    assert (waiting.head(demand), waiting.queue_key(demand), waiting.all(), waiting.demands()) == (None, None, [], [])
 
 
 def test_who_submits_and_cancels_all_day_leaves_nothing_behind() -> None:

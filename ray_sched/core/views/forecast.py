@@ -1,0 +1,71 @@
+"""When a waiting job will start, by the learned speeds: what runs has to end, and what is ahead of it has to run."""
+
+from collections.abc import Iterable
+from heapq import heapify, heapreplace
+from math import sqrt
+
+from ray_sched.core.dispatch.brain import DispatchBrain
+from ray_sched.core.job import Job
+from ray_sched.core.placement.node_state import NodeState
+from ray_sched.core.slices import Sliced
+from ray_sched.core.views.explanation import Forecast
+
+_AT_ONCE = 200
+
+
+def foresee(
+    brain: DispatchBrain, job: Job, node_states: Iterable[NodeState], ahead_ms: Iterable[int], now_ms: int
+) -> Sliced[Forecast | None]:
+    """The forecast for a job that may use these nodes' slots after the jobs ahead have used them. None without a slot.
+
+    Each job ahead takes the slot that is free first, for as long as its audio takes there.
+    """
+    pair, speeds = job.demand.pair, brain.speeds
+    slots: list[tuple[float, int]] = []
+    names: list[str] = []
+    speed_of: list[float] = []
+    running_ms = 0
+    for number, node_state in enumerate(node_states):
+        names.append(node_state.node)
+        speed_of.append(speeds.speed(node_state.node, pair))
+        slots += [(0.0, number)] * node_state.n_free
+        for (job_id, _), audio_ms in node_state.audio_on_slots():
+            left_ms = _left_ms(brain, brain.jobs.get(job_id), node_state, audio_ms, now_ms)
+            running_ms += int(left_ms * speed_of[-1])
+            slots.append((left_ms, number))
+        if not number % _AT_ONCE:
+            yield
+    if not slots:
+        return None
+    heapify(slots)
+    n_ahead, ahead_total_ms, run_total_ms = 0, 0, 0.0
+    for audio_ms in ahead_ms:
+        at_ms, number = slots[0]
+        run_ms = audio_ms / speed_of[number]
+        heapreplace(slots, (at_ms + run_ms, number))
+        n_ahead, ahead_total_ms, run_total_ms = n_ahead + 1, ahead_total_ms + audio_ms, run_total_ms + run_ms
+        if not n_ahead % _AT_ONCE:
+            yield
+    at_ms, number = slots[0]
+    rounds = 1 + n_ahead / len(slots)
+    longest_ms = max(at_ms, run_total_ms / n_ahead) if n_ahead else at_ms
+    spread_ms = speeds.deviation(pair) * longest_ms / rounds * sqrt(rounds) if at_ms else 0.0
+    return Forecast(
+        in_ms=int(at_ms),
+        earliest_ms=max(int(at_ms - spread_ms), 0),
+        latest_ms=int(at_ms + spread_ms),
+        node=names[number],
+        audio_ahead_s=round((running_ms + ahead_total_ms) / 1000, 1),
+        is_guess=not speeds.is_known(pair),
+    )
+
+
+def _left_ms(brain: DispatchBrain, other: Job | None, node_state: NodeState, audio_ms: int, now_ms: int) -> float:
+    """How long an attempt will hold its slot. One that is over its time already may take as long again as runs vary."""
+    if other is None:  # forgotten, and still to be confirmed by the node
+        return 0.0
+    pair = other.demand.pair
+    whole_ms = audio_ms / brain.speeds.speed(node_state.node, pair)
+    ran_ms = now_ms - other.accepted_at_ms if other.accepted_at_ms else 0
+    least_ms = whole_ms * min(brain.speeds.deviation(pair), 1.0) / 2
+    return max(whole_ms - ran_ms, least_ms)
