@@ -15,12 +15,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 
 from ray_sched.core.errors import SchedError
-from ray_sched.gateway import health, jobs, models, sessions, speech, transcriptions
+from ray_sched.gateway import health, jobs, models, page, sessions, speech, transcriptions
 from ray_sched.gateway.gateway import Gateway
 from ray_sched.gateway.intake import Intake
 from ray_sched.gateway.refusals import RequestError, refusal_response
 
-ROUTERS = (transcriptions.router, speech.router, models.router, jobs.router, sessions.router, health.router)
+ROUTERS = (transcriptions.router, speech.router, models.router, jobs.router, sessions.router, health.router,
+           page.router)  # fmt: skip
 """Each makes the routes of its module for a gateway."""
 _REFUSED: dict[int | str, dict[str, Any]] = {"default": {"description": "An error, as OpenAI's API tells it"}}
 _NAMES = {404: "not_found", 405: "method_not_allowed"}
