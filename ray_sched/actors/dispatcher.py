@@ -66,6 +66,7 @@ from ray_sched.core.messages.client_dispatcher import (
     Submit,
 )
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
+from ray_sched.core.messages.registry_dispatcher import PoolRemoved
 from ray_sched.core.ports import Store
 from ray_sched.core.rules import CleanupRules
 from ray_sched.core.views.dry_run import dry_running
@@ -76,7 +77,7 @@ from ray_sched.core.views.jobs import ClusterView, JobView, job_view, jobs_view,
 from ray_sched.core.views.waiting import explaining_all
 from ray_sched.observe.dispatcher import call_samples, dispatcher_samples
 from ray_sched.observe.samples import Sample, WriteSamples, write_nothing
-from ray_sched.wire.auth import agent_key, attempt_token, is_same
+from ray_sched.wire.auth import agent_key, attempt_token, is_same, pool_key
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.peers import Directory
@@ -228,13 +229,24 @@ class Dispatcher:
         await self._step(AgentSpoke(batch.node, batch.incarnation, batch.messages))
 
     async def offer(self, raw: bytes) -> bytes:
-        """Handle a pool's offer; reply with the slots that have a job, which is for people and waits for no commit."""
-        effects, _ = self._decide(PoolOffered(decode(raw, PoolOffer)))
+        """Handle a pool's offer; reply with the slots that have a job, which is for people and waits for no commit.
+
+        Raises UNAUTHENTICATED if it is not of the pool that it names.
+        """
+        offer = decode(raw, PoolOffer)
+        self._check_pool(offer.pool, offer.key)
+        effects, _ = self._decide(PoolOffered(offer))
         return encode(next((e.receipt for e in effects if isinstance(e, AnswerPool)), LeaseReceipt(acquired={})))
 
-    async def pool_closed(self, pool: str) -> None:
-        """The Registry has removed a pool, which had no nodes."""
-        await self._step(PoolClosed(pool))
+    async def pool_closed(self, raw: bytes) -> None:
+        """The Registry has removed a pool, which had no nodes. Raises UNAUTHENTICATED if it was not the Registry."""
+        removed = decode(raw, PoolRemoved)
+        self._check_pool(removed.pool, removed.key)
+        await self._step(PoolClosed(removed.pool))
+
+    def _check_pool(self, pool: str, key: bytes) -> None:
+        if not is_same(key, pool_key(self._options.secret, pool)):
+            raise SchedError(Code.UNAUTHENTICATED, f"this is neither pool {pool[:80]!r} nor the registry")
 
     async def tick(self, what: str) -> None:
         """The Timer's ticks: ``sweep`` for time-outs, ``cleanup`` for finished jobs, ``store`` to ask after the store.

@@ -85,7 +85,7 @@ class NodeRegistry:
         self._background = Background("registry")
         self._commits = Commits(store, self, self._background)
         self._metrics = ActorMetrics("registry", self._commits, write_samples)
-        self._pools = PoolPeers(directory, cluster, self._background, self._handle_acquired)
+        self._pools = PoolPeers(directory, cluster, self._background, self._handle_acquired, secret)
         self._acquired: dict[str, int] = {}
         """Slots of each node with a job on them, by its pool's last answer; for people."""
         self._is_asking_ray = False

@@ -8,8 +8,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from msgspec import structs
+
 from ray_sched.actors.background import Background
+from ray_sched.core.messages.registry_dispatcher import PoolRemoved
 from ray_sched.core.messages.registry_pool import PoolMembers, SlotsAcquired
+from ray_sched.wire.auth import pool_key
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.outbox import Outbox
 from ray_sched.wire.peers import Directory
@@ -38,12 +42,14 @@ class PoolPeers:
         starter: PoolStarter,
         background: Background,
         handle_acquired: Callable[[SlotsAcquired], None],
+        secret: bytes,
     ) -> None:
-        """``handle_acquired`` is called with each pool's answer to its members."""
+        """``handle_acquired`` is called with each pool's answer to its members; ``secret``: see ``wire.auth``."""
         self._directory = directory
         self._starter = starter
         self._background = background
         self._handle_acquired = handle_acquired
+        self._secret = secret
         self._outboxes: dict[str, Outbox[PoolMembers, None]] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
 
@@ -67,7 +73,8 @@ class PoolPeers:
             if pool in self._opening:
                 await self._opening.pop(pool)
             peer = self._directory.peer(f"pool:{pool}")
-            raw = await peer.call("members", encode(members[-1]), timeout_s=_CALL_TIMEOUT_S)
+            sealed = structs.replace(members[-1], key=pool_key(self._secret, pool))
+            raw = await peer.call("members", encode(sealed), timeout_s=_CALL_TIMEOUT_S)
             self._handle_acquired(decode(raw, SlotsAcquired))
             return [None] * len(members)
 
@@ -78,4 +85,5 @@ class PoolPeers:
         if outbox:
             await outbox.close()
         await self._starter.end_actor(f"pool:{pool}")
-        await self._directory.peer("dispatcher").call("pool_closed", pool, timeout_s=_CALL_TIMEOUT_S)
+        removed = PoolRemoved(pool=pool, key=pool_key(self._secret, pool))
+        await self._directory.peer("dispatcher").call("pool_closed", encode(removed), timeout_s=_CALL_TIMEOUT_S)

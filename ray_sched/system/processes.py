@@ -36,7 +36,7 @@ from ray_sched.system.profiles import read_node_profile
 from ray_sched.system.ray_meter import RayMeter
 from ray_sched.system.ray_peers import RayDirectory
 from ray_sched.system.table import AGENT, DISPATCHER, POOL, REGISTRY, ControlNode, make_actor
-from ray_sched.wire.auth import agent_key
+from ray_sched.wire.auth import agent_key, pool_key
 from ray_sched.wire.clock import Clock
 from ray_sched.wire.keep_up import keep_up
 from ray_sched.wire.peers import PeerUnavailableError
@@ -131,13 +131,12 @@ class RegistryProcess(NodeRegistry):
 class PoolProcess(Pool):
     """Actor ``pool:<capability>``."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Settings, name: str, key: bytes) -> None:
         from ray_sched.core.leases.pool import PoolBrain
 
         _begin()
-        super().__init__(
-            PoolBrain(name.removeprefix("pool:"), Clock().now_ms(), settings.pools), RayDirectory(settings.namespace)
-        )
+        brain = PoolBrain(name.removeprefix("pool:"), Clock().now_ms(), settings.pools)
+        super().__init__(brain, RayDirectory(settings.namespace), key)
 
 
 class TimerProcess(Timer):
@@ -244,7 +243,8 @@ class RayCluster:
     async def open_pool(self, pool: str) -> None:
         """Start a pool's actor, if there is none."""
         strategy = self._control_node.strategy()
-        await asyncio.to_thread(self._make, POOL, PoolProcess, pool, strategy, self._settings, pool)
+        key = pool_key(self._secret, pool.removeprefix("pool:"))
+        await asyncio.to_thread(self._make, POOL, PoolProcess, pool, strategy, self._settings, pool, key)
 
     async def end_actor(self, name: str) -> None:
         """End an actor's process, whatever it is doing."""

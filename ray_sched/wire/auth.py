@@ -1,7 +1,8 @@
 """Authentication: who may push a job, fetch its speech, and report for a node.
 
 The Dispatcher, the Registry and nobody else hold the scheduler's secret. An agent is given the key of its own
-incarnation when it is started, and shows it with everything it sends. A submitter is given an attempt token with each
+incarnation when it is started, and shows it with everything it sends; so does a pool with its offers, and the Registry
+with what it tells a pool, or of it. A submitter is given an attempt token with each
 assignment, which the agent checks by itself: job ids can be guessed, tokens cannot.
 
 This keeps a broken or curious client or node from touching what is another's. It is no wall against somebody who may
@@ -20,6 +21,12 @@ _KEYS = 4_096
 def agent_key(secret: bytes, node: str, incarnation: int) -> bytes:
     """The key of one incarnation of a node's agent."""
     return blake2b(f"{node}/{incarnation}".encode(), key=secret, digest_size=_BYTES).digest()
+
+
+@lru_cache(_KEYS)
+def pool_key(secret: bytes, pool: str) -> bytes:
+    """The key of what is said by a pool, to it and of its end; ``pool`` without ``pool:`` before its name."""
+    return blake2b(f"pool/{pool}".encode(), key=secret, digest_size=_BYTES).digest()
 
 
 def attempt_token(key: bytes, job_id: str, attempt: int) -> str:

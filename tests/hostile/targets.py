@@ -76,6 +76,7 @@ from ray_sched.core.messages.client_dispatcher import (
 )
 from ray_sched.core.messages.fields import MAX_SLOTS, Message
 from ray_sched.core.messages.pool_dispatcher import LeaseReceipt
+from ray_sched.core.messages.registry_dispatcher import PoolRemoved
 from ray_sched.core.messages.registry_pool import NodeView, PoolMembers, SlotsAcquired
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.declarations import BadLabelError, RayNode, declare, declare_profile
@@ -437,6 +438,7 @@ def sample_messages() -> list[Message]:
         an_offer(a_node(), number=1),
         LeaseReceipt(acquired={"a": 1}),
         SlotsAcquired(epoch=1, number=1, slots={"a": 1}),
+        PoolRemoved(pool="pool"),
     ]
 
 

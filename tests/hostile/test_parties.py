@@ -50,11 +50,15 @@ from ray_sched.core.messages.client_dispatcher import (
     SpeechFetched,
     Submit,
 )
+from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
+from ray_sched.core.messages.registry_dispatcher import PoolRemoved
+from ray_sched.core.messages.registry_pool import PoolMembers
+from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.ports import Change
 from ray_sched.core.rules import DispatchRules, NodeRules, PoolRules
 from ray_sched.core.views.job_filter import JobFilter
-from ray_sched.wire.auth import agent_key
+from ray_sched.wire.auth import agent_key, pool_key
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.samples import Samples
 from tests.support.builders import a_beat, a_ray_node, a_spec
@@ -111,6 +115,7 @@ async def test_garbage_at_every_method_is_refused_and_changes_nothing() -> None:
                 system.dispatcher.alive,
                 system.dispatcher.agent,
                 system.dispatcher.offer,
+                system.dispatcher.pool_closed,
                 Pool(PoolBrain("pool", 1, PoolRules()), system.network).members,
                 lambda what: agent.push(what, []),
                 agent.fetch_speech,
@@ -121,10 +126,32 @@ async def test_garbage_at_every_method_is_refused_and_changes_nothing() -> None:
                     with pytest.raises(SchedError) as error:
                         await door(what)
                     assert error.value.code is Code.INVALID_MESSAGE
-            await system.dispatcher.pool_closed("no such pool" * 1_000)
             await system.dispatcher.tick("no such tick" * 1_000)
             assert len(system.store.commits) == commits
             assert system.brain.jobs[job_id].status == "pending"
+            assert (await client.submit(SECOND, src="en")).node == "a"
+
+
+@pytest.mark.parametrize(
+    "key", [b"", b"x" * 16, pool_key(b"", "another pool"), pool_key(b"a secret of before", "pool")]
+)
+async def test_an_offer_members_and_an_end_that_are_not_of_their_pool_change_nothing(key: bytes) -> None:
+    async with InProcess() as system:
+        await system.add_node("a")
+        mine = NodeOffer(node="a", incarnation=9, agent="agent:mine", status=NodeStatus.READY, slots=4, total_slots=4)
+        offer = PoolOffer(pool="pool", key=key, epoch=9, number=9, capability=SPEAKS, term_ms=60_000, nodes=(mine,))
+        members = PoolMembers(pool="pool", key=key, epoch=9, number=9, capability=SPEAKS, nodes=())
+        pool = Pool(PoolBrain("pool", 1, PoolRules()), system.network)
+        for door, forged in (
+            (system.dispatcher.offer, offer),
+            (system.dispatcher.pool_closed, PoolRemoved(pool="pool", key=key)),
+            (pool.members, members),
+        ):
+            with pytest.raises(SchedError) as error:
+                await door(encode(forged))
+            assert error.value.code is Code.UNAUTHENTICATED
+        assert [(node, state.incarnation) for node, state in system.brain.node_states.items()] == [("a", 1)]
+        async with system.client() as client:
             assert (await client.submit(SECOND, src="en")).node == "a"
 
 

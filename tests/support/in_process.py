@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self
 
+from msgspec import structs
+
 from ray_sched.actors.dispatcher import Dispatcher, DispatcherOptions
 from ray_sched.agent.agent import NodeAgent
 from ray_sched.agent.engine_run import Host
@@ -19,6 +21,7 @@ from ray_sched.core.messages.registry_pool import NodeView, PoolMembers
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import Change, StoreDownError, StoreEmptiedError
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, PoolRules, SelectionRules
+from ray_sched.wire.auth import pool_key
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.peers import Payload, Peer, PeerGoneError, PeerUnavailableError
 from tests.support.engines import MACHINE
@@ -200,7 +203,7 @@ class InProcess:
         )
         offer = self._pool.handle_members(members)
         assert offer is not None
-        await self.dispatcher.offer(encode(offer))
+        await self.dispatcher.offer(encode(structs.replace(offer, key=pool_key(b"", offer.pool))))
 
     def client(self, **options: Any) -> Client:
         """A client of this system."""

@@ -14,7 +14,7 @@ MAX_TEXT = 256
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 """Ids and names that others chose."""
 Key = Annotated[bytes, Meta(max_length=64)]
-"""Of one incarnation of an agent, see ``wire/auth.py``; empty where nobody checks it."""
+"""Of one incarnation of an agent, or of a pool, see ``wire/auth.py``; empty where nobody checks it."""
 MAX_LONG_TEXT = 100_000
 LongText = Annotated[str, Meta(max_length=MAX_LONG_TEXT)]
 MAX_WHY = 1_000

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ray_sched.core.capability import Capability
-from ray_sched.core.messages.fields import MAX_NODES, AudioMs, Count, Message, Slots, Text, Why
+from ray_sched.core.messages.fields import MAX_NODES, AudioMs, Count, Key, Message, Slots, Text, Why
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.reasons import Reason
 
@@ -37,6 +37,7 @@ class PoolOffer(Message, frozen=True, kw_only=True):
     """
 
     pool: Text
+    key: Key = b""
     epoch: Count
     number: Count
     capability: Capability

@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from ray_sched.core.capability import Capability
 from ray_sched.core.messages.agent_registry import Load
-from ray_sched.core.messages.fields import MAX_NODES, AudioMs, Count, LongText, Message, Slots, Text
+from ray_sched.core.messages.fields import MAX_NODES, AudioMs, Count, Key, LongText, Message, Slots, Text
 from ray_sched.core.node_status import NodeStatus
 
 
@@ -39,6 +39,7 @@ class PoolMembers(Message, frozen=True, kw_only=True):
     """The Registry tells a Pool who belongs to it: everything, at every change and four times a second."""
 
     pool: Text
+    key: Key = b""
     epoch: Count
     """Start time of the Registry; with ``number`` it orders these messages."""
     number: Count
