@@ -4,13 +4,21 @@ from collections import defaultdict
 
 from ray_sched.core.errors import EXIT_STATUS, Code
 
+UNHEALTHY = 18
+"""All was asked and answered, and something is not as it should be."""
 UNKNOWN = 70
 """An error nobody foresaw: a defect of the program."""
 INTERRUPTED = 130
 """Ctrl-C."""
 READER_GONE = 141
 """Whoever read stdout has closed it: 128 and SIGPIPE, as shells have it."""
-_OTHERS = {0: "done", 1: "another failed job", 2: "wrong command line", UNKNOWN: "a defect, see --verbose"}
+_OTHERS = {
+    0: "done",
+    1: "another failed job",
+    2: "wrong command line",
+    UNHEALTHY: "unhealthy",
+    UNKNOWN: "a defect, see --verbose",
+}
 _OTHERS |= {INTERRUPTED: "Ctrl-C", READER_GONE: "stdout was closed", 143: "SIGTERM"}
 
 

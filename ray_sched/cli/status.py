@@ -5,17 +5,25 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 
 from ray_sched.cli.call import Call
+from ray_sched.cli.exit_codes import UNHEALTHY
 from ray_sched.cli.output import add_row, table
 
 if TYPE_CHECKING:
     from ray_sched.core.views.jobs import ClusterView
 
 
-async def status(call: Call) -> None:
-    """Show the scheduler in numbers: jobs, slots, the ledger, what was counted."""
+async def status(call: Call) -> int:
+    """Show the scheduler in numbers: jobs, slots, the ledger, what was counted. Ends with 18 if something is wrong."""
+    import msgspec
+
+    from ray_sched.core.views.health import what_is_wrong
+
     async with call.scheduler() as scheduler:
         view = await scheduler.status()
-    call.out.show(view, *status_page(view))
+        wrong = what_is_wrong(view, await scheduler.nodes())
+    sentences = [f"unhealthy: {sentence}" for sentence in wrong] or ["healthy"]
+    call.out.show(msgspec.to_builtins(view) | {"unhealthy": wrong}, *status_page(view), *sentences)
+    return UNHEALTHY if wrong else 0
 
 
 def status_page(view: "ClusterView") -> list[RenderableType]:
