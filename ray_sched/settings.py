@@ -43,6 +43,7 @@ MAX_FILE_BYTES = 2**20
 """Of a file of settings, or of profiles."""
 MAX_OPTION_LETTERS = 4_096
 _MAX_NAME = 64
+RAYS_DASHBOARD_PORT = 8_265
 Name = Annotated[str, MaxLen(_MAX_NAME)]
 
 
@@ -108,8 +109,8 @@ class LocalRules:
     """Of each node, instead of one engine; empty: none."""
     object_store_mb: Annotated[int, Ge(80)] = 256
     """Per node."""
-    dashboard_port: Annotated[int, Ge(0), Le(65_535)] = 0
-    """Port of the Ray dashboard; 0: no dashboard."""
+    dashboard_port: Annotated[int, Ge(0), Le(65_535)] = RAYS_DASHBOARD_PORT
+    """Of Ray's dashboard, which ``up`` starts; the next free one if 8265 is taken; 0: no dashboard."""
 
 
 def _option(value: object) -> object:
@@ -289,9 +290,9 @@ def ray_address_variable() -> str:
     return os.environ.get("RAY_ADDRESS", "")
 
 
-def is_token_set() -> bool:
-    """Whether Ray's variables name a token."""
-    return bool(os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"))
+def ray_variable(name: str) -> str:
+    """A variable of Ray's own, such as ``RAY_AUTH_MODE``; empty: it is not set."""
+    return os.environ.get(name, "")
 
 
 def is_width_set() -> bool:

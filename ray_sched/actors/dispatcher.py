@@ -15,12 +15,11 @@ import msgspec
 from ray_sched.actors.background import Background
 from ray_sched.actors.commits import Commits
 from ray_sched.actors.mailboxes import ClientMailbox, Mailboxes
-from ray_sched.actors.metrics import ActorMetrics
+from ray_sched.actors.metrics import ActorMetrics, call_sizes, samples_of_dispatcher
 from ray_sched.actors.orders import OrderOutboxes
 from ray_sched.actors.questions import Questions
 from ray_sched.actors.retry import retry_until_answered
 from ray_sched.core.dispatch.records import read_jobs
-from ray_sched.core.distribution import SIZE_BOUNDARIES, Distribution
 from ray_sched.core.effects import (
     AgentSpoke,
     AnswerClient,
@@ -75,7 +74,6 @@ from ray_sched.core.views.explanation import Explanation, WaitingRow
 from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.core.views.jobs import ClusterView, JobView, job_view, jobs_view, status_view
 from ray_sched.core.views.waiting import explaining_all
-from ray_sched.observe.dispatcher import call_samples, dispatcher_samples
 from ray_sched.observe.samples import Sample, WriteSamples, write_nothing
 from ray_sched.wire.auth import agent_key, attempt_token, is_same, pool_key
 from ray_sched.wire.clock import Clock
@@ -123,8 +121,7 @@ class Dispatcher:
         self._questions = Questions()
         self._commits = Commits(store, self, Background("dispatcher"))
         self._metrics = ActorMetrics("dispatcher", self._commits, options.write_samples)
-        self._call_sizes = {edge: Distribution(SIZE_BOUNDARIES) for edge in ("client", "agent")}
-        self._call_sizes |= {"order": self._orders.sizes, "commit": self._commits.sizes}
+        self._call_sizes = call_sizes(order=self._orders.sizes, commit=self._commits.sizes)
 
     def __repr__(self) -> str:
         """Prefix of its log lines and its name in the dashboard."""
@@ -300,9 +297,7 @@ class Dispatcher:
         return self._metrics.read(self._samples())
 
     def _samples(self) -> Iterator[Sample]:
-        ledger = {"held": self.mailboxes.held_bytes, "stored": self.mailboxes.stored_bytes}
-        yield from dispatcher_samples(self._brain, ledger=ledger, n_mail=self.mailboxes.n_unacknowledged)
-        yield from call_samples(self._call_sizes)
+        return samples_of_dispatcher(self._brain, self.mailboxes, self._call_sizes)
 
     async def jobs(self, wanted: JobFilter, limit: int) -> list[JobView]:
         """The newest of these jobs."""

@@ -1,8 +1,12 @@
 """What every control actor exports of itself, beside what its brain tells: its store, its event loop, that it is up."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ray_sched.actors.commits import Commits
+from ray_sched.actors.mailboxes import Mailboxes
+from ray_sched.core.dispatch.brain import DispatchBrain
+from ray_sched.core.distribution import SIZE_BOUNDARIES, Distribution
+from ray_sched.observe.dispatcher import call_samples, dispatcher_samples
 from ray_sched.observe.loop_lag import LoopLag
 from ray_sched.observe.samples import Sample, WriteSamples
 
@@ -33,3 +37,17 @@ class ActorMetrics:
         yield Sample("store_up", actor, not commits.store_error)
         yield Sample("store_commit_seconds", actor, commits.latency)
         yield Sample("store_refills", actor, commits.n_refills)
+
+
+def call_sizes(**others: Distribution) -> dict[str, Distribution]:
+    """How many messages came in a call to the Dispatcher, by who sent them; and the sizes that others count."""
+    return {edge: Distribution(SIZE_BOUNDARIES) for edge in ("client", "agent")} | others
+
+
+def samples_of_dispatcher(
+    brain: DispatchBrain, mailboxes: Mailboxes, sizes: Mapping[str, Distribution]
+) -> Iterator[Sample]:
+    """What the Dispatcher exports, beside what every actor does."""
+    ledger = {"held": mailboxes.held_bytes, "stored": mailboxes.stored_bytes}
+    yield from dispatcher_samples(brain, ledger=ledger, n_mail=mailboxes.n_unacknowledged)
+    yield from call_samples(sizes)

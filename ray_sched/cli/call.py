@@ -69,15 +69,18 @@ class Call:
         return load_settings(self._options.config).model_copy(update={k: v for k, v in given.items() if v})
 
     @asynccontextmanager
-    async def scheduler(self) -> AsyncIterator["Scheduler"]:
-        """The scheduler that runs already. Raises NO_CLUSTER, UNAUTHENTICATED or SCHEDULER_NOT_RUNNING."""
+    async def scheduler(self, *, is_listed: bool = False) -> AsyncIterator["Scheduler"]:
+        """The scheduler that runs already. ``is_listed``: this process is in Ray's list of jobs.
+
+        Raises NO_CLUSTER, UNAUTHENTICATED or SCHEDULER_NOT_RUNNING.
+        """
         from ray_sched.system.address import find_address
         from ray_sched.system.local import be_impatient
         from ray_sched.system.ray_session import connect_ray, disconnect_ray
         from ray_sched.system.start import Scheduler
 
         be_impatient()
-        connect_ray(find_address(self.settings), self.settings.namespace)
+        connect_ray(find_address(self.settings), self.settings.namespace, is_listed=is_listed)
         try:
             yield Scheduler(self.settings)
         finally:

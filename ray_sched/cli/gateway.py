@@ -33,7 +33,7 @@ async def gateway(
     rules = settings.gateway
     listening = listen(where or rules.listen, has_tokens=bool(rules.token_hashes))
     with listening:
-        async with call.scheduler() as scheduler:
+        async with call.scheduler(is_listed=True) as scheduler:
             await scheduler.status()  # raises the sentence where there is none
             host, port = listening.getsockname()[:2]
             who = "with a token" if rules.token_hashes else "from this machine"

@@ -15,6 +15,7 @@ from ray_sched.core.errors import Code, SchedError
 
 if TYPE_CHECKING:
     from ray_sched.settings import Settings
+    from ray_sched.system.running import RunOptions
     from ray_sched.system.start import Scheduler
 
 log = logging.getLogger("ray_sched.up")
@@ -34,6 +35,10 @@ async def up(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may sa
     drain_s: Annotated[
         float, typer.Option("--drain-s", min=0, help="Running jobs may take this long at the end.")
     ] = 10,
+    no_dashboard: Annotated[bool, typer.Option("--no-dashboard", help="Start no dashboard of Ray's.")] = False,
+    dashboards: Annotated[
+        bool, typer.Option("--dashboards", help="Put Grafana dashboards of the scheduler beside Ray's own.")
+    ] = False,
     engine: Engine = None,
     slots: Slots = None,
     asr_model: Asr = "",
@@ -48,10 +53,10 @@ async def up(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may sa
     It joins the Ray cluster of --address or RAY_ADDRESS (which ray job submit sets), or starts a Ray on this machine.
     Ctrl-C or SIGTERM lets running jobs end; a second one does not wait for them.
     """
-    from ray_sched.cli.local_nodes import for_one_machine, local_nodes
+    from ray_sched.cli.local_nodes import for_one_machine
     from ray_sched.settings import ray_address_variable
     from ray_sched.system.local import without_colours
-    from ray_sched.system.running import RunOptions, running
+    from ray_sched.system.running import running
 
     logging.getLogger("ray_sched").setLevel(logging.DEBUG if call.is_verbose else logging.INFO)
     named = {"asr-model": asr_model, "mt-model": mt_model, "tts-model": tts_model, "compute-type": compute_type}
@@ -65,26 +70,37 @@ async def up(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may sa
         settings = for_one_machine(settings, nodes)
     if not call.out.is_terminal:
         without_colours()
-    options = RunOptions(
-        address=address,
-        local_nodes=() if address else local_nodes(settings.local),
-        drain_s=0,
-        log_to_driver=True,
-        has_note=True,
-        is_head_a_node=True,
-    )
+    options = _run_options(settings, address, has_dashboard=not no_dashboard)
     try:
         async with running(settings, options, lambda step: log.info("%s", step)) as scheduler:
             if not address:
                 await _wait_for_nodes(scheduler, n_expected(settings))
             with call.signals.captured() as signals:
                 await _greet(call, settings, scheduler, address)
+                if dashboards:
+                    _write_dashboards()
                 await _serve(scheduler, signals)
                 await _drain(scheduler, signals, drain_s)
     except asyncio.CancelledError:  # a signal while it was starting: everything started has been stopped
         log.info("called off while starting")
     log.info("stopped")
     return INTERRUPTED if call.signals.first == signal.SIGINT else 0
+
+
+def _run_options(settings: "Settings", address: str, *, has_dashboard: bool) -> "RunOptions":
+    from ray_sched.cli.local_nodes import local_nodes
+    from ray_sched.system.running import RunOptions
+
+    return RunOptions(
+        address=address,
+        local_nodes=() if address else local_nodes(settings.local),
+        drain_s=0,
+        log_to_driver=True,
+        has_note=True,
+        is_head_a_node=True,
+        dashboard_port=settings.local.dashboard_port if has_dashboard else 0,
+        has_rays_token=True,
+    )
 
 
 def _refuse_engine(address: str, engine: str | None, slots: int | None) -> None:
@@ -116,17 +132,17 @@ async def _wait_for_nodes(scheduler: "Scheduler", n_nodes: int) -> None:
 
 async def _greet(call: Call, settings: "Settings", scheduler: "Scheduler", address: str) -> None:
     """Say what runs and how it is reached."""
+    from ray_sched.system.ray_session import dashboard_url
     from ray_sched.system.start import Note
 
     note = Note.read(settings.data_dir)
     where = note.address if note else address
     whose = "joined" if address else f"started here with {settings.local.nodes} nodes"
     redis = settings.store.redis_url.rpartition("@")[2] or f"embedded in {settings.data_dir}"
-    port = settings.local.dashboard_port
-    dashboard = f"http://127.0.0.1:{port}" if port and not address else ""
+    dashboard = dashboard_url()
     log.info("the scheduler is up; Ray at %s (%s), Redis %s", where, whose, redis)
     if dashboard:
-        log.info("Ray's dashboard is at %s", dashboard)
+        log.info("Ray's dashboard is at %s; sign in with the token that ray get-auth-token prints", dashboard)
     log.info(
         "from another shell: ray-sched submit FILE --from en, ray-sched status, ray-sched down%s", _reached(settings)
     )
@@ -136,6 +152,14 @@ async def _greet(call: Call, settings: "Settings", scheduler: "Scheduler", addre
             "address": where, "namespace": settings.namespace, "data_dir": str(settings.data_dir),
             "redis": redis, "dashboard": dashboard,
         })  # fmt: skip
+
+
+def _write_dashboards() -> None:
+    from ray_sched.observe.provision import write_dashboards
+    from ray_sched.system.ray_session import grafana_folder
+
+    folder = grafana_folder()
+    log.info("%d Grafana dashboards are in %s", len(write_dashboards(folder)), folder)
 
 
 def _reached(settings: "Settings") -> str:

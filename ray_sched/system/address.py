@@ -3,8 +3,9 @@
 import socket
 
 from ray_sched.core.errors import Code, SchedError
-from ray_sched.settings import Settings, is_token_set, ray_address_variable
+from ray_sched.settings import Settings, ray_address_variable
 from ray_sched.system.ray_session import use_token
+from ray_sched.system.ray_token import is_token_set
 from ray_sched.system.start import Note
 
 

@@ -15,8 +15,9 @@ from msgspec import Struct
 from ray_sched.agent.engines.inventory import inventory
 from ray_sched.core.errors import SchedError
 from ray_sched.core.views.health import Check
-from ray_sched.settings import RAYS_DASHBOARD_PORT, Settings, is_token_set
+from ray_sched.settings import RAYS_DASHBOARD_PORT, Settings, ray_variable
 from ray_sched.store.server_binary import find_server
+from ray_sched.system.ray_token import is_token_set
 
 _GB = 2**30
 _MB = 2**20
@@ -112,7 +113,7 @@ def _engine(settings: Settings) -> Check:
 
 def check_authentication() -> Check:
     """Ray's variables, as another command of Ray's finds them."""
-    mode, is_set = os.environ.get("RAY_AUTH_MODE", ""), is_token_set()
+    mode, is_set = ray_variable("RAY_AUTH_MODE"), is_token_set()
     is_ok = not (mode == "disabled" and is_set)
     found = f"RAY_AUTH_MODE={mode or '(not set)'}, a token in the variables: {'yes' if is_set else 'no'}"
     advice = "" if is_ok else "unset RAY_AUTH_MODE or set it to token: the token is not shown to anybody"

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from ray_sched.core.capability import LABEL_PREFIX
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.settings import RAYS_DASHBOARD_PORT
 from ray_sched.system.ray_session import keeping_signal_handler
 
 RAY_ENVIRONMENT = {
@@ -43,6 +44,7 @@ _MAX_SOCKET_PATH_BYTES = 107
 """Linux allows no more for the path of a unix socket."""
 _LOOK_EVERY_S = 0.02
 _LOOK_FOR_S = 10.0
+_MAX_PORTS = 100
 
 
 class LocalNode(Struct, frozen=True, kw_only=True):
@@ -118,7 +120,7 @@ class LocalCluster:
         path is too long for Ray's sockets.
         """
         if self._dashboard_port:
-            _check_port(self._dashboard_port)
+            self._dashboard_port = free_dashboard_port(self._dashboard_port)
         _check_temporary_directory(len(self._nodes), has_dashboard=bool(self._dashboard_port))
         self._dir = tempfile.mkdtemp(prefix=_DIR_PREFIX)
         os.environ["RAY_TMPDIR"] = self._dir
@@ -259,12 +261,19 @@ def _check_temporary_directory(n_nodes: int, *, has_dashboard: bool) -> None:
         )
 
 
-def _check_port(port: int) -> None:
+def free_dashboard_port(port: int) -> int:
+    """The port, or the next free one if it is Ray's usual one. Raises SchedError PORT_IN_USE."""
+    for candidate in range(port, port + _MAX_PORTS) if port == RAYS_DASHBOARD_PORT else (port,):
+        if _is_free(candidate):
+            return candidate
+    raise SchedError(Code.PORT_IN_USE, f"port {port} is in use; choose another one for local.dashboard_port")
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise SchedError(
-                Code.PORT_IN_USE, f"port {port} is in use; choose another one for local.dashboard_port"
-            ) from None
+            return False
+    return True

@@ -3,23 +3,30 @@
 import logging
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ray_sched.core.errors import Code, SchedError, printable
+from ray_sched.settings import ray_variable
 
 _MAX_WORDS = 400
 _PROBE_S = 8.0
 """Ray itself tries for minutes to reach an address where nobody is, or somebody else, and handles no signal."""
 
 
-def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False) -> None:
-    """Join the cluster at this address as a driver.
+_UNLISTED_NAMESPACE = "_ray_internal_ray_sched"
+"""Of drivers that Ray's dashboard leaves out of its list of jobs, as it does its own."""
+
+
+def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False, is_listed: bool = True) -> None:
+    """Join the cluster at this address as a driver; without ``is_listed`` as one that is in no list of jobs.
 
     Raises SchedError: NO_CLUSTER if nobody answers there, UNAUTHENTICATED if the token is wrong or missing,
     INVALID_CONFIGURATION for an address of another kind and for a cluster of other versions than this process's.
@@ -36,13 +43,30 @@ def connect_ray(address: str, namespace: str, *, log_to_driver: bool = False) ->
         with keeping_signal_handler(), _printable_command_line():
             ray.init(
                 address=address,
-                namespace=namespace,
+                namespace=namespace if is_listed else _UNLISTED_NAMESPACE,
                 log_to_driver=log_to_driver,
                 logging_level=logging.WARNING,
                 configure_logging=True,
             )
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         raise _refusal(address, error) from error
+
+
+def dashboard_url() -> str:
+    """Where the dashboard of the cluster is that this process has joined; empty: it has none."""
+    import ray._private.worker  # noqa: PLC0415  # Ray reads its environment when it is imported
+
+    url = ray._private.worker.get_dashboard_url()  # noqa: SLF001  # Ray's own words when it starts
+    return f"http://{url}" if url else ""
+
+
+def grafana_folder() -> Path:
+    """Where Grafana looks for the dashboards of the Ray that was started on this machine."""
+    import ray._private.worker  # noqa: PLC0415  # as above
+
+    named = ray_variable("RAY_METRICS_GRAFANA_DASHBOARD_OUTPUT_DIR")
+    session = Path(ray._private.worker.global_worker.node.get_session_dir_path())  # noqa: SLF001
+    return Path(named) if named else session / "metrics" / "grafana" / "dashboards"
 
 
 def use_token(token: str) -> None:
@@ -88,16 +112,26 @@ def keeping_signal_handler() -> Iterator[None]:
 
 @contextmanager
 def _printable_command_line() -> Iterator[None]:
-    """Let Ray record this process's command line as text, also where it names files whose names are none."""
+    """Let Ray record this process's command line as text, also where it names files whose names are none.
+
+    It is what names the process in Ray's list of jobs, so a command of ours is called as people call it.
+    """
     import ray._private.utils  # noqa: PLC0415  # Ray reads its environment when it is imported
 
     utils: Any = ray._private.utils  # noqa: SLF001  # Ray has no option for it
     rays_own = utils.get_entrypoint_name
-    utils.get_entrypoint_name = lambda: printable(rays_own())
+    utils.get_entrypoint_name = lambda: printable(_own_name() or rays_own())
     try:
         yield
     finally:
         utils.get_entrypoint_name = rays_own
+
+
+def _own_name() -> str:
+    """``ray-sched VERB ...``; empty for a program of somebody else."""
+    program = Path(sys.argv[0])
+    is_own = program.name == "ray-sched" or program.match("ray_sched/__main__.py")
+    return shlex.join(["ray-sched", *sys.argv[1:]]) if is_own else ""
 
 
 def _probe(address: str) -> None:

@@ -14,6 +14,7 @@ from ray_sched.store.server_binary import find_server
 from ray_sched.system.local import LocalCluster, LocalNode, prepare_environment
 from ray_sched.system.policies import find_policy
 from ray_sched.system.ray_session import connect_ray, disconnect_ray
+from ray_sched.system.ray_token import rays_own_token
 from ray_sched.system.start import Note, Scheduler, own_note, start_embedded_redis
 from ray_sched.wire.keep_up import keep_up
 
@@ -38,6 +39,10 @@ class RunOptions:
     """The logs of actors are printed here, too."""
     has_note: bool = False
     """Other commands on this machine find this scheduler."""
+    dashboard_port: int = 0
+    """Of Ray's dashboard, where a Ray is started here; 0: none."""
+    has_rays_token: bool = False
+    """The Ray that is started here has the token that Ray's own tools use on this machine."""
 
 
 @asynccontextmanager
@@ -55,11 +60,11 @@ async def running(
     async with AsyncExitStack() as stack:
         address, token = options.address, ""
         if not address:
-            token = prepare_environment()
+            token = prepare_environment(rays_own_token() if options.has_rays_token else None)
             cluster = LocalCluster(
                 options.local_nodes,
                 settings.local.object_store_mb,
-                settings.local.dashboard_port,
+                options.dashboard_port,
                 is_head_a_node=options.is_head_a_node,
                 has_log_monitor=options.log_to_driver,
             )

@@ -13,9 +13,14 @@ from typing import IO, Any, NamedTuple
 
 import psutil
 
-SPEECH = Path(__file__).parents[2] / "ray_sched" / "data" / "speech"
-ECHO = {"RAY_SCHED_LOCAL__ENGINE": "echo", "RAY_SCHED_DISPATCH__PENDING_TIMEOUT_MS": "1500"}
-"""Settings of an ``up`` whose nodes need no speech recogniser."""
+ROOT = Path(__file__).parents[2]
+SPEECH = ROOT / "ray_sched" / "data" / "speech"
+ECHO = {
+    "RAY_SCHED_LOCAL__ENGINE": "echo",
+    "RAY_SCHED_DISPATCH__PENDING_TIMEOUT_MS": "1500",
+    "RAY_SCHED_LOCAL__DASHBOARD_PORT": "0",
+}
+"""Settings of an ``up`` whose nodes need no speech recogniser, and that nobody looks at."""
 _MARK = "STARTED_BY_THIS_TEST"
 
 
@@ -45,9 +50,10 @@ class Command:
     ) -> None:
         self.mark = uuid.uuid4().hex
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "COLUMNS"))}
+        own = {_MARK: self.mark, "RAY_SCHED_DATA_DIR": str(data_dir), "HOME": str(data_dir)}
         self._process = subprocess.Popen(
             [sys.executable, *program, *map(str, args)],
-            env=kept | {_MARK: self.mark, "RAY_SCHED_DATA_DIR": str(data_dir)} | variables,
+            env=kept | own | variables,
             stdin=self._stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("interrupted")]
 REAL_TIME = {
     "RAY_SCHED_LOCAL__ENGINE": "tests.support.engines.RealTimeEngine",
     "RAY_SCHED_LOCAL__SLOTS_PER_NODE": "4",
+    "RAY_SCHED_LOCAL__DASHBOARD_PORT": "0",
     "PYTHONPATH": str(Path(__file__).parents[2]),
 }
 FILES = ("a.wav", "b.wav", "long.wav", "c.wav")

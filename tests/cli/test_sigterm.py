@@ -48,7 +48,9 @@ ray.kill(ray.get_actor("dispatcher", namespace=settings.namespace), no_restart=T
 def test_sigterm_lets_running_jobs_end_and_their_submitters_have_their_results(tmp_path: Path) -> None:
     samples, rate_hz = soundfile.read(SPEECH / "austen-0870.wav", dtype="int16")
     soundfile.write(tmp_path / "long.wav", np.tile(samples, 5), rate_hz)
-    up = Command(["up", "--nodes", "1", "--drain-s", "90"], tmp_path, RAY_SCHED_LOCAL__ENGINE="speech")
+    up = Command(
+        ["up", "--nodes", "1", "--drain-s", "90", "--no-dashboard"], tmp_path, RAY_SCHED_LOCAL__ENGINE="speech"
+    )
     try:
         up.wait_for_line("backlog: 0")
         submitted = Command(["submit", "long.wav", "--from", "en", "--json"], tmp_path)

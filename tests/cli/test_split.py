@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where an ``up`` has its data, with a lecture that is the shipped recordings with pauses."""
     made = tmp_path_factory.mktemp("split")
     write(made / "lecture.wav", joined(1.0))
-    up = Command(["up", "--nodes", "1"], made)
+    up = Command(["up", "--nodes", "1", "--no-dashboard"], made)
     try:
         up.wait_for_line("backlog: 0")
         assert ray_sched(made, "wait", "--nodes", "1").status == 0

@@ -54,6 +54,37 @@ def test_status_and_nodes_are_one_json_value_each(up: Running) -> None:
     ]
 
 
+def test_a_healthy_scheduler_is_called_so(up: Running) -> None:
+    ended = up("status")
+    assert (ended.status, ended.out.split()[-1]) == (0, "healthy")
+
+
+def test_doctor_looks_at_each_node(up: Running) -> None:
+    ended = up("doctor", "--json")
+    found = {check["what"]: check for check in ended.json}
+    for what in ("node node-1: versions", "node node-1: clock", "node node-2: versions", "the scheduler"):
+        assert found[what]["is_ok"], found[what]
+    assert ended.status == (0 if all(check["is_ok"] for check in ended.json) else 18)
+
+
+def test_a_command_that_asks_is_in_no_list_of_jobs(up: Running) -> None:
+    listed = script(up.data_dir, _LIST_JOBS)
+    assert listed.status == 0, listed.err
+    program, up_itself = listed.json
+    assert (" -c " in program, up_itself) == (True, "ray-sched up --nodes 2")
+
+
+_LIST_JOBS = """
+import json
+from ray_sched.system.api import BlockingClient
+with BlockingClient():
+    import ray
+    jobs = ray._private.worker.global_worker.gcs_client.get_all_job_info().values()
+    listed = [job for job in jobs if not job.config.ray_namespace.startswith("_ray_internal_")]
+    print(json.dumps(sorted(job.entrypoint for job in listed)))
+"""
+
+
 def test_pools_top_and_cleanup_are_one_json_value_each_too(up: Running) -> None:
     assert [(row["nodes"], row["slots"]) for row in up("pools", "--json").json] == [(["node-1", "node-2"], 2)]
     assert len(up("top", "--json").json["nodes"]) == 2

@@ -93,7 +93,7 @@ def test_the_example_of_the_operations_guide_runs_with_up(tmp_path: Path) -> Non
     path.write_text(text.replace("/data/opus", str(tmp_path / "opus")), encoding="utf-8")
     data_dir = tmp_path / "data"
     data_dir.mkdir()
-    up = Command(["up", "--nodes", "1", "--profile", path], data_dir)
+    up = Command(["up", "--nodes", "1", "--no-dashboard", "--profile", path], data_dir)
     try:
         up.wait_for_line("nodes: 2 of 2 ready", timeout_s=120)
         rows = ray_sched(data_dir, "nodes", "--json").json

@@ -136,6 +136,13 @@ class HeavyEngine(SharedEngine):
         return super().run(work, audio, emit_partial)
 
 
+class EnglishBatchEngine(BatchEngine):
+    """Hears English, says what it hears in the targets of the others, and gathers runs."""
+
+    def capability(self) -> Capability:
+        return Capability(engine="tests.support.engines.EnglishBatchEngine", asr=("en",), mt=("en:odd",))
+
+
 class VariableEngine(SharedEngine):
     """Returns the value of a variable of its environment, as it was when this module was imported."""
 

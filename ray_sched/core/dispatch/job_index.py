@@ -53,6 +53,10 @@ class JobIndex:
         """Jobs assigned to a node, running there, or with speech there."""
         return list(self._on_node.get(node, {}).values())
 
+    def n_on_nodes(self, client_id: str) -> int:
+        """How many jobs of a client are on any node. Looks at all that are."""
+        return sum(job.client_id == client_id for there in self._on_node.values() for job in there.values())
+
     def add_fenced(self, job: Job, node: str) -> None:
         """A node has not confirmed the end of an earlier attempt of a job."""
         self._fenced_on.setdefault(node, {})[job.job_id] = job

@@ -28,6 +28,7 @@ from ray_sched.core.messages.client_dispatcher import (
     Submit,
 )
 from ray_sched.core.messages.fields import MAX_WHY
+from ray_sched.core.units import counted, shown_ms
 
 
 def handle(state: DispatchState, step: Step, client_id: str, message: ClientMessage) -> Answer | None:
@@ -243,4 +244,8 @@ def client_due(state: DispatchState, step: Step, client_id: str) -> None:
     jobs = state.waiting.of_client(client_id)
     for job in jobs:
         attempts.end(state, step, job, JobEvent.CANCEL, refusal)
-    step.log(f"a client is gone; {len(jobs)} waiting jobs cancelled")
+    n_running = state.index.n_on_nodes(client_id)
+    if jobs or n_running:  # else it had ended well
+        silent = shown_ms(state.rules.client_ttl_ms)
+        what = f"{counted(len(jobs), 'waiting job')} cancelled, {n_running} left to run"
+        step.log(f"client {client_id} has not been heard of for {silent}: {what}")

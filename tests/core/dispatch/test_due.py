@@ -137,7 +137,7 @@ def test_a_job_that_goes_back_to_pending_in_the_sweep_in_which_its_client_is_gon
     assert (harness.status(job), harness.job(job).attempt) == ("cancelled", 2)
     assert error_of(harness, job) == Refusal(code=Code.CLIENT_GONE, message=GONE)
     assert [effect.text for effect in effects if isinstance(effect, Log)] == [
-        "a client is gone; 1 waiting jobs cancelled"
+        "client c1 has not been heard of for 2 s: 1 waiting job cancelled, 0 left to run"
     ]
 
 
