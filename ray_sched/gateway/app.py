@@ -18,10 +18,13 @@ from ray_sched.core.errors import SchedError
 from ray_sched.gateway import health, jobs, models, page, sessions, speech, transcriptions
 from ray_sched.gateway.gateway import Gateway
 from ray_sched.gateway.intake import Intake
+from ray_sched.gateway.realtime import routes as realtime
 from ray_sched.gateway.refusals import RequestError, refusal_response
 
-ROUTERS = (transcriptions.router, speech.router, models.router, jobs.router, sessions.router, health.router,
-           page.router)  # fmt: skip
+ROUTERS = (
+    transcriptions.router, speech.router, models.router, jobs.router, sessions.router, health.router, page.router,
+    realtime.router,
+)  # fmt: skip
 """Each makes the routes of its module for a gateway."""
 _REFUSED: dict[int | str, dict[str, Any]] = {"default": {"description": "An error, as OpenAI's API tells it"}}
 _NAMES = {404: "not_found", 405: "method_not_allowed"}
@@ -33,8 +36,11 @@ def make_app(gateway: Gateway) -> FastAPI:
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         async with gateway.tenants:
-            yield
-            await gateway.sessions.end_all()
+            try:
+                yield
+            finally:
+                await gateway.sessions.end_all()
+                await gateway.live.close()
 
     app = FastAPI(title="ray_sched", lifespan=life, docs_url=None, redoc_url=None, responses=_REFUSED)
     for router in ROUTERS:

@@ -13,6 +13,7 @@ from ray_sched.core.views.jobs import JobView
 from ray_sched.gateway.job_book import SessionBook
 from ray_sched.gateway.limits import Limits
 from ray_sched.gateway.meters import Meters
+from ray_sched.gateway.realtime.sessions import Sessions
 from ray_sched.gateway.tenants import Tenants
 from ray_sched.observe.samples import Sample
 from ray_sched.settings import GatewayRules
@@ -54,6 +55,8 @@ class Gateway:
         self.limits = Limits(rules)
         self.meters = Meters()
         self.sessions = SessionBook(self.limits)
+        self.live = Sessions(rules, self.limits, self.bring_audio)
+        """Those of WebSockets."""
         self.administration = administration
         self.is_draining = False
         """Set when no new request is wanted: ``/readyz`` says so, and balancers go elsewhere."""

@@ -53,6 +53,11 @@ class Limits:
         """They are not any more."""
         self.held_bytes -= n_bytes
 
+    @property
+    def are_sessions_full(self) -> bool:
+        """Whether no tenant may open one more."""
+        return self.n_sessions >= self._rules.max_all_sessions
+
     def open_session(self, tenant: str) -> None:
         """One session more of a tenant."""
         n_open = self._sessions[tenant]

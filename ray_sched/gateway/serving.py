@@ -4,14 +4,21 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.gateway.app import make_app
 from ray_sched.gateway.gateway import Gateway
 
 _BACKLOG = 1_024
+_MAX_MESSAGE_BYTES = 4 * 2**20
+"""Of a WebSocket: a minute of speech in one message; a longer one closes the connection with 1009."""
+_CLOSING_S = 3.0
+_PING_S, _PONG_S = 20.0, 60.0
+"""A client that has not answered so long after a ping is gone. An answer waits behind audio that is not read."""
 
 
 class _Server(uvicorn.Server):
@@ -21,6 +28,19 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
+
+
+class _WebSocket(WebSocketsSansIOProtocol):
+    """Reads a message when it is asked for one, so that a session without room holds its client up.
+
+    uvicorn's own, but that a client which does not read cannot keep its connection open by that when it is closed.
+    """
+
+    async def send(self, message: Any) -> None:
+        """See ASGI."""
+        if message["type"] == "websocket.close":
+            self.loop.call_later(_CLOSING_S, self.transport.abort)
+        await super().send(message)
 
 
 def listen(address: str, *, has_tokens: bool) -> socket.socket:
@@ -69,11 +89,17 @@ async def serve(gateway: Gateway, listening: socket.socket, until: "asyncio.Futu
         lifespan="on",
         server_header=False,
         timeout_graceful_shutdown=round(drain_s),
+        ws=_WebSocket,
+        ws_max_size=_MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # audio in base64 takes more CPU to compress than it is worth
+        ws_ping_interval=_PING_S,
+        ws_ping_timeout=_PONG_S,
     )
     server = _Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
     serving.add_done_callback(lambda _done: until.done() or until.cancel())
     await asyncio.wait([until])
     gateway.is_draining = True
+    await gateway.live.drain(drain_s)
     server.should_exit = True
     await serving

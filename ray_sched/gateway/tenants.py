@@ -18,6 +18,7 @@ from ray_sched.client.client import Client
 from ray_sched.gateway.refusals import RequestError
 
 _BEARER = "bearer "
+_PROTOCOL = "openai-insecure-api-key."
 
 
 def token_hash(token: str) -> str:
@@ -53,7 +54,7 @@ class Tenants:
         if not self._hashes:
             _refuse_other_hosts(connection)
             return ""
-        said = connection.headers.get("authorization", "")
+        said = connection.headers.get("authorization") or _of_protocols(connection)
         given = token_hash(said[len(_BEARER) :].strip()) if said[: len(_BEARER)].lower() == _BEARER else ""
         found = ""
         for tenant, known in self._hashes.items():  # all of them, so that the time tells nothing
@@ -94,6 +95,15 @@ def _refuse_other_hosts(connection: HTTPConnection) -> None:
         raise RequestError(
             403, "without tokens only programs of this machine may ask; see gateway.token_hashes", code="forbidden"
         )
+
+
+def _of_protocols(connection: HTTPConnection) -> str:
+    """Browsers cannot send headers with a WebSocket: their token is the name of a protocol, as OpenAI has it."""
+    protocols: str = connection.headers.get("sec-websocket-protocol", "")
+    for name in protocols.split(","):
+        if name.strip().startswith(_PROTOCOL):
+            return _BEARER + name.strip().removeprefix(_PROTOCOL)
+    return ""
 
 
 def _split(url: str) -> SplitResult:

@@ -85,6 +85,8 @@ class TellPiece(Struct, frozen=True):
 
     item: str
     piece: str
+    end: int
+    """The sample behind its last one."""
 
 
 class TellCompleted(Struct, frozen=True):

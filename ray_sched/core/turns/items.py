@@ -229,7 +229,7 @@ class Conversation:
                 return
             item.n_told += 1
             del self._pieces[piece.name]
-            yield TellPiece(item.id, piece.name)
+            yield TellPiece(item.id, piece.name, piece.end)
 
     def _end_of(self, item: Item) -> TurnEffect:
         if item.refusal:
