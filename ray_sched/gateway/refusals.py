@@ -43,6 +43,7 @@ STATUS: dict[Code, Status] = {
     Code.JOB_TIMEOUT: Status(504, _SERVER),
     Code.NO_AVAILABLE_NODE: _AGAIN,
     Code.MODEL_NOT_AVAILABLE: _AGAIN,
+    Code.MISSING_PART: Status(503, _SERVER),
     Code.SCHEDULER_DEPENDENCY_DOWN: _AGAIN,
     Code.SCHEDULER_NOT_RUNNING: _AGAIN,
     Code.SHUTTING_DOWN: _AGAIN,
@@ -76,14 +77,14 @@ class RequestError(Exception):
         return _answer(self.number, error_body(str(self), kind, self.code, self.param), said)
 
 
-def refusal_response(refusal: Refusal) -> JSONResponse:
-    """The answer to a request whose job was refused or has failed."""
+def refusal_response(refusal: Refusal, number: int = 0) -> JSONResponse:
+    """The answer to a request whose job was refused or has failed. ``number``: another status than that of its code."""
     status = STATUS.get(refusal.code, _OTHER)
     headers = {"x-should-retry": "true" if status.may_retry else "false"}
     if refusal.retry_after_ms:
         headers["retry-after-ms"] = str(refusal.retry_after_ms)
         headers["retry-after"] = str(-(-refusal.retry_after_ms // 1000))
-    return _answer(status.number, refusal_body(refusal), headers)
+    return _answer(number or status.number, refusal_body(refusal), headers)
 
 
 def refusal_body(refusal: Refusal) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The numbers by which a session's audio is cut into utterances. Positions are samples at 16 kHz from its beginning."""
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, Le
 
 SAMPLES_PER_MS = 16
 WINDOW_SAMPLES = 512
@@ -54,3 +57,27 @@ class TurnRules:
     def silence_below(self) -> float:
         """What is less probable is silence."""
         return max(self.speech_at - self.hysteresis, 0.01)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealtimeRules:
+    """What users set of sessions: part of the settings of a gateway."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    max_all_sessions: Annotated[int, Ge(1), Le(100_000)] = 1_024
+    """Of all tenants, open at the same time; more are told 503 before their WebSocket opens."""
+    to_language: str = "en"
+    """Of a realtime translation that names none."""
+    cut_s: Annotated[float, Ge(1), Le(60)] = 10.0
+    """A longer utterance of a session is recognised in pieces while it is spoken."""
+    resume_s: Annotated[float, Ge(0), Le(600)] = 30.0
+    """A session waits so long for a client whose connection was cut."""
+    session_s: Annotated[float, Ge(1), Le(86_400)] = 3_600.0
+    """How long a session may last; its client is told to come again."""
+    session_held_s: Annotated[float, Ge(10), Le(3_600)] = 60.0
+    """Audio of one session that is held until it is recognised; past it, and two pieces, no more is read."""
+    tenant_held_s: Annotated[float, Ge(10), Le(360_000)] = 3_600.0
+    """The same of all sessions of a tenant."""
+    all_held_s: Annotated[float, Ge(10), Le(3_600_000)] = 14_400.0
+    """The same of all sessions: 32 kB each second."""

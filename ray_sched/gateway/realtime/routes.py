@@ -81,4 +81,4 @@ async def _open(gateway: Gateway, socket: WebSocket, kind: Kind, model: str, ses
     except RequestError as error:
         return error.response()
     except SchedError as error:
-        return refusal_response(error.refusal)
+        return refusal_response(error.refusal, 503 if gateway.limits.are_sessions_full else 0)

@@ -59,7 +59,7 @@ class Sessions:
     def open(self, kind: Kind, tenant: str, client: Client, model: str) -> Session:
         """A new session. Raises SchedError OVERLOADED, or MISSING_PART without the voice detector."""
         if self._limits.are_sessions_full:
-            raise SchedError(Code.SHUTTING_DOWN, f"{len(self)} sessions are open; come again in a second", 1_000)
+            raise SchedError(Code.OVERLOADED, f"{len(self)} sessions are open; come again in a second", 1_000)
         configuration = Configuration(
             kind, self._rules, f"sess_{secrets.token_hex(16)}", model, round(time.time() + self._rules.session_s)
         )

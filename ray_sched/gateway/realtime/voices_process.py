@@ -6,13 +6,12 @@ bytes, which session and how many windows, then the windows, 512 signed 16-bit s
 ends the session. stdout: a 32-bit float for each window of the batch. It ends when stdin does.
 """
 
-import os
 import struct
 import sys
 from array import array
 from typing import BinaryIO
 
-from ray_sched.client.voice_process import Hearing
+from ray_sched.client.voice_process import Hearing, forbid_threads
 from ray_sched.core.split.rules import WINDOW_SAMPLES
 
 COUNT = struct.Struct("<I")
@@ -22,7 +21,7 @@ WINDOW_BYTES = 2 * WINDOW_SAMPLES
 
 def main() -> None:
     """Serve stdin until it ends."""
-    os.environ["OMP_THREAD_LIMIT"] = "1"  # read when the detector's library is loaded
+    forbid_threads()
     sessions: dict[int, Hearing] = {}
     commands, replies = sys.stdin.buffer, sys.stdout.buffer
     while len(head := commands.read(COUNT.size)) == COUNT.size:
