@@ -183,8 +183,6 @@ class GatewayRules(RealtimeRules):
     """Of the requests that are being answered, all together."""
     max_requests: Annotated[int, Ge(1), Le(100_000)] = 256
     """Answered at once; more are told to come again."""
-    max_sessions: Annotated[int, Ge(1), Le(100_000)] = 256
-    """Of one tenant, open at the same time."""
     audio_s_per_minute: Annotated[float, Ge(0), Le(1_000_000)] = 0.0
     """Of one tenant, at one gateway; 0: as much as comes."""
 

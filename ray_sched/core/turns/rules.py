@@ -65,6 +65,8 @@ class RealtimeRules:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    max_sessions: Annotated[int, Ge(1), Le(100_000)] = 256
+    """Of one tenant, open at the same time."""
     max_all_sessions: Annotated[int, Ge(1), Le(100_000)] = 1_024
     """Of all tenants, open at the same time; more are told 503 before their WebSocket opens."""
     to_language: str = "en"
