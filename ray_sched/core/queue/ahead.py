@@ -5,33 +5,22 @@ will begin follows from the jobs before it in its flow, and only from these. So 
 tenant by tenant.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from ray_sched.core.capability import Demand
 from ray_sched.core.job import Job, SessionKey
 from ray_sched.core.queue.fair_shares import QUANTUM_MS
-from ray_sched.core.queue.waiting import Waiting, cost_ms, job_key
+from ray_sched.core.queue.waiting import FlowKey, Waiting, cost_ms, job_key
 from ray_sched.core.slices import Sliced, sort
 
 _AT_ONCE = 200
+_FIRST: FlowKey = (-(10**9), 0, 0, 0)
 
 _Flow = tuple[str, SessionKey]
 """Tenant and session key."""
-
-
-class _Place(NamedTuple):
-    """Where a job is in the order of its tenant. Compared as a tuple; the smallest is served first."""
-
-    priority: int
-    """Negative, so that the highest is first."""
-    flow_quanta: int
-    deadline_at_ms: int
-    number: int
-    nth: int
-    """In its flow: a session never overtakes itself."""
-    cost_ms: int
-    job_id: str
+_Place = tuple[FlowKey, int]
+"""Where a job is in the order of its tenant, and its cost in milliseconds."""
 
 
 def ahead_of(waiting: Waiting, job: Job, competes: Callable[[Demand], bool]) -> Sliced[list[int]]:
@@ -39,32 +28,59 @@ def ahead_of(waiting: Waiting, job: Job, competes: Callable[[Demand], bool]) -> 
 
     The job itself need not wait: then it is the last of its flow.
     """
+    tenant, own_flow = job.spec.tenant, (job.spec.tenant, job.session_key)
     by_flow = yield from _by_flow(waiting, job, competes)
-    tenant = job.spec.tenant
-    own: list[_Place] = []
+    before = yield from _before_in_flow(by_flow.pop(own_flow, ()), job)
+    virtual_ms = waiting.shares.virtual_ms(*own_flow)
+    begins_ms = virtual_ms + sum(cost_ms(other) for other in before)
+    key = (-job.spec.priority, begins_ms // QUANTUM_MS, job.deadline_at_ms, job.number)
+    if job.spec.session:  # which never overtakes itself: the job is as late as the latest before it
+        key = (yield from _in_flow([*before, job], virtual_ms, is_session=True))[-1][0]
+    ahead = [(-other.spec.priority, cost_ms(other)) for other in before]
     others: dict[str, list[_Place]] = {}
     for (name, flow), jobs in by_flow.items():
-        begin_ms = waiting.shares.virtual_ms(name, flow)
-        places = yield from _in_flow(jobs, begin_ms, is_session=bool(flow[1]))
+        places = yield from _in_flow(jobs, waiting.shares.virtual_ms(name, flow), is_session=bool(flow[1]))
         if name == tenant:
-            own += places
+            ahead += [(place[0], cost) for place, cost in places[: bisect_left(places, (key, 0))]]
         else:
             others.setdefault(name, []).extend(places)
-    place = next(place for place in own if place.job_id == job.job_id)
-    ahead = [each.cost_ms for each in own if each < place]
-    begins_ms = waiting.shares.tenants.virtual_ms((tenant,))
-    begins_ms += sum(each.cost_ms for each in own if each < place and each.priority == place.priority)
+    begins_ms = waiting.shares.tenants.virtual_ms((tenant,)) + sum(cost for first, cost in ahead if first == key[0])
+    costs = [cost for _, cost in ahead]
     for name, places in others.items():
         virtual_ms = waiting.shares.tenants.virtual_ms((name,))
-        for each in (yield from sort(places)):
-            if each.priority > place.priority:
+        costs += yield from _of_tenant(places, virtual_ms, key, begins_ms)
+    return costs
+
+
+def _of_tenant(places: list[_Place], virtual_ms: int, key: FlowKey, begins_ms: int) -> Sliced[list[int]]:
+    """The costs of another tenant's jobs that come before one with this key, whose tenant is at ``begins_ms`` then."""
+    costs = []
+    for place, cost in (yield from sort(places)):
+        if place[0] > key[0]:
+            break
+        if place[0] == key[0]:
+            if (virtual_ms // QUANTUM_MS, *place[1:]) > (begins_ms // QUANTUM_MS, *key[1:]):
                 break
-            if each.priority == place.priority:
-                if (virtual_ms // QUANTUM_MS, *each[1:4]) > (begins_ms // QUANTUM_MS, *place[1:4]):
-                    break
-                virtual_ms += each.cost_ms
-            ahead.append(each.cost_ms)
-    return ahead
+            virtual_ms += cost
+        costs.append(cost)
+    return costs
+
+
+def _before_in_flow(jobs: Iterable[Job], job: Job) -> Sliced[list[Job]]:
+    """Those of a job's own flow that are served before it."""
+    key = _order(job)
+    before = []
+    for n, other in enumerate(jobs):
+        if _order(other) < key:
+            before.append(other)
+        if not n % _AT_ONCE:
+            yield
+    return before
+
+
+def _order(job: Job) -> tuple[int, int, int]:
+    """The sort key of a job within its flow."""
+    return (job.utterance_index or 0, job.number, 0) if job.spec.session else job_key(job)
 
 
 def _by_flow(waiting: Waiting, job: Job, competes: Callable[[Demand], bool]) -> Sliced[dict[_Flow, list[Job]]]:
@@ -80,26 +96,23 @@ def _by_flow(waiting: Waiting, job: Job, competes: Callable[[Demand], bool]) -> 
             by_flow.setdefault((spec.tenant, (other.client_id, spec.session)), []).append(other)
         if not n % _AT_ONCE:
             yield
-    by_flow.setdefault((job.spec.tenant, job.session_key), []).append(job)
     return by_flow
 
 
 def _in_flow(jobs: Iterable[Job], virtual_ms: int, *, is_session: bool) -> Sliced[list[_Place]]:
     """The places of the jobs of a flow, in which the next one begins at this virtual time."""
-    by_id = {job.job_id: job for job in jobs}
-    if is_session:
-        keys = [(0, job.utterance_index or 0, job.number, job.job_id) for job in by_id.values()]
-    else:
-        keys = [(*job_key(job), job.job_id) for job in by_id.values()]
+    keys = []
+    for n, job in enumerate(jobs):
+        keys.append((_order(job), *job_key(job), cost_ms(job)))
+        if not n % _AT_ONCE:
+            yield
     places: list[_Place] = []
-    before = (-(10**9), 0, 0, 0)
-    for nth, (*_, job_id) in enumerate((yield from sort(keys))):
-        job = by_id[job_id]
-        priority, deadline_at_ms, number = job_key(job)
-        before = max(before, (priority, virtual_ms // QUANTUM_MS, deadline_at_ms, number))
-        cost = cost_ms(job)
-        places.append(_Place(*before, nth, cost, job_id))
+    before = _FIRST
+    for n, (_, priority, deadline_at_ms, number, cost) in enumerate((yield from sort(keys))):
+        place = (priority, virtual_ms // QUANTUM_MS, deadline_at_ms, number)
+        before = max(before, place) if is_session else place
+        places.append((before, cost))
         virtual_ms += cost
-        if not nth % _AT_ONCE:
+        if not n % _AT_ONCE:
             yield
     return places

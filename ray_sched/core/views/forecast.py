@@ -10,7 +10,8 @@ from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.slices import Sliced
 from ray_sched.core.views.explanation import Forecast
 
-_AT_ONCE = 200
+_AT_ONCE = 50
+_JOBS_AT_ONCE = 500
 
 
 def foresee(
@@ -24,13 +25,14 @@ def foresee(
     slots: list[tuple[float, int]] = []
     names: list[str] = []
     speed_of: list[float] = []
+    runs = _Runs(brain, now_ms)
     running_ms = 0
     for number, node_state in enumerate(node_states):
         names.append(node_state.node)
         speed_of.append(speeds.speed(node_state.node, pair))
         slots += [(0.0, number)] * node_state.n_free
         for (job_id, _), audio_ms in node_state.audio_on_slots():
-            left_ms = _left_ms(brain, brain.jobs.get(job_id), node_state, audio_ms, now_ms)
+            left_ms = runs.left_ms(job_id, node_state.node, audio_ms)
             running_ms += int(left_ms * speed_of[-1])
             slots.append((left_ms, number))
         if not number % _AT_ONCE:
@@ -44,7 +46,7 @@ def foresee(
         run_ms = audio_ms / speed_of[number]
         heapreplace(slots, (at_ms + run_ms, number))
         n_ahead, ahead_total_ms, run_total_ms = n_ahead + 1, ahead_total_ms + audio_ms, run_total_ms + run_ms
-        if not n_ahead % _AT_ONCE:
+        if not n_ahead % _JOBS_AT_ONCE:
             yield
     at_ms, number = slots[0]
     rounds = 1 + n_ahead / len(slots)
@@ -60,12 +62,25 @@ def foresee(
     )
 
 
-def _left_ms(brain: DispatchBrain, other: Job | None, node_state: NodeState, audio_ms: int, now_ms: int) -> float:
-    """How long an attempt will hold its slot. One that is over its time already may take as long again as runs vary."""
-    if other is None:  # forgotten, and still to be confirmed by the node
-        return 0.0
-    pair = other.demand.pair
-    whole_ms = audio_ms / brain.speeds.speed(node_state.node, pair)
-    ran_ms = now_ms - other.accepted_at_ms if other.accepted_at_ms else 0
-    least_ms = whole_ms * min(brain.speeds.deviation(pair), 1.0) / 2
-    return max(whole_ms - ran_ms, least_ms)
+class _Runs:
+    """How long attempts will hold their slots."""
+
+    def __init__(self, brain: DispatchBrain, now_ms: int) -> None:
+        self._jobs = brain.jobs
+        self._speeds = brain.speeds
+        self._now_ms = now_ms
+        self._least: dict[str, float] = {}
+
+    def left_ms(self, job_id: str, node: str, audio_ms: int) -> float:
+        """Of an attempt that is over its time already half as long again as runs of its pair vary."""
+        job = self._jobs.get(job_id)
+        if job is None:  # forgotten, and still to be confirmed by the node
+            return 0.0
+        spec = job.spec
+        pair = f"{spec.src}:{spec.tgt}"
+        least = self._least.get(pair)
+        if least is None:
+            least = self._least[pair] = min(self._speeds.deviation(pair), 1.0) / 2
+        whole_ms = audio_ms / self._speeds.speed(node, pair)
+        ran_ms = self._now_ms - job.accepted_at_ms if job.accepted_at_ms else 0
+        return max(whole_ms - ran_ms, whole_ms * least)

@@ -115,7 +115,8 @@ def _otherwise(
     by_reason: dict[Reason, list[NodeState]] = {}
     for node, reason in reasons.items():
         node_state = brain.node_states.get(node)
-        if node_state and (tier is Tier.NO_NODE_OFFERS_IT or TIER_OF[reason] is not Tier.NO_NODE_OFFERS_IT):
+        is_worth_it = tier is Tier.NO_NODE_OFFERS_IT or TIER_OF[reason] is not Tier.NO_NODE_OFFERS_IT
+        if node_state and is_worth_it and reason is not Reason.CAPACITY_FULL:  # of that the forecast tells
             by_reason.setdefault(reason, []).append(node_state)
     found: list[tuple[tuple[bool, int, int, str], WhatIf, NodeState]] = []
     for reason, node_states in by_reason.items():
@@ -142,7 +143,7 @@ def _foreseen(  # what was found out of the job so far
     nearest: list[WhatIf] = []
     for each, twin in tried:
         in_ms = 0
-        if twin.n_free <= len(ahead):
+        if twin.n_free <= len(ahead) and not nearest:  # the others are not in the sentence
             others = [node_state for node_state in usable if node_state.node != twin.node]
             starts = yield from foresee(brain, job, [*others, twin], ahead, now_ms)
             in_ms = starts.in_ms if starts else 0
