@@ -38,7 +38,6 @@ from ray_sched.wire.peers import Peer, PeerGoneError
 T = TypeVar("T")
 
 _CLIENT = "bench-client-0123456789abcdef"
-_TERM_MS = 10_000
 _RENEW_AFTER_S = 2.0
 _DEADLINE_MS = 3_600_000
 _AUDIO_MS = 5_000
@@ -62,6 +61,8 @@ class Shape(Struct, frozen=True, kw_only=True):
     """An agent's report is about so many jobs; 0: about all it was given."""
     in_flight: int = 64
     """Jobs that have not ended at any time; those beyond the slots wait."""
+    term_ms: int = 10_000
+    """Of the leases, which are renewed after two seconds."""
 
 
 class NoDirectory:
@@ -118,6 +119,11 @@ class SimulatedCluster:
             await self._finish_running()
             await self._poll()
 
+    async def fill(self) -> None:
+        """Submit as many jobs as may be in flight, and let none of them end."""
+        await self.renew_leases()
+        await self._submit(self._shape.in_flight - (self._submitted - self._delivered))
+
     async def drain(self) -> None:
         """Return when all that was submitted is delivered."""
         while self._delivered < self._submitted:
@@ -146,7 +152,7 @@ class SimulatedCluster:
                     epoch=1,
                     number=self._offer_number,
                     capability=Capability(engine="echo", asr=languages),
-                    term_ms=_TERM_MS,
+                    term_ms=self._shape.term_ms,
                     nodes=tuple(self._node(name) for name in names[number :: self._shape.pools]),
                 )
             )

@@ -215,6 +215,28 @@ async def scale(
     return 0
 
 
+async def explain(
+    call: Call,
+    *,
+    nodes: Annotated[int, typer.Option(min=1, max=5_000, help="Nodes, all of them full.")] = 1_000,
+    waiting: Annotated[int, typer.Option(min=1, max=100_000, help="Jobs that wait.")] = 10_000,
+    questions: Annotated[int, typer.Option(min=1, max=10_000, help="How many of them are explained.")] = 200,
+) -> int:
+    """What it takes to explain why a job waits, and how long everybody else waits meanwhile."""
+    from ray_sched.bench.explaining import measure_explain
+
+    call.last_words = _LAST_WORDS
+    with call.out.steps():
+        report = await measure_explain(nodes, waiting, questions, call.out.step)
+    figures = ("p50 ms", "p99 ms")
+    page = table("CPU of the Dispatcher", *figures, "longest ms", right=(*figures, "longest ms"))
+    add_row(page, "an explanation", report.p50_ms, report.p99_ms, None)
+    slices = (report.longest_slice_p50_ms, report.longest_slice_p99_ms, report.longest_slice_ms)
+    add_row(page, "its longest part at a time", *slices)
+    call.out.show(report, page, *_closing(report.setting, {}))
+    return 0
+
+
 def _results(title: str, results: "Mapping[str, Result]") -> Any:
     """A row for each contestant; ``ray_sched is`` so many times as fast."""
     figures = ("jobs/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU ms/job", "peak RSS MB", "store peak MB", "ray_sched is")
@@ -282,5 +304,5 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 _MOST_IN_FLIGHT = 1_000
 
-for measurement in (latency, throughput, memory, scale):
+for measurement in (latency, throughput, memory, scale, explain):
     bench.command()(verb(measurement))

@@ -113,3 +113,10 @@ def test_growth_is_measured_without_a_cluster(tmp_path: Path) -> None:
     assert picture.stat().st_size > 5_000
     refused = ray_sched(tmp_path, "bench", "scale", "--what", "moons")
     assert refused.status == 2
+
+
+def test_explaining_is_measured_with_its_longest_part(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "bench", "explain", "--nodes", "5", "--waiting", "30", "--questions", "4", "--json")
+    report = ended.json
+    assert (report["nodes"], report["waiting"], report["questions"]) == (5, 30, 4)
+    assert 0 < report["longest_slice_p50_ms"] <= report["p50_ms"] <= report["p99_ms"]

@@ -31,12 +31,15 @@ def ahead_of(waiting: Waiting, job: Job, competes: Callable[[Demand], bool]) -> 
     tenant, own_flow = job.spec.tenant, (job.spec.tenant, job.session_key)
     by_flow = yield from _by_flow(waiting, job, competes)
     before = yield from _before_in_flow(by_flow.pop(own_flow, ()), job)
+    yield
     virtual_ms = waiting.shares.virtual_ms(*own_flow)
     begins_ms = virtual_ms + sum(cost_ms(other) for other in before)
     key = (-job.spec.priority, begins_ms // QUANTUM_MS, job.deadline_at_ms, job.number)
     if job.spec.session:  # which never overtakes itself: the job is as late as the latest before it
         key = (yield from _in_flow([*before, job], virtual_ms, is_session=True))[-1][0]
+    yield
     ahead = [(-other.spec.priority, cost_ms(other)) for other in before]
+    yield
     others: dict[str, list[_Place]] = {}
     for (name, flow), jobs in by_flow.items():
         places = yield from _in_flow(jobs, waiting.shares.virtual_ms(name, flow), is_session=bool(flow[1]))
@@ -45,6 +48,7 @@ def ahead_of(waiting: Waiting, job: Job, competes: Callable[[Demand], bool]) -> 
         else:
             others.setdefault(name, []).extend(places)
     begins_ms = waiting.shares.tenants.virtual_ms((tenant,)) + sum(cost for first, cost in ahead if first == key[0])
+    yield
     costs = [cost for _, cost in ahead]
     for name, places in others.items():
         virtual_ms = waiting.shares.tenants.virtual_ms((name,))

@@ -56,28 +56,34 @@ def explaining_job(
     q, candidates = brain.question(job, now_ms), brain.candidates(job.demand)
     view = job_view(job, now_ms)
     because = {name: node_state.because for name, node_state in brain.node_states.items()}
-    node_states = list(brain.node_states.values())
-    verdicts = yield from verdicts_of(brain, q, candidates, node_states)
+    verdicts = yield from verdicts_of(brain, q, candidates, list(brain.node_states.values()))
     counts = Counter(verdict.reason or CANDIDATE for verdict in verdicts)
+    yield
     situation = None
     if job.status is JobStatus.PENDING:
         reasons = {verdict.node: Reason(verdict.reason) for verdict in verdicts if verdict.reason}
+        yield
         situation = yield from situation_of(brain, job, q, candidates, reasons, because)
         if node:
             there = brain.node_states.get(node)
             only = (what_if(brain, q, candidates, there)[0],) if there else ()
             situation = structs.replace(situation, otherwise=only, starts=None)
-    goes_to = brain.policy.place(q, candidates).node_state if is_dry else None
+    yield
+    if is_dry and situation:
+        sentence = would(job, situation, now_ms, brain.policy.place(q, candidates).node_state)
+    else:
+        sentence = summary(job, situation, now_ms, node)
+    yield
+    verdicts.sort(key=lambda each: (each.score is None, each.score or 0.0, each.node))
+    yield
     return Explanation(
         job=view,
-        summary=would(job, situation, now_ms, goes_to)
-        if is_dry and situation
-        else summary(job, situation, now_ms, node),
+        summary=sentence,
         tier=str(situation.tier) if situation else "",
         counts=dict(counts.most_common()),
         ahead=situation.n_ahead if situation else None,
         starts=situation.starts if situation else None,
         otherwise=situation.otherwise if situation else (),
-        nodes=tuple(sorted(verdicts, key=lambda each: (each.score is None, each.score or 0.0, each.node))),
+        nodes=tuple(verdicts),
         story=tuple((line.at_ms - job.created_at_ms, line.attempt, line.what) for line in job.story),
     )

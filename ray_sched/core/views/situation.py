@@ -54,7 +54,9 @@ def situation_of(
     elif brain.is_store_away:
         tier = Tier.STORE_AWAY
     ahead = yield from ahead_of(brain.waiting, job, _Rivals(brain, candidates))
+    yield
     usable = _usable(brain, because, reasons)
+    yield
     starts = None
     if tier in {Tier.ALL_BUSY, Tier.OTHERS_FIRST} and not q.is_exclusive:
         starts = yield from foresee(brain, job, usable, ahead, q.now_ms)
