@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import yaml
 from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -32,6 +31,7 @@ from ray_sched.core.rules import (
     SelectionRules,
 )
 from ray_sched.core.turns.rules import RealtimeRules
+from ray_sched.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -40,8 +40,6 @@ PREFIX = "RAY_SCHED_"
 CONFIG_VARIABLE = "RAY_SCHED_CONFIG"
 """Names the YAML file."""
 _DELIMITER = "__"
-MAX_FILE_BYTES = 2**20
-"""Of a file of settings, or of profiles."""
 MAX_OPTION_LETTERS = 4_096
 _MAX_NAME = 64
 RAYS_DASHBOARD_PORT = 8_265
@@ -149,6 +147,14 @@ def _hashes(told: object) -> object:
         raise ValueError('it must be JSON in a variable, such as {"acme": "HASH"}') from None
 
 
+def _names(told: object) -> object:
+    """A variable separates them by commas."""
+    return tuple(name.strip() for name in told.split(",") if name.strip()) if isinstance(told, str) else told
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
 def _checked_hashes(hashes: dict[str, str]) -> dict[str, str]:
     for tenant, known in hashes.items():
         if not tenant or not _HASH.fullmatch(known):
@@ -166,17 +172,19 @@ class GatewayRules(RealtimeRules):
 
     listen: str = "127.0.0.1:8080"
     """``HOST:PORT``; other machines reach it only where there are tokens."""
+    nodes: Names = ()
+    """Of the gateways that ``up --gateway`` starts, one on each; none: the one on which ``up`` runs."""
     token_hashes: Annotated[dict[str, str], BeforeValidator(_hashes), AfterValidator(_checked_hashes)] = field(
         default_factory=dict
     )
     """By tenant; ``ray-sched token TENANT`` makes one."""
     language: str = "en"
     """Spoken in a request that names no language; ``auto`` where the engines recognise it."""
-    models: tuple[str, ...] = _ALIASES
+    models: Names = _ALIASES
     """Names of models that requests may give; the engine is the nodes' own."""
     split_s: Annotated[float, Ge(1), Le(600)] = 30.0
     """Longer files are cut where nobody speaks, and their parts are recognised side by side."""
-    origins: tuple[str, ...] = ()
+    origins: Names = ()
     """Of web pages of other hosts that may ask, such as ``https://example.org``; the gateway's own page always may."""
     max_upload_mb: Annotated[int, Ge(1), Le(512)] = 64
     max_held_mb: Annotated[int, Ge(1), Le(65_536)] = 1_024
@@ -246,7 +254,7 @@ def load_settings(config: Path | None = None) -> Settings:
     Raises SchedError INVALID_CONFIGURATION with one sentence that names the key and what it should be.
     """
     named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
-    told = _read_yaml(named) if named else {}
+    told = read_yaml(named) if named else {}
     return checked_settings(told, str(named) if named else "the environment")
 
 
@@ -308,40 +316,9 @@ def profiles_file_variable() -> str:
 def profiles_of(path: Path) -> dict[str, Profile]:
     """All profiles of a file. Raises SchedError INVALID_CONFIGURATION with one sentence."""
     try:
-        return read_profiles(_read_yaml(path, "file of profiles"), str(path))
+        return read_profiles(read_yaml(path, "file of profiles"), str(path))
     except BadProfileError as error:
         raise _invalid(str(error)) from None
-
-
-def _read_yaml(path: Path, what: str = "configuration file") -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise _invalid(f"there is no {what} {path}") from None
-    except (OSError, ValueError) as error:
-        raise _invalid(f"the {what} {path} cannot be read: {error}") from None
-    return parse_yaml(raw, str(path))
-
-
-def parse_yaml(raw: bytes, path: str) -> dict[str, Any]:
-    """Keys and values of a YAML file. Raises SchedError INVALID_CONFIGURATION for anything else."""
-    if len(raw) > MAX_FILE_BYTES:
-        raise _invalid(f"{path} is longer than {MAX_FILE_BYTES} bytes; this is not a file of settings")
-    try:
-        told = yaml.safe_load(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise _invalid(f"the configuration file {path} cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
-        # PyYAML's constructors raise all of these for tags and numbers that look right and are not
-        raise _invalid(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from None
-    except RecursionError:
-        raise _invalid(f"{path} is nested too deeply to be settings") from None
-    if told is None:
-        return {}
-    if not isinstance(told, dict):
-        raise _invalid(f"{path} must hold keys and values, such as 'cleanup: {{keep_ms: 120000}}'")
-    return told
 
 
 def _value_sentence(error: "ErrorDetails", where: str) -> str:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -12,6 +14,17 @@ from ray_sched.core.errors import Code, SchedError
 log = logging.getLogger(__name__)
 
 
+@contextmanager
+def needs_gateway() -> Iterator[None]:
+    """What is imported in it is of the extra. Raises SchedError MISSING_PART where that is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise SchedError(
+            Code.MISSING_PART, f"the gateway needs {error.name}; run: pip install 'ray-sched[gateway]'"
+        ) from None
+
+
 async def gateway(
     call: Call,
     where: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Else gateway.listen.")] = "",
@@ -20,13 +33,9 @@ async def gateway(
     ] = 30.0,
 ) -> None:
     """Serve OpenAI's audio API until Ctrl-C or SIGTERM: clients that speak it need nothing of Ray."""
-    try:
+    with needs_gateway():
         from ray_sched.gateway.gateway import Gateway
         from ray_sched.gateway.serving import listen, serve
-    except ImportError as error:
-        raise SchedError(
-            Code.MISSING_PART, f"the gateway needs {error.name}; run: pip install 'ray-sched[gateway]'"
-        ) from None
     from ray_sched.system.api import Client
 
     settings = call.settings

@@ -47,6 +47,9 @@ async def up(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may sa
     compute_type: ComputeType = "",
     option: Options = None,
     profile: Profile = "",
+    gateway: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Serve OpenAI's audio API there, too, on gateway.nodes.")
+    ] = "",
 ) -> int:
     """Run the scheduler until Ctrl-C, SIGTERM or ray-sched down.
 
@@ -63,11 +66,9 @@ async def up(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may sa
     settings = with_engine(call.settings, engine, slots, named, option)
     address = settings.address or ray_address_variable()
     settings = with_profile(settings, profile, (engine, slots, option, *named.values()), is_local=not address)
-    _refuse_second(settings)
-    if address:
-        _refuse_engine(address, engine, slots)
-    else:
-        settings = for_one_machine(settings, nodes)
+    _refuse_early(settings, gateway)
+    _refuse_engine(address, engine, slots)
+    settings = settings if address else for_one_machine(settings, nodes)
     if not call.out.is_terminal:
         without_colours()
     options = _run_options(settings, address, has_dashboard=not no_dashboard)
@@ -76,7 +77,7 @@ async def up(  # noqa: PLR0913, PLR0917  # one parameter per thing a user may sa
             if not address:
                 await _wait_for_nodes(scheduler, n_expected(settings))
             with call.signals.captured() as signals:
-                await _greet(call, settings, scheduler, address)
+                await _greet(call, settings, scheduler, address, await _gateways(scheduler, gateway, drain_s))
                 if dashboards:
                     _write_dashboards()
                 await _serve(scheduler, signals)
@@ -104,10 +105,27 @@ def _run_options(settings: "Settings", address: str, *, has_dashboard: bool) -> 
 
 
 def _refuse_engine(address: str, engine: str | None, slots: int | None) -> None:
-    if engine or slots:
+    if address and (engine or slots):
         raise typer.BadParameter(
             f"the nodes of {address} say by their labels which engine they have: leave --engine and --slots out"
         )
+
+
+async def _gateways(scheduler: "Scheduler", where: str, drain_s: float) -> list[str]:
+    """Start those that are asked for; where they listen."""
+    return await scheduler.start_gateways(where, drain_s) if where else []
+
+
+def _refuse_early(settings: "Settings", gateway: str) -> None:
+    """What would be refused when all else has been started is refused before."""
+    _refuse_second(settings)
+    if gateway:
+        from ray_sched.cli.gateway import needs_gateway
+
+        with needs_gateway():
+            from ray_sched.gateway.serving import check_place
+
+            check_place(gateway, has_tokens=bool(settings.gateway.token_hashes))
 
 
 def _refuse_second(settings: "Settings") -> None:
@@ -130,7 +148,7 @@ async def _wait_for_nodes(scheduler: "Scheduler", n_nodes: int) -> None:
         log.warning("%s", error)
 
 
-async def _greet(call: Call, settings: "Settings", scheduler: "Scheduler", address: str) -> None:
+async def _greet(call: Call, settings: "Settings", scheduler: "Scheduler", address: str, gateways: list[str]) -> None:
     """Say what runs and how it is reached."""
     from ray_sched.system.ray_session import dashboard_url
     from ray_sched.system.start import Note
@@ -146,11 +164,13 @@ async def _greet(call: Call, settings: "Settings", scheduler: "Scheduler", addre
     log.info(
         "from another shell: ray-sched submit FILE --from en, ray-sched status, ray-sched down%s", _reached(settings)
     )
+    for url in gateways:
+        log.info("a gateway listens on %s/v1, with a page for people on %s", url, url)
     await _report(scheduler)
     if call.out.is_json:
         call.out.show({
             "address": where, "namespace": settings.namespace, "data_dir": str(settings.data_dir),
-            "redis": redis, "dashboard": dashboard,
+            "redis": redis, "dashboard": dashboard, "gateways": gateways,
         })  # fmt: skip
 
 

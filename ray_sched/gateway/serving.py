@@ -45,6 +45,22 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
 def listen(address: str, *, has_tokens: bool) -> socket.socket:
     """A listening socket on ``HOST:PORT``. Raises SchedError INVALID_CONFIGURATION or PORT_IN_USE."""
+    family, where = check_place(address, has_tokens=has_tokens)
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(where)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise SchedError(
+            Code.PORT_IN_USE, f"{address} cannot be listened on: {error.strerror}; choose another address"
+        ) from None
+    return listening
+
+
+def check_place(address: str, *, has_tokens: bool) -> tuple[socket.AddressFamily, Any]:
+    """The family and address of a socket for ``HOST:PORT``. Raises SchedError INVALID_CONFIGURATION."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004  # the last port there is
         raise SchedError(
@@ -63,17 +79,7 @@ def listen(address: str, *, has_tokens: bool) -> socket.socket:
             f"{host} is reached from other machines, and no token is asked for; set gateway.token_hashes, or listen on"
             " 127.0.0.1",
         )
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(where)
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise SchedError(
-            Code.PORT_IN_USE, f"{address} cannot be listened on: {error.strerror}; choose another --listen"
-        ) from None
-    return listening
+    return family, where
 
 
 def _is_loopback(host: str) -> bool:

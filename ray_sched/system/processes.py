@@ -55,7 +55,7 @@ _DAY_S = 86_400
 _NOTHING_HELD = Held()
 
 
-def _begin() -> None:
+def begin() -> None:
     """What every process does first: it logs, and its garbage collector looks rarely at what does not change.
 
     Jobs are freed by their reference counts; with the collector's own thresholds a sixth of the CPU goes into looking
@@ -84,7 +84,7 @@ class DispatcherProcess(Dispatcher):
         from ray_sched.core.dispatch.brain import DispatchBrain
         from ray_sched.system.policies import find_policy
 
-        _begin()
+        begin()
         epoch = f"{Clock().now_ms():x}"
         super().__init__(
             DispatchBrain(
@@ -116,7 +116,7 @@ class RegistryProcess(NodeRegistry):
     ) -> None:
         from ray_sched.core.nodes.registry import RegistryBrain
 
-        _begin()
+        begin()
         super().__init__(
             brain=RegistryBrain(Clock().now_ms(), settings.nodes, settings.pools, settings.profiles),
             store=_store(settings, redis_url, REGISTRY),
@@ -134,7 +134,7 @@ class PoolProcess(Pool):
     def __init__(self, settings: Settings, name: str, key: bytes) -> None:
         from ray_sched.core.leases.pool import PoolBrain
 
-        _begin()
+        begin()
         brain = PoolBrain(name.removeprefix("pool:"), Clock().now_ms(), settings.pools)
         super().__init__(brain, RayDirectory(settings.namespace), key)
 
@@ -143,7 +143,7 @@ class TimerProcess(Timer):
     """Actor ``timer``."""
 
     def __init__(self, settings: Settings) -> None:
-        _begin()
+        begin()
         ticks = [
             Tick("dispatcher", "sweep", _SWEEP_MS),
             Tick("dispatcher", "cleanup", settings.cleanup.every_ms),
@@ -164,7 +164,7 @@ class AgentProcess(NodeAgent):
         from ray_sched.agent.host import EngineHost
         from ray_sched.agent.load import GpuShare, LoadMeter
 
-        _begin()
+        begin()
         host = _host(settings, spawn)
         super().__init__(
             AgentOptions(

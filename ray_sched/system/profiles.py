@@ -10,8 +10,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.nodes.profiles import BadProfileError, Profile, read_profile
-from ray_sched.settings import MAX_FILE_BYTES, parse_yaml, profiles_file_variable
+from ray_sched.settings import profiles_file_variable
 from ray_sched.wire.peers import PeerUnavailableError
+from ray_sched.yaml_file import MAX_FILE_BYTES, parse_yaml
 
 _TIMEOUT_S = 30.0
 

@@ -167,13 +167,21 @@ class Scheduler:
                 raise SchedError(Code.NO_AVAILABLE_NODE, lacking)
             await asyncio.sleep(_POLL_S)
 
+    async def start_gateways(self, where: str, drain_s: float) -> list[str]:
+        """Gateways that listen there; where each of them does. Raises SchedError."""
+        from ray_sched.system.gateways import start_gateways  # noqa: PLC0415  # imports Ray
+
+        return await start_gateways(self._settings, where, drain_s)
+
     async def stop(self, deadline_s: float) -> int:
         """Take no new jobs, let the running ones end, then end every actor. Returns the jobs that were left.
 
-        Clients that are there have their last results by then: they take them at once; gone ones take nothing.
+        Clients that are there have their last results by then: they take them at once; gone ones take nothing. What
+        gateways are being asked is answered before.
         """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + deadline_s
+        await self._drain_gateways(deadline_s)
         leave_at = give_up_at
         while True:
             n_open, n_untaken = await self._ask("dispatcher", "drain")
@@ -184,6 +192,15 @@ class Scheduler:
             await asyncio.sleep(_POLL_S)
         await self.kill()
         return int(n_open)
+
+    async def _drain_gateways(self, deadline_s: float) -> None:
+        names = [
+            name for name in await call_ray(_named_actors, self._settings.namespace) if name.startswith("gateway:")
+        ]
+        draining = [self.directory.peer(name).call("drain", timeout_s=deadline_s + _POLL_S) for name in names]
+        for why in await asyncio.gather(*draining, return_exceptions=True):
+            if why:
+                log.warning("a gateway did not drain: %s", why)
 
     async def kill(self) -> None:
         """End every actor of this namespace: first those that would start others again."""

@@ -11,6 +11,7 @@ from ray_sched.core.nodes.declarations import Held
 _NOTHING_HELD = Held()
 
 DISPATCHER, REGISTRY, TIMER, POOL, AGENT = "dispatcher", "registry", "timer", "pool", "agent"
+GATEWAY = "gateway"
 
 MAX_CONCURRENCY = 100_000
 """Waiting polls take a place each; the calls that matter must find one beside them."""
@@ -38,6 +39,7 @@ ACTORS: dict[str, ActorRow] = {
         ActorRow(POOL, -1, "its nodes from the Registry's next message", 3),
         ActorRow(TIMER, -1, "nothing: its ticks are settings", 4),
         ActorRow(AGENT, 0, "nothing: a new incarnation begins empty", 5),
+        ActorRow(GATEWAY, -1, "nothing: its clients are new ones", 6),
     )
 }
 """An agent takes one byte of Ray's count of memory, so that its node is a busy one. A node that Ray drains is ended

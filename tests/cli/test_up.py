@@ -244,3 +244,27 @@ def test_a_wrong_token_is_called_one(up: Running) -> None:
 def test_what_is_unknown_has_a_status_of_its_own(up: Running) -> None:
     assert up("explain", "nothing").status == 6
     assert up("drain", "nothing").status == 6
+
+
+def test_gateways_are_actors_of_it_and_are_drained_with_it(tmp_path: Path) -> None:
+    refused = ray_sched(tmp_path, "up", "--gateway", "0.0.0.0:0")
+    assert refused.status == 14
+    assert "no token is asked for" in refused.err
+    command = Command(
+        ["up", "--nodes", "2", "--gateway", "127.0.0.1:0"],
+        tmp_path,
+        **ECHO,
+        RAY_SCHED_GATEWAY__NODES="node-1, node-2",
+    )
+    try:
+        urls = [command.wait_for_line("a gateway listens on ").split("listens on ")[1].split(",")[0] for _ in range(2)]
+        command.wait_for_line("backlog: 0")
+        assert len(set(urls)) == 2, "one on each node"
+        for url in urls:
+            with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+                assert client.audio.transcriptions.create(file=AUDIO, model="whisper-1").text == "echo of 47840 samples"
+        command.signal(signal.SIGTERM)
+        assert command.end().status == 0
+        assert command.left_behind() == []
+    finally:
+        command.kill()

@@ -21,7 +21,8 @@ from ray_sched.core.job import JOB_TABLE
 from ray_sched.core.leases.lease import LEASE_TABLE
 from ray_sched.core.ledger import LEDGER_TABLE
 from ray_sched.core.node_status import NODE_TABLE
-from ray_sched.settings import Settings, checked_settings, parse_yaml
+from ray_sched.settings import Settings, checked_settings
+from ray_sched.yaml_file import parse_yaml
 
 ROOT = Path(__file__).parents[2]
 FRONT = ROOT / "README.md"

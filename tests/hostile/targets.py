@@ -84,8 +84,9 @@ from ray_sched.core.nodes.profiles import BadProfileError, read_profile
 from ray_sched.core.nodes.records import read_nodes
 from ray_sched.core.nodes.registry import RegistryBrain
 from ray_sched.core.rules import DeliveryRules, DispatchRules, NodeRules, PoolRules, SelectionRules
-from ray_sched.settings import PREFIX, Settings, checked_settings, parse_yaml
+from ray_sched.settings import PREFIX, Settings, checked_settings
 from ray_sched.wire.codec import decode, encode
+from ray_sched.yaml_file import parse_yaml
 from tests.audio.odd_audio.catalogue import KINDS as AUDIO_KINDS
 from tests.audio.odd_audio.catalogue import good
 from tests.support.builders import ENGLISH, a_beat, a_node, a_ray_node, a_spec, an_offer
