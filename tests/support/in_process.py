@@ -21,6 +21,7 @@ from ray_sched.core.messages.registry_pool import NodeView, PoolMembers
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import Change, StoreDownError, StoreEmptiedError
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, PoolRules, SelectionRules
+from ray_sched.observe.samples import WriteSamples, write_nothing
 from ray_sched.wire.auth import pool_key
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.peers import Payload, Peer, PeerGoneError, PeerUnavailableError
@@ -142,7 +143,9 @@ class InProcess:
         dispatch: DispatchRules | None = None,
         delivery: DeliveryRules | None = None,
         store: MemoryStore | None = None,
+        write_samples: WriteSamples = write_nothing,
     ) -> None:
+        self._write_samples = write_samples
         self.network = Network()
         self.store = store or MemoryStore()
         self.registry = Registry()
@@ -158,7 +161,9 @@ class InProcess:
     def replace_dispatcher(self, epoch: str) -> None:
         """A Dispatcher that knows nothing, in the place of the one before."""
         self.brain = DispatchBrain(epoch, *self._rules)
-        options = DispatcherOptions(epoch=epoch, cleanup=CleanupRules(), store_wait_s=0.2)
+        options = DispatcherOptions(
+            epoch=epoch, cleanup=CleanupRules(), store_wait_s=0.2, write_samples=self._write_samples
+        )
         self.dispatcher = Dispatcher(self.brain, self.store, self.network, options)
         self.network.actors["dispatcher"] = self.dispatcher
 
