@@ -122,6 +122,7 @@ def _run_finished(state: DispatchState, step: Step, job: Job, message: RunFinish
         return
     if job.status is JobStatus.ASSIGNED:  # its acceptance never arrived: its audio is as long as declared
         state.accept(step, job, step.now_ms, job.audio_ms, job.audio_bytes)
+        state.counters.times.push.observe(max(step.now_ms - job.assigned_at_ms - message.run_ms, 0))
     attempts.note_run(state, step, job, is_success=True)
     if ASR in job.spec.services:  # else its audio says nothing of the work
         state.speeds.learn(job.node, job.demand.pair, job.audio_ms, message.run_ms)
