@@ -90,6 +90,7 @@ def _run_accepted(state: DispatchState, step: Step, job: Job, message: RunAccept
         return
     audio_ms = min(message.audio_ms, MAX_AUDIO_MS)
     state.accept(step, job, step.now_ms - message.age_ms, audio_ms, message.audio_bytes)
+    state.counters.times.push.observe(job.accepted_at_ms - job.assigned_at_ms)
     if message.loads_within_ms:
         job.record(job.accepted_at_ms, f"waits while {job.node} loads its model")
         _time_run(state, step, job, message.loads_within_ms)
@@ -151,6 +152,8 @@ def _count_run(state: DispatchState, job: Job, run_ms: int) -> None:
     node_state = state.node_table.by_node.get(job.node)
     engine = node_state.capability.engine if node_state else ""
     state.counters.times.run.observe(run_ms)
+    if ASR not in job.spec.services:
+        return
     state.counters.audio_ms[engine] += job.audio_ms
     state.counters.run_ms[engine] += run_ms
 
