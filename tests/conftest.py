@@ -27,6 +27,7 @@ LONGEST_NAME = 2_000
 LONGEST_FIRST = (
     "tests/chaos/test_chaos.py",
     "tests/bench_command/test_bench_command.py",
+    "tests/observe/test_prometheus.py",
     "tests/deploy/",
     "tests/cli/test_sigterm.py",
     "tests/cluster/test_redis.py",

@@ -11,7 +11,7 @@ from ray_sched.observe.dispatcher import dispatcher_samples
 from ray_sched.observe.exposition import page
 from ray_sched.observe.families import FAMILIES, MAX_FAMILIES, Family, Kind
 from ray_sched.observe.samples import Sample, points
-from tests.support.builders import DispatchHarness, a_node, finished
+from tests.support.builders import DispatchHarness, a_node, accepted, finished
 
 LEDGER = {"held": 32_000, "stored": 0}
 
@@ -78,6 +78,17 @@ def test_the_page_is_what_prometheus_reads() -> None:
     assert read["ray_sched_jobs_submitted"].samples[0].value == 1
     assert read["ray_sched_job_wait_seconds"].type == "histogram"
     assert read["ray_sched_job_wait_seconds"].samples[-1].name == "ray_sched_job_wait_seconds_count"
+
+
+def test_the_time_of_a_push_ends_with_the_acceptance_at_its_node() -> None:
+    harness = DispatchHarness()
+    harness.offer(a_node("node-a"))
+    job = harness.submit("r1")
+    harness.now_ms += 40
+    harness.report(accepted(job))
+    push = samples(harness)["job_push_seconds", ()]
+    assert isinstance(push, Distribution)
+    assert (sum(push.counts), push.total) == (1, 40)
 
 
 def test_a_run_so_short_that_its_acceptance_is_not_reported_has_a_push_time_all_the_same() -> None:
