@@ -288,6 +288,7 @@ def test_every_variable_that_is_named_is_a_setting() -> None:
     assert mentioned - {"RAY_SCHED_CONFIG", "RAY_SCHED_TEST_OUTAGE_S"} == {
         "RAY_SCHED_CLEANUP__KEEP_MS",
         "RAY_SCHED_NODES__PROFILES_FILE",
+        "RAY_SCHED_OBSERVE__METRICS",
     }
     assert "cleanup.keep_ms" in known_settings()
 
