@@ -140,9 +140,10 @@ class User:
             self._check_again(event, want.before.delivered)
 
     def _check_place(self, wants: list[Want], event: Delivered) -> None:
-        """A result that has a place comes in the order of its session, unless it came before, for an earlier call."""
-        before = [want.before.delivered for want in wants if want.before and want.before.delivered is not event]
-        is_again = any(one is not None and one.utterance_index == event.utterance_index for one in before)
+        """A result that has a place comes in the order of its session, unless a call for the request had it before."""
+        requests = {want.spec.request_id for want in wants}
+        before = [one.delivered for one in self.wants.values() if one.spec.request_id in requests]
+        is_again = any(one and one is not event and one.utterance_index == event.utterance_index for one in before)
         if event.utterance_index is not None and not is_again and event.session.endswith(f"/{self.n_lives}"):
             self._check_order(event, event.utterance_index)
 
