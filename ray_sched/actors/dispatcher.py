@@ -58,7 +58,6 @@ from ray_sched.core.messages.client_dispatcher import (
     ClientBatch,
     ClientEvent,
     ClientReply,
-    JobSpec,
     Poll,
     Refused,
     SpeechReady,
@@ -68,12 +67,8 @@ from ray_sched.core.messages.pool_dispatcher import LeaseReceipt, PoolOffer
 from ray_sched.core.messages.registry_dispatcher import PoolRemoved
 from ray_sched.core.ports import Store
 from ray_sched.core.rules import CleanupRules
-from ray_sched.core.views.dry_run import dry_running
-from ray_sched.core.views.explain import explaining
-from ray_sched.core.views.explanation import Explanation, WaitingRow
 from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.core.views.jobs import ClusterView, JobView, job_view, jobs_view, status_view
-from ray_sched.core.views.waiting import explaining_all
 from ray_sched.observe.samples import Sample, WriteSamples, write_nothing
 from ray_sched.wire.auth import agent_key, attempt_token, is_same, pool_key
 from ray_sched.wire.clock import Clock
@@ -103,7 +98,7 @@ class DispatcherOptions:
     """Is given all metrics at each tick of them."""
 
 
-class Dispatcher:
+class Dispatcher(Questions):
     """Actor ``dispatcher``: the only writer of jobs.
 
     Nobody is notified of what is not saved, nor out of order: what needs no save waits for what was decided before it
@@ -118,7 +113,7 @@ class Dispatcher:
         self._clock = Clock()
         self.mailboxes = Mailboxes(options.epoch)
         self._orders = OrderOutboxes(directory, options.secret)
-        self._questions = Questions()
+        super().__init__(brain, self._clock)
         self._commits = Commits(store, self, Background("dispatcher"))
         self._metrics = ActorMetrics("dispatcher", self._commits, options.write_samples)
         self._call_sizes = call_sizes(order=self._orders.sizes, commit=self._commits.sizes)
@@ -314,18 +309,6 @@ class Dispatcher:
             await self._step(CancelAsked(tuple(job.job_id for job in some)))
             await asyncio.sleep(0)
         return [job_view(job, self._clock.now_ms()) for job in found]
-
-    async def explain(self, job_id: str, node: str = "") -> Explanation:
-        """Why a job is where it is, and not on that node. Raises SchedError UNKNOWN_JOB or UNKNOWN_NODE."""
-        return await self._questions.answer(explaining(self._brain, job_id, self._clock.now_ms(), node))
-
-    async def explain_all(self) -> list[WaitingRow]:
-        """Why all that waits does, by reason."""
-        return await self._questions.answer(explaining_all(self._brain, self._clock.now_ms()))
-
-    async def dry_run(self, spec: JobSpec) -> Explanation:
-        """What would become of such a job. Raises SchedError if there cannot be one."""
-        return await self._questions.answer(dry_running(self._brain, spec, self._clock.now_ms()))
 
     # --- the store, while a commit is under way --------------------------------------------------------------------
 

@@ -174,6 +174,8 @@ class Log(Struct, frozen=True):
     """Write this into the log, for a person on call."""
 
     text: str
+    node: str = ""
+    """Which node it is about, if it is about one."""
 
 
 DispatchEffect = Save | NotifyClient | DropClient | OrderAgent | AnswerClient | AnswerPool | ReportCleanup | Log

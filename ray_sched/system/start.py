@@ -18,6 +18,7 @@ from ray_sched.core.views.explanation import Explanation, WaitingRow
 from ray_sched.core.views.job_filter import JobFilter
 from ray_sched.core.views.jobs import ClusterView, JobView
 from ray_sched.core.views.nodes import READY, NodeRow, PoolRow, what_is_lacking
+from ray_sched.core.views.story_rows import Story, Told
 from ray_sched.observe.samples import Sample
 from ray_sched.settings import Settings
 from ray_sched.system.ended import forget_end, note_end, was_ended
@@ -268,6 +269,11 @@ class Scheduler:
         """Why all that waits does, by reason."""
         rows: list[WaitingRow] = await self._ask("dispatcher", "explain_all")
         return rows
+
+    async def story(self, told: Told) -> Story:
+        """What has happened, of that what was said. Raises SchedError UNKNOWN_JOB."""
+        story: Story = await self._ask("dispatcher", "story", told)
+        return story
 
     async def dry_run(self, spec: JobSpec) -> Explanation:
         """What would become of such a job. Raises SchedError if there cannot be one."""

@@ -39,6 +39,7 @@ RUN_BY_TESTS = {
     "ray-sched submit": "tests/cli/test_up.py",
     "ray-sched audio": "tests/cli/test_audio.py",
     "ray-sched status": "tests/cli/test_up.py",
+    "ray-sched story": "tests/cli/test_up.py",
     "ray-sched doctor": "tests/cli/test_up.py",
     "ray-sched nodes": "tests/cli/test_up.py",
     "ray-sched engines": "tests/cli/test_engines.py",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ray_sched.core.dispatch import delivering, poison
+from ray_sched.core.dispatch.history import What
 from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.dispatch.step import Step
 from ray_sched.core.errors import Code, Refusal
@@ -47,7 +48,7 @@ def requeue(state: DispatchState, step: Step, job: Job, code: Code, why: str, *,
     why = why[:_MAX_WHY]
     stop(state, step, job)
     job.attempts += (AttemptNote(attempt=job.attempt, node=job.node, why=f"{code}: {why}"),)
-    job.record(step.now_ms, f"back to pending: {why}")
+    step.record(job, What.REQUEUED, f"back to pending: {why}")
     if not (code is Code.PUSH_TIMEOUT and state.waiting.is_paused(job.client_id)):  # no fault of a node
         _count(job, code, was_alone=was_alone)
     refusal = _enough(state, step, job, code, why)
@@ -130,7 +131,7 @@ def note_run(state: DispatchState, step: Step, job: Job, *, is_success: bool) ->
     if node_state is None or not (is_success or _is_node_to_blame(state, step, job, node_state)):
         return
     if node_state.record_outcome(is_success=is_success, now_ms=step.now_ms, rules=rules):
-        step.log(f"{job.node} failed too often and rests for {shown_ms(rules.quarantine_ms)}")
+        step.log(f"{job.node} failed too often and rests for {shown_ms(rules.quarantine_ms)}", job.node)
 
 
 def _is_node_to_blame(state: DispatchState, step: Step, job: Job, node_state: NodeState) -> bool:

@@ -8,6 +8,7 @@ from typing import assert_never
 from ray_sched.core.capability import ASR, SERVICES
 from ray_sched.core.dispatch import attempts, delivering
 from ray_sched.core.dispatch.due import JobDue
+from ray_sched.core.dispatch.history import What
 from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.dispatch.step import Step
 from ray_sched.core.errors import Code
@@ -92,13 +93,13 @@ def _run_accepted(state: DispatchState, step: Step, job: Job, message: RunAccept
     state.accept(step, job, step.now_ms - message.age_ms, audio_ms, message.audio_bytes)
     state.counters.times.push.observe(job.accepted_at_ms - job.assigned_at_ms)
     if message.loads_within_ms:
-        job.record(job.accepted_at_ms, f"waits while {job.node} loads its model")
+        step.record(job, What.LOADING, f"waits while {job.node} loads its model", job.accepted_at_ms)
         _time_run(state, step, job, message.loads_within_ms)
 
 
 def _run_began(state: DispatchState, step: Step, job: Job, message: RunBegan) -> None:
     if job.status is JobStatus.PROCESSING and not job.speech:
-        job.record(step.now_ms, f"its model was loaded in {shown_ms(message.loaded_ms)}")
+        step.record(job, What.LOADED, f"its model was loaded in {shown_ms(message.loaded_ms)}")
         _time_run(state, step, job)
 
 
@@ -140,11 +141,11 @@ def _run_finished(state: DispatchState, step: Step, job: Job, message: RunFinish
         recognition=message.recognition,
     )
     if message.speech_bytes:
-        job.record(step.now_ms, f"ran {shown_ms(message.run_ms)} on {job.node}; speech waits to be fetched")
+        step.record(job, What.RAN, f"ran {shown_ms(message.run_ms)} on {job.node}; speech waits to be fetched")
         state.keep_speech(step, job, outcome)
         delivering.notify_speech_ready(step, job)
     else:
-        job.record(step.now_ms, f"ran {shown_ms(message.run_ms)} on {job.node}")
+        step.record(job, What.RAN, f"ran {shown_ms(message.run_ms)} on {job.node}")
         attempts.finish(state, step, job, outcome)
 
 
@@ -164,7 +165,7 @@ def _run_failed(state: DispatchState, step: Step, job: Job, message: RunFailed) 
         node_state = state.node_table.by_node.get(job.node)
         if node_state and message.service in SERVICES:
             node_state.unavailable_until_ms[message.service] = step.now_ms + state.selection.unavailable_ms
-        step.log(f"{job.node}: no model for {message.service}: {message.why[:200]}")
+        step.log(f"{job.node}: no model for {message.service}: {message.why[:200]}", job.node)
     elif message.was_alone:  # else one death would count against the node as often as jobs were in that pass
         attempts.note_run(state, step, job, is_success=False)
     attempts.requeue(state, step, job, code, message.why, was_alone=message.was_alone)

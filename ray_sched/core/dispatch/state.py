@@ -10,6 +10,7 @@ from ray_sched.core.dispatch.census import Census
 from ray_sched.core.dispatch.cleanup import EndedJobs
 from ray_sched.core.dispatch.counters import Counters, Rate
 from ray_sched.core.dispatch.due import ClientDue, Due, GapDue, JobDue, SessionDue, StopDue
+from ray_sched.core.dispatch.history import What
 from ray_sched.core.dispatch.job_index import JobIndex
 from ray_sched.core.dispatch.pushes import Pushes
 from ray_sched.core.dispatch.reservations import Reservations
@@ -81,7 +82,7 @@ class DispatchState:
             audio_ms=spec.audio_ms,
             deadline_at_ms=step.now_ms + (spec.deadline_ms or self.rules.pending_timeout_ms),
         )
-        job.record(step.now_ms, "submitted")
+        step.record(job, What.SUBMITTED, "submitted")
         self.index.add(job)
         self.census.enter(job)
         self._wait(step, job)
@@ -102,7 +103,7 @@ class DispatchState:
         job.node, job.incarnation, job.agent = node_state.node, node_state.incarnation, node_state.agent
         self.index.put_on_node(job)
         job.assigned_at_ms = step.now_ms
-        job.record(step.now_ms, f"assigned to {node_state.node}")
+        step.record(job, What.ASSIGNED, f"assigned to {node_state.node}")
         node_state.acquire((job.job_id, job.attempt), self.expected_ms(job))
         self.waiting.charge(job, cost_ms(job), is_served=True)
         if job.spec.session:
@@ -129,7 +130,7 @@ class DispatchState:
             self.waiting.charge(job, more_ms, is_served=False)
         self.census.measure(job, audio_ms)
         job.audio_bytes = audio_bytes
-        job.record(job.accepted_at_ms, f"accepted by {job.node}")
+        step.record(job, What.ACCEPTED, f"accepted by {job.node}", job.accepted_at_ms)
         if node_state := self.node_table.by_node.get(job.node):
             node_state.record_acceptance()
         self._due.set(JobDue(job.job_id), step.now_ms + run_limit_ms(audio_ms, self.rules))
@@ -158,7 +159,7 @@ class DispatchState:
         self.census.move(job, event)
         job.outcome, job.speech = outcome, None
         job.ended_at_ms = step.now_ms
-        job.record(step.now_ms, f"{job.status}: {outcome.error.message}" if outcome.error else f"{job.status}")
+        step.record(job, What.ENDED, f"{job.status}: {outcome.error.message}" if outcome.error else str(job.status))
         self.ended.add(job.job_id, step.now_ms)
         self.counters.ended[job.status] += 1
         step.save(job)

@@ -6,6 +6,7 @@ to do. Nothing here decides anything or outlives the step.
 
 from collections.abc import Callable, Container, Mapping
 
+from ray_sched.core.dispatch.history import HistoryLine, What
 from ray_sched.core.effects import (
     AnswerClient,
     AnswerPool,
@@ -37,6 +38,21 @@ class Step:
         self._jobs: dict[str, Job] = {}
         self._changes: list[Save] = []
         self._effects: list[DispatchEffect] = []
+        self.lines: list[HistoryLine] = []
+        """What has happened in this step."""
+
+    def record(self, job: Job, what: What, text: str, at_ms: int = 0) -> None:
+        """Something has happened to a job, now or at ``at_ms``: it is in the job's story, and in the history."""
+        at_ms = at_ms or self.now_ms
+        job.record(at_ms, text)
+        spec = job.spec
+        self.lines.append(
+            HistoryLine(at_ms, what, text, job.job_id, job.attempt, job.node, spec.session, spec.trace_id)
+        )
+
+    def record_node(self, node: str, what: What, text: str) -> None:
+        """Something has happened to a node."""
+        self.lines.append(HistoryLine(self.now_ms, what, text, node=node))
 
     def save(self, job: Job) -> None:
         """Have a job saved as it is at the end of the step, once however often it changes."""
@@ -68,9 +84,10 @@ class Step:
         """Have the mailbox of a client that is gone forgotten."""
         self._effects.append(DropClient(client_id))
 
-    def log(self, text: str) -> None:
-        """Log what a person on call wants to read."""
-        self._effects.append(Log(text))
+    def log(self, text: str, node: str = "") -> None:
+        """Log what a person on call wants to read, of a node if one is named; it is in the history, too."""
+        self._effects.append(Log(text, node))
+        self.record_node(node, What.NOTED, text)
 
     def output(self, record_of: Callable[[Job], SaveJob]) -> list[DispatchEffect]:
         """Everything that the shell has to do: first what it has to save, with the jobs' records as they are now."""

@@ -34,6 +34,8 @@ class TableChange:
     unknown_ended: list[RemovedNode] = field(default_factory=list)
     """Ended, and not in the table: an earlier life of the Dispatcher may have put jobs there. Named by each offer."""
     added: list[NodeState] = field(default_factory=list)
+    changed: list[NodeState] = field(default_factory=list)
+    """Why their slots are not leased has changed, or that they are."""
 
 
 class NodeTable:
@@ -102,6 +104,8 @@ class NodeTable:
         elif (node_state.pool, node_state.capability) != (offer.pool, offer.capability):
             self._leave_pool(node_state)
             self._join_pool(node_state, offer)
+        if node_state.why is not node_offer.why and node_state not in change.added:
+            change.changed.append(node_state)
         node_state.agent, node_state.total_slots = node_offer.agent, node_offer.total_slots
         node_state.why, node_state.because = node_offer.why, node_offer.because
         self._set_loads_in(node_state, node_offer.loads_in_ms)

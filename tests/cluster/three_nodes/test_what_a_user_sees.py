@@ -10,6 +10,8 @@ import pytest
 from ray_sched import BlockingClient, Client, Missing, Result, SchedError
 from ray_sched.client.audio import AudioSource
 from ray_sched.core.errors import Code
+from ray_sched.core.messages.client_dispatcher import JobSpec
+from ray_sched.core.views.story_rows import Told
 from ray_sched.system.store_stats import object_store_stats
 from tests.support.cluster import RunningCluster, wait_until
 
@@ -253,7 +255,19 @@ def test_explain_tells_the_story_of_a_finished_job_and_the_reasons_of_a_waiting_
             waits = client.submit(SECOND, src="fr")
             waiting = await three_nodes.scheduler.explain(await waits.accepted())
             assert {verdict.reason for verdict in waiting.nodes} == {"ASR_LANG_UNSUPPORTED"}
-            assert waiting.summary.startswith("waits for a node: 3 x ASR_LANG_UNSUPPORTED")
+            assert waiting.summary.startswith(
+                "waits for a node that offers it, and of 3 nodes none does: 3 x ASR_LANG_UNSUPPORTED"
+            )
+            assert waiting.otherwise[0].facts == ("both recognised fr",)
+            (row,) = await three_nodes.scheduler.explain_all()
+            assert (row.tier, row.jobs, row.nodes) == ("NO_NODE_OFFERS_IT", 1, 3)
+            dry = await three_nodes.scheduler.dry_run(JobSpec(request_id="dry", src="en", tgt="en"))
+            assert dry.summary.startswith("would start now on ")
+            told = await three_nodes.scheduler.story(Told(job_id=done.job_id))
+            kinds = [line.what for line in told.rows]
+            assert (kinds, told.is_over) == (["submitted", "assigned", "accepted", "ran", "ended"], True)
+            joined = (await three_nodes.scheduler.story(Told(node="both"))).rows[0]
+            assert joined.what == "node_joined"
             with pytest.raises(SchedError, match="no job 'nonsense'"):
                 await three_nodes.scheduler.explain("nonsense")
 
