@@ -93,6 +93,11 @@ def _page(explanation: "Explanation", node: str, *, is_wide: bool) -> list[Rende
         page.append(_verdicts(list(explanation.nodes)))
     else:
         page.append(_counts(explanation))
+    if explanation.then:
+        then = explanation.then
+        chosen = counted(len(then.nodes), "candidate")
+        page.append(f"attempt {then.attempt} went to {then.node} {short_ms(then.ago_ms)} ago, of {chosen} then:")
+        page.append(_verdicts(list(then.nodes)))
     if explanation.story:
         story = table("after", "attempt", "what happened", right=("after", "attempt"))
         for at_ms, attempt, what in explanation.story:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ray_sched.core.capability import Demand
 from ray_sched.core.dispatch import delivering
+from ray_sched.core.dispatch.decisions import Decision
 from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.dispatch.step import Step
 from ray_sched.core.job import Job
@@ -53,6 +54,8 @@ def _assign(state: DispatchState, step: Step, job: Job) -> bool:
         if job.is_exclusive:
             state.reservations.reserve(job.job_id, found.to_reserve)
         return False
+    if found.considered:
+        step.decisions.append(Decision(job.job_id, job.attempt, step.now_ms, found.node_state.node, found.considered))
     state.assign(step, job, found.node_state)
     if job.attempt == 1:
         state.counters.times.wait.observe(step.now_ms - job.created_at_ms)

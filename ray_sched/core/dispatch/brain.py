@@ -12,6 +12,7 @@ from typing import assert_never
 
 from ray_sched.core.capability import Demand
 from ray_sched.core.dispatch import assigning, delivering, offers, reports, requests, timeouts
+from ray_sched.core.dispatch.decisions import Decisions
 from ray_sched.core.dispatch.history import History
 from ray_sched.core.dispatch.state import DispatchState
 from ray_sched.core.dispatch.step import Step
@@ -57,6 +58,7 @@ class DispatchBrain:
         self._state = state = DispatchState(epoch, rules, delivery_rules, selection_rules, policy)
         self.policy = policy
         self.history = History()
+        self.decisions = Decisions()
         self.rules = rules
         self.jobs = state.jobs
         self.waiting = state.waiting
@@ -104,6 +106,7 @@ class DispatchBrain:
         self._decide(step, event)
         assigning.acquire_leases(self._state, step)
         self.history.add(step.lines)
+        self.decisions.add(step.decisions)
         return step.output(self._state.record_of)
 
     def restore(self, jobs: Iterable[Job], now_ms: int) -> list[DispatchEffect]:

@@ -6,6 +6,7 @@ to do. Nothing here decides anything or outlives the step.
 
 from collections.abc import Callable, Container, Mapping
 
+from ray_sched.core.dispatch.decisions import Decision
 from ray_sched.core.dispatch.history import HistoryLine, What
 from ray_sched.core.effects import (
     AnswerClient,
@@ -38,6 +39,8 @@ class Step:
         self._jobs: dict[str, Job] = {}
         self._changes: list[Save] = []
         self._effects: list[DispatchEffect] = []
+        self.decisions: list[Decision] = []
+        """Who was compared for each job that was assigned in this step."""
         self.lines: list[HistoryLine] = []
         """What has happened in this step."""
 

@@ -24,6 +24,11 @@ _LASTING = frozenset({Reason.DRAINING, Reason.QUARANTINED, Reason.SERVICE_UNAVAI
 """What is against a node for longer than jobs wait: no reason to wait for it beside another one."""
 
 
+_MOST_SEEN = 16
+"""Of so many candidates the scores are kept."""
+_Seen = list[tuple[str, list[float]]]
+
+
 class NodeScore(NamedTuple):
     """How good a node is for a job; smaller is better."""
 
@@ -37,6 +42,15 @@ _NO_REASONS: Mapping[str, Reason] = {}
 _NO_SCORES: Mapping[str, NodeScore] = {}
 
 
+class Considered(NamedTuple):
+    """The candidates among which a node was chosen, and their scores at that moment."""
+
+    names: tuple[str, ...]
+    """Of the scores."""
+    candidates: list[tuple[str, list[float]]]
+    """Node and its scores, in the order of the names; the first sixteen that nothing spoke against."""
+
+
 class Placement(NamedTuple):
     """Where a job goes, and if that was asked for, what was decided of each node there is."""
 
@@ -48,6 +62,8 @@ class Placement(NamedTuple):
     """Node to the reason against it."""
     scores: Mapping[str, NodeScore] = _NO_SCORES
     """Node to its score, for those that nothing speaks against."""
+    considered: Considered | None = None
+    """Who was compared, if the policy says so."""
 
 
 class PlacementPolicy(Protocol):
@@ -73,6 +89,7 @@ class RankingPolicy:
     scores: tuple[Score, ...] = SCORES
     is_sampled: bool = True
     """Of many free nodes a few of the fastest are enough; without it all are looked at, for scores not about speed."""
+    _names: tuple[str, ...] = field(init=False, repr=False)
     _of_free: tuple[Filter, ...] = field(init=False, repr=False)
     """Without those that say nothing of a candidate with a free slot."""
 
@@ -80,15 +97,18 @@ class RankingPolicy:
         """Sort out what need not be asked of every free node."""
         asked = tuple(passes for passes in self.filters if passes not in {covers, has_room})
         object.__setattr__(self, "_of_free", asked)
+        object.__setattr__(self, "_names", tuple(score.__name__ for score in self.scores))
 
     def place(self, q: Question, candidates: Candidates, *, is_explained: bool = False) -> Placement:
         """See PlacementPolicy."""
         if q.excluded_node:
             q = self._without_vain_exclusion(q, candidates)
-        found = self._pick(q, candidates)
+        seen: _Seen = []
+        found = self._pick(q, candidates, seen)
+        considered = Considered(self._names, seen) if found else None
         to_reserve = self._find_to_reserve(q, candidates) if q.is_exclusive and not found else None
         if not is_explained:
-            return Placement(found, to_reserve)
+            return Placement(found, to_reserve, considered=considered)
         reasons: dict[str, Reason] = {}
         scores: dict[str, NodeScore] = {}
         for node_state in candidates.all_nodes():
@@ -97,14 +117,14 @@ class RankingPolicy:
             else:
                 parts = {score.__name__: score(node_state, q) for score in self.scores}
                 scores[node_state.node] = NodeScore(prod(parts.values()), parts)
-        return Placement(found, to_reserve, reasons, scores)
+        return Placement(found, to_reserve, reasons, scores, considered)
 
-    def _pick(self, q: Question, candidates: Candidates) -> NodeState | None:
+    def _pick(self, q: Question, candidates: Candidates, seen: _Seen) -> NodeState | None:
         if q.is_exclusive:
-            return self._best((node_state for node_state in candidates.free() if not node_state.n_acquired), q)
-        if self.is_sampled and candidates.has_many_free and (found := self._best(candidates.sample(q), q)):
+            return self._best((node_state for node_state in candidates.free() if not node_state.n_acquired), q, seen)
+        if self.is_sampled and candidates.has_many_free and (found := self._best(candidates.sample(q), q, seen)):
             return found
-        return self._best(candidates.free(), q)
+        return self._best(candidates.free(), q, seen)
 
     def _find_to_reserve(self, q: Question, candidates: Candidates) -> NodeState | None:
         """The node that is reserved for the job already, else the one that will be empty first."""
@@ -113,7 +133,7 @@ class RankingPolicy:
         unreserved = (node_state for node_state in passing if not node_state.reserved_for)
         return reserved[0] if reserved else min(unreserved, key=lambda each: expected_empty_s(each, q), default=None)
 
-    def _best(self, node_states: Iterable[NodeState], q: Question) -> NodeState | None:
+    def _best(self, node_states: Iterable[NodeState], q: Question, seen: _Seen) -> NodeState | None:
         """The best that passes. Equals are told apart by the attempt; colocation counts while it costs little time."""
         found: list[NodeState] = []
         best_score = float("inf")
@@ -121,9 +141,10 @@ class RankingPolicy:
         for node_state in node_states:
             if not self._passes(node_state, q):
                 continue
-            score = 1.0
-            for factor in self.scores:
-                score *= factor(node_state, q)
+            parts = [factor(node_state, q) for factor in self.scores]
+            score = prod(parts)
+            if len(seen) < _MOST_SEEN:
+                seen.append((node_state.node, parts))
             if node_state.node == q.colocated_node:
                 colocated = (score, node_state)
             if score < best_score - _EQUAL_S:

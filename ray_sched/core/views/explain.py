@@ -5,6 +5,7 @@ in slices, between which the Dispatcher goes on.
 """
 
 from collections import Counter
+from math import prod
 
 from msgspec import structs
 
@@ -13,7 +14,7 @@ from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.reasons import Reason
 from ray_sched.core.slices import Sliced, whole
-from ray_sched.core.views.explanation import CANDIDATE, Explanation
+from ray_sched.core.views.explanation import CANDIDATE, Explanation, NodeVerdict, Then
 from ray_sched.core.views.jobs import job_view
 from ray_sched.core.views.sentences import summary, would
 from ray_sched.core.views.situation import situation_of
@@ -85,5 +86,27 @@ def explaining_job(
         starts=situation.starts if situation else None,
         otherwise=situation.otherwise if situation else (),
         nodes=tuple(verdicts),
+        then=_then(brain, job, now_ms),
         story=tuple((line.at_ms - job.created_at_ms, line.attempt, line.what) for line in job.story),
+    )
+
+
+def _then(brain: DispatchBrain, job: Job, now_ms: int) -> Then | None:
+    decision = brain.decisions.of(job.job_id)
+    if decision is None:
+        return None
+    names, candidates = decision.considered
+    verdicts = [
+        NodeVerdict(
+            node=node,
+            score=round(prod(parts), 4),
+            parts={name: round(part, 4) for name, part in zip(names, parts, strict=True)},
+        )
+        for node, parts in candidates
+    ]
+    return Then(
+        attempt=decision.attempt,
+        node=decision.node,
+        ago_ms=now_ms - decision.at_ms,
+        nodes=tuple(sorted(verdicts, key=lambda each: (each.score or 0.0, each.node))),
     )

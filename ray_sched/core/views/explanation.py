@@ -52,6 +52,16 @@ class WhatIf(Struct, frozen=True, kw_only=True):
     """When the last of it comes true without anybody's help, as far as is known; null: somebody has to do something."""
 
 
+class Then(Struct, frozen=True, kw_only=True):
+    """How a job was placed, as it was then."""
+
+    attempt: int
+    node: str
+    ago_ms: int
+    nodes: tuple[NodeVerdict, ...]
+    """The candidates that were compared, sixteen at most, the best first."""
+
+
 class Explanation(Struct, frozen=True, kw_only=True):
     """Why a job is where it is."""
 
@@ -70,6 +80,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
     """For a waiting job: what would have to be otherwise for it to start now, the nearest first."""
     nodes: tuple[NodeVerdict, ...]
     """What the placement policy would decide now: for a waiting job the answer, for others a dry run."""
+    then: Then | None = None
+    """For a job that was placed lately: the scores of its candidates then; null: it was not, or it is forgotten."""
     story: tuple[tuple[int, int, str], ...]
     """Milliseconds since submission, attempt, what happened."""
 

@@ -3,8 +3,10 @@
 import pytest
 
 from ray_sched.core.capability import Capability
+from ray_sched.core.dispatch.decisions import MOST
 from ray_sched.core.effects import ClientBlocked, StoreCameBack, StoreWentAway
 from ray_sched.core.errors import Code, SchedError
+from ray_sched.core.placement.policy import RankingPolicy
 from ray_sched.core.reasons import Reason, Tier
 from ray_sched.core.rules import SelectionRules
 from ray_sched.core.views.explain import explain
@@ -250,3 +252,39 @@ def test_nothing_is_changed_by_asking() -> None:
     assert harness.brain.sizes() == sizes
     assert harness.brain.node_states["node-b"].why is Reason.DRAINING
     assert harness.acquired("node-a") == 1
+
+
+# --- as it was then
+
+
+def test_a_job_that_was_placed_is_told_with_the_scores_of_its_candidates_as_they_were_then() -> None:
+    harness = DispatchHarness()
+    harness.brain.speeds.load({"node-a": {"en:en": 1.0}, "node-b": {"en:en": 4.0}, "node-c": {"en:en": 2.0}})
+    harness.offer(a_node("node-a"), a_node("node-b"), a_draining_node("node-c"))
+    job = harness.submit(audio_ms=4_000)
+    harness.now_ms += 700
+    harness.brain.speeds.load({"node-d": {"en:en": 9.0}})
+    harness.offer(a_node("node-a"), a_draining_node("node-b"), a_node("node-c"), a_node("node-d"))
+    then = why(harness, job).then
+    assert then is not None
+    assert (then.attempt, then.node, then.ago_ms) == (1, "node-b", 700)
+    assert [(verdict.node, verdict.score) for verdict in then.nodes] == [("node-b", 1.0), ("node-a", 4.0)]
+    assert then.nodes[0].parts == {
+        "expected_completion_s": 1.0,
+        "affinity": 1.0,
+        "occupancy": 1.0,
+        "slow_start": 1.0,
+    }
+
+
+def test_of_many_candidates_sixteen_are_kept_and_of_many_jobs_the_newest() -> None:
+    harness = DispatchHarness(policy=RankingPolicy(is_sampled=False))
+    harness.offer(*(a_node(f"node-{n}", slots=200) for n in range(30)))
+    first = harness.submit("first")
+    told = why(harness, first).then
+    assert told is not None
+    assert len(told.nodes) == 16
+    for n in range(MOST):
+        harness.submit(f"r{n}", deadline_ms=60_000)
+    assert why(harness, first).then is None
+    assert len(harness.brain.decisions) == MOST
