@@ -30,19 +30,21 @@ class Door:
 OpenDoor = Callable[..., AbstractAsyncContextManager[Door]]
 
 
+@asynccontextmanager
+async def opened(system: InProcess, **rules: object) -> AsyncIterator[Door]:
+    """A gateway that listens."""
+    known = GatewayRules(**rules)  # type: ignore[arg-type]  # whatever a test says
+    door = Gateway(lambda tenant: system.client(tenant=tenant), known, system.dispatcher)
+    until: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    with contextlib.closing(listen("127.0.0.1:0", has_tokens=False)) as listening:
+        serving = asyncio.ensure_future(serve(door, listening, until, 1))
+        try:
+            yield Door(f"http://127.0.0.1:{listening.getsockname()[1]}", door, system)
+        finally:
+            until.set_result(0)
+            await serving
+
+
 @pytest.fixture
 def open_door() -> OpenDoor:
-    @asynccontextmanager
-    async def opened(system: InProcess, **rules: object) -> AsyncIterator[Door]:
-        known = GatewayRules(**rules)  # type: ignore[arg-type]  # whatever a test says
-        door = Gateway(lambda tenant: system.client(tenant=tenant), known, system.dispatcher)
-        until: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        with contextlib.closing(listen("127.0.0.1:0", has_tokens=False)) as listening:
-            serving = asyncio.ensure_future(serve(door, listening, until, 1))
-            try:
-                yield Door(f"http://127.0.0.1:{listening.getsockname()[1]}", door, system)
-            finally:
-                until.set_result(0)
-                await serving
-
     return opened

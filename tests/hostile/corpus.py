@@ -112,6 +112,14 @@ CORPUS: dict[str, dict[str, bytes]] = {
         "half a character": b'{"job_id": "\\ud800"}',
         "good ones, twisted nowhere": bytes([200] * 300),
     },
+    "realtime": {
+        "nothing": b"",
+        "an update of nothing": b'\0{"type": "session.update", "session": null}',
+        "base64 of half a sample": b'\0{"type": "input_audio_buffer.append", "audio": "AA=="}',
+        "a wish that is a text": b'\0{"type": "session.update", "session": {"audio": {"input": ""}}}',
+        "half a character": b'\0{"type": "\xed\xa0\x80"}',
+        "nested a hundred thousand times": b"\0" + b"[" * 100_000,
+    },
     "frames": {
         "a print": b"Loading the model ...\n",
         "a frame of 4 GB": b"\xff\xff\xff\xff" + b"x" * 100,

@@ -89,6 +89,7 @@ from ray_sched.wire.codec import decode, encode
 from ray_sched.yaml_file import parse_yaml
 from tests.audio.odd_audio.catalogue import KINDS as AUDIO_KINDS
 from tests.audio.odd_audio.catalogue import good
+from tests.hostile.realtime import realtime, realtime_seeds
 from tests.support.builders import ENGLISH, a_beat, a_node, a_ray_node, a_spec, an_offer
 
 KINDS: tuple[type[Message], ...] = tuple(sorted(Message.__subclasses__(), key=lambda kind: kind.__name__))
@@ -358,6 +359,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "audio": audio_files,
     "records": records,
     "frames": frames,
+    "realtime": realtime,
 }
 
 
@@ -375,6 +377,7 @@ def seeds(target: str) -> list[bytes]:
         "audio": _audio_seeds,
         "records": _record_seeds,
         "frames": _frame_seeds,
+        "realtime": realtime_seeds,
     }[target]()
 
 
