@@ -1,7 +1,7 @@
 """Clients that others have written, unmodified, each with the five recordings: no worse than the files one by one.
 
 LiveKit's and Pipecat's run as programs of their own. They are looked for in this Python, and in the one that the
-variable RAY_SCHED_CLIENTS_PYTHON names: Pipecat asks for an older protobuf than others here.
+variable REALTIME_CLIENTS_PYTHON names: Pipecat asks for an older protobuf than others here.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ def errors(texts: list[str]) -> float:
 
 def python_with(package: str) -> str:
     """A Python that has this package; the test is skipped where there is none."""
-    for python in (sys.executable, os.environ.get("RAY_SCHED_CLIENTS_PYTHON", "")):
+    for python in (sys.executable, os.environ.get("REALTIME_CLIENTS_PYTHON", "")):
         if (
             python
             and subprocess.run([python, "-c", f"import {package}"], check=False, capture_output=True).returncode == 0
