@@ -1,7 +1,7 @@
 """Clients that others have written, unmodified, each with the five recordings: no worse than the files one by one.
 
-LiveKit's and Pipecat's run as programs of their own. They are looked for in this Python, and in the one that the
-variable REALTIME_CLIENTS_PYTHON names: Pipecat asks for an older protobuf than others here.
+LiveKit's and Pipecat's run as programs of their own, in the Python that the variable REALTIME_CLIENTS_PYTHON names, an
+environment with the extra `clients`: Pipecat asks for an older protobuf than others here. They are skipped without.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import base64
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -54,12 +53,9 @@ def errors(texts: list[str]) -> float:
 
 def python_with(package: str) -> str:
     """A Python that has this package; the test is skipped where there is none."""
-    for python in (sys.executable, os.environ.get("REALTIME_CLIENTS_PYTHON", "")):
-        if (
-            python
-            and subprocess.run([python, "-c", f"import {package}"], check=False, capture_output=True).returncode == 0
-        ):
-            return python
+    python = os.environ.get("REALTIME_CLIENTS_PYTHON", "")
+    if python and subprocess.run([python, "-c", f"import {package}"], check=False, capture_output=True).returncode == 0:
+        return python
     pytest.skip(f"{package} is not installed; see the extra `clients`")
 
 
