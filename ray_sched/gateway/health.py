@@ -27,11 +27,8 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/metrics", response_model=None, responses=answers("text/plain"))
     async def metrics() -> Response:
-        meters, limits = gateway.meters, gateway.limits
-        meters.open_requests.set(limits.n_requests)
-        meters.held_bytes.set(limits.held_bytes)
-        meters.sessions.set(limits.n_sessions)
-        return Response(meters.page(), media_type=CONTENT_TYPE)
+        gateway.meters.look(gateway.limits)
+        return Response(gateway.meters.page(), media_type=CONTENT_TYPE)
 
     @routes.get("/metrics/scheduler", response_model=None)
     async def scheduler() -> Response:

@@ -1,16 +1,22 @@
 """Gateways as actors ``gateway:0``, ``gateway:1`` and so on: one on each node that is asked for, all alike."""
 
 import asyncio
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from ray_sched.core.capability import LABEL_PREFIX
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.settings import Settings
-from ray_sched.system.processes import begin
+from ray_sched.system.processes import METRICS_MS, begin
 from ray_sched.system.ray_calls import call_ray
+from ray_sched.system.ray_meter import RayMeter
 from ray_sched.system.table import GATEWAY, ControlNode, make_actor
+from ray_sched.wire.keep_up import keep_up
+
+if TYPE_CHECKING:
+    from ray_sched.gateway.gateway import Gateway
 
 _ANSWER_S = 60.0
 
@@ -44,6 +50,8 @@ class GatewayProcess:
         self._url = f"http://{host}:{port}"
         gateway = Gateway(lambda tenant: Client(settings, tenant=tenant), settings.gateway, Scheduler(settings))
         self._serving = asyncio.ensure_future(serve(gateway, listening, self._until, drain_s))
+        if settings.observe.metrics:
+            self._writing = asyncio.create_task(keep_up("writing metrics", partial(_write_metrics, gateway)))
 
     async def url(self) -> str:
         """Where it listens. Raises SchedError if it does not."""
@@ -57,6 +65,15 @@ class GatewayProcess:
             self._until.set_result(0)
         if self._serving:
             await asyncio.wait([self._serving])
+
+
+async def _write_metrics(gateway: "Gateway") -> None:
+    """Export what this gateway counts, for ever; it gets no ticks."""
+    meter = RayMeter()
+    while True:
+        await asyncio.sleep(METRICS_MS / 1000)
+        gateway.meters.look(gateway.limits)
+        meter.write(gateway.meters.samples())
 
 
 async def start_gateways(settings: Settings, where: str, drain_s: float) -> list[str]:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _SWEEP_MS = 100
 _STORE_MS = 1_000
-_METRICS_MS = 2_000
+METRICS_MS = 2_000
 """Ray exports every 10 s what was set since, so that each value is there though a tick or two are lost."""
 _DAY_S = 86_400
 _NOTHING_HELD = Held()
@@ -153,7 +153,7 @@ class TimerProcess(Timer):
             Tick("registry", "store", _STORE_MS),
         ]
         if settings.observe.metrics:
-            ticks += [Tick("dispatcher", "metrics", _METRICS_MS), Tick("registry", "metrics", _METRICS_MS)]
+            ticks += [Tick("dispatcher", "metrics", METRICS_MS), Tick("registry", "metrics", METRICS_MS)]
         super().__init__(ticks, RayDirectory(settings.namespace))
 
 
@@ -190,7 +190,7 @@ async def _write_passes(engine: str, host: "EngineHost") -> None:
     """Export the passes of an engine that gathers runs, for ever. Agents get no ticks."""
     meter = RayMeter()
     while True:
-        await asyncio.sleep(_METRICS_MS / 1000)
+        await asyncio.sleep(METRICS_MS / 1000)
         if host.is_batched:
             meter.write([Sample("pass_runs", (engine,), host.pass_sizes)])
 

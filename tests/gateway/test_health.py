@@ -2,7 +2,11 @@
 
 import httpx2
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
+from ray_sched.gateway.meters import Meters
+from ray_sched.observe.families import FAMILIES
+from ray_sched.observe.samples import points
 from tests.gateway.conftest import OpenDoor
 from tests.support.in_process import InProcess
 from tests.support.recordings import uploaded
@@ -50,3 +54,24 @@ async def test_pages_of_the_origins_in_the_settings_may_ask(open_door: OpenDoor)
         for stranger in ("https://evil.example", "https://[half", "null"):
             assert (await plain.get(f"{door.url}/v1/models", headers={"origin": stranger})).status_code == 403
         assert (await plain.get(f"{door.url}/v1/models", headers={"host": "[half"})).status_code in {400, 403}
+
+
+def test_what_is_counted_is_the_same_for_whoever_exports_it() -> None:
+    meters = Meters()
+    meters.answered("POST", "/v1/audio/transcriptions", 200, 0.04)
+    meters.answered("POST", "/v1/audio/transcriptions", 200, 3.0)
+    meters.audio.inc(2.5)
+    on_the_page = {(one.name, tuple(sorted(one.labels.items()))): one.value
+                   for metric in text_string_to_metric_families(meters.page().decode()) for one in metric.samples
+                   if not one.name.endswith("_created")}  # fmt: skip
+    exported = {}
+    for sample in meters.samples():
+        for point in points(sample):
+            labels = tuple(sorted(point.labels.items()))
+            exported[FAMILIES[sample.family].exported + point.suffix, _as_the_page_has_it(labels)] = point.value
+    assert exported == on_the_page
+
+
+def _as_the_page_has_it(labels: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The page writes limits of buckets as floats."""
+    return tuple((name, str(float(value)) if name == "le" and value != "+Inf" else value) for name, value in labels)
