@@ -70,6 +70,7 @@ RUN_BY_TESTS = {
 """A command of the documents, and the test file that runs it or what it runs."""
 
 RUN_BY_A_PERSON = {
+    "python -m tests.benchmarks.gateway": "minutes of two hundred who speak at once",
     "python -m tests.benchmarks.restart": "five times a minute of waiting, for one number",
     "python -m tests.benchmarks.commit": "a table of times, which a busy machine would spoil",
     "python -m pytest": "it is what runs the tests",
