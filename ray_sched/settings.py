@@ -203,6 +203,12 @@ class ObserveRules:
 
     metrics: bool = True
     """Actors write their metrics into Ray's Prometheus endpoints."""
+    journal: bool = False
+    """What happens to jobs and nodes is written to ``journal/`` in the data directory, a JSON value a line."""
+    journal_mb: Annotated[int, Ge(1), Le(10_000)] = 64
+    """Of one file; then the next one is begun."""
+    journal_files: Annotated[int, Ge(2), Le(1_000)] = 4
+    """The oldest of more files is removed."""
 
 
 class Settings(BaseSettings):

@@ -14,6 +14,7 @@ import msgspec
 
 from ray_sched.actors.background import Background
 from ray_sched.actors.commits import Commits
+from ray_sched.actors.journalling import Journalling, WriteRows
 from ray_sched.actors.mailboxes import ClientMailbox, Mailboxes
 from ray_sched.actors.metrics import ActorMetrics, call_sizes, samples_of_dispatcher
 from ray_sched.actors.orders import OrderOutboxes
@@ -96,6 +97,8 @@ class DispatcherOptions:
     """The scheduler's, see ``wire.auth``."""
     write_samples: WriteSamples = write_nothing
     """Is given all metrics at each tick of them."""
+    write_journal: WriteRows | None = None
+    """Blocks until the rows are on disk; None: there is no journal."""
 
 
 class Dispatcher(Questions):
@@ -114,6 +117,7 @@ class Dispatcher(Questions):
         self.mailboxes = Mailboxes(options.epoch)
         self._orders = OrderOutboxes(directory, options.secret)
         super().__init__(brain, self._clock)
+        self._journalling = Journalling(brain, options.write_journal)
         self._commits = Commits(store, self, Background("dispatcher"))
         self._metrics = ActorMetrics("dispatcher", self._commits, options.write_samples)
         self._call_sizes = call_sizes(order=self._orders.sizes, commit=self._commits.sizes)
@@ -250,6 +254,8 @@ class Dispatcher(Questions):
                 await self.cleanup(self._options.cleanup.keep_ms)
             case "store":
                 self._commits.probe()
+            case "journal":
+                await self._journalling.tick()
             case "metrics":
                 self._metrics.write(self._samples())
             case _:

@@ -19,6 +19,7 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_sched.actors.dispatcher import Dispatcher, DispatcherOptions
+from ray_sched.actors.journalling import WriteRows
 from ray_sched.actors.node_registry import NodeRegistry
 from ray_sched.actors.pool import Pool
 from ray_sched.actors.timer import Timer
@@ -51,6 +52,7 @@ _SWEEP_MS = 100
 _STORE_MS = 1_000
 METRICS_MS = 2_000
 """Ray exports every 10 s what was set since, so that each value is there though a tick or two are lost."""
+_JOURNAL_MS = 500
 _DAY_S = 86_400
 _NOTHING_HELD = Held()
 
@@ -67,6 +69,15 @@ def begin() -> None:
     keep_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     log_plainly()
+
+
+def _journal(settings: Settings) -> WriteRows | None:
+    from ray_sched.store.journal import Journal
+
+    rules = settings.observe
+    if not rules.journal:
+        return None
+    return Journal(settings.data_dir / "journal", rules.journal_mb * 2**20, rules.journal_files).write
 
 
 def _store(settings: Settings, redis_url: str, actor: str) -> "RedisStore":
@@ -102,6 +113,7 @@ class DispatcherProcess(Dispatcher):
                 store_wait_s=settings.store.timeout_ms / 1000,
                 secret=secret,
                 write_samples=RayMeter().write,
+                write_journal=_journal(settings),
             ),
         )
         await self.restore()
@@ -154,6 +166,8 @@ class TimerProcess(Timer):
         ]
         if settings.observe.metrics:
             ticks += [Tick("dispatcher", "metrics", METRICS_MS), Tick("registry", "metrics", METRICS_MS)]
+        if settings.observe.journal:
+            ticks.append(Tick("dispatcher", "journal", _JOURNAL_MS))
         super().__init__(ticks, RayDirectory(settings.namespace))
 
 

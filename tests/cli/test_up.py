@@ -128,7 +128,9 @@ def test_the_same_request_id_gives_the_same_job(up: Running) -> None:
     assert "score" in story
     followed = up("story", first["job_id"], "--follow").out
     assert [line.split()[-1] for line in followed.splitlines()][-1] == "completed"
-    assert up("story", "--since", "1h", "--node", "node-1", "--json").json[0]["what"] == "node_joined"
+    assert (
+        up("story", "--since", "1h", "--node", "node-1", "--limit", "20000", "--json").json[0]["what"] == "node_joined"
+    )
     assert up("story", "--since", "soon").status == 2
     assert up("explain", "--all").out.strip() == "no job waits"
     assert "would wait for a node that offers it" in up("explain", "--dry-run", "--from", "de", "--to", "fr").out
