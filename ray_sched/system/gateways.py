@@ -39,6 +39,10 @@ class GatewayProcess:
         except SchedError as error:
             self._refusal = error
 
+    def __repr__(self) -> str:
+        """Prefix of its log lines and its name in the dashboard."""
+        return str(ray.get_runtime_context().get_actor_name() or GATEWAY)
+
     def _begin_serving(self, settings: Settings, where: str, drain_s: float) -> None:
         from ray_sched.gateway.gateway import Gateway  # noqa: PLC0415  # the extra may not be installed
         from ray_sched.gateway.serving import listen, serve  # noqa: PLC0415
