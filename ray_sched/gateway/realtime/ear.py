@@ -18,11 +18,12 @@ log = logging.getLogger(__name__)
 class Ear:
     """Of one session."""
 
-    def __init__(self, voices: Voices, report: Callable[[WindowsJudged], None]) -> None:
-        """Raises SchedError MISSING_PART where there is no detector."""
+    def __init__(self, voices: Voices, report: Callable[[WindowsJudged], None], give_up: Callable[[], None]) -> None:
+        """``give_up`` is called when no verdict will come. Raises SchedError MISSING_PART without a detector."""
         self._voices = voices
         self._session = voices.open()
         self._report = report
+        self._give_up = give_up
         self._waiting: list[Samples] = []
         self._n_waiting = 0
         self._judged = 0
@@ -55,6 +56,7 @@ class Ear:
                 probabilities = await self._voices.probabilities(self._session, waiting[:whole])
             except SchedError as error:
                 log.error("a session is heard no more: %s", error)  # noqa: TRY400  # the sentence says it
+                self._give_up()
                 return
             self._n_waiting -= whole
             first, self._judged = self._judged, self._judged + whole

@@ -86,7 +86,7 @@ class Session:
         self._dialect = dialect
         self._brain = TurnBrain(secrets.token_hex(6), configuration.turn_rules)
         self._audio_in = AudioIn(configuration.format)
-        self.ear = Ear(voices, self.apply)
+        self.ear = Ear(voices, self.apply, self._give_up)
         self._jobs = Jobs(client, self.id, self.apply)
         self._bring = bring
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -225,6 +225,11 @@ class Session:
     def _close(self) -> None:
         if self.configuration.kind == "translation" and self.close_code == NORMAL:
             self.outbox.put({"type": "session.closed"})
+        self.outbox.end()
+
+    def _give_up(self) -> None:
+        """Nobody can tell any more where somebody speaks: the client may come again."""
+        self.close_code = OVERLOAD
         self.outbox.end()
 
     def _set_timer(self, effect: SetTimer) -> None:

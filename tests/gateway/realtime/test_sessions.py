@@ -6,6 +6,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from ray_sched.gateway.realtime import connection
+from ray_sched.gateway.realtime.voices import Voices
 from ray_sched.gateway.tenants import token_hash
 from tests.gateway.conftest import OpenDoor
 from tests.gateway.realtime.talking import PUSHED, TRANSCRIPTION, quiet, talking, until
@@ -161,6 +162,18 @@ async def test_a_client_that_reads_nothing_is_told_to_come_later(
                 for _ in range(20_000):
                     await talker.send("session.update", session={}, more="x" * 4_000)
         await until(lambda: len(door.gateway.live) == 0)
+
+
+async def test_a_session_that_nobody_can_hear_any_more_is_closed_and_does_not_hang(
+    open_door: OpenDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise OSError("it does not start")
+
+    monkeypatch.setattr(Voices, "_start", broken)
+    async with InProcess() as system, open_door(system) as door, talking(door.url) as talker:
+        await talker.say(quiet(1))
+        assert await talker.until_closed() == 1013
 
 
 async def test_who_says_goodbye_is_not_waited_for_and_its_jobs_are_cancelled(open_door: OpenDoor) -> None:
