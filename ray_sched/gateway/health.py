@@ -30,7 +30,7 @@ def router(gateway: Gateway) -> APIRouter:
         gateway.meters.look(gateway.limits)
         return Response(gateway.meters.page(), media_type=CONTENT_TYPE)
 
-    @routes.get("/metrics/scheduler", response_model=None)
+    @routes.get("/metrics/scheduler", response_model=None, responses=answers("text/plain"))
     async def scheduler() -> Response:
         return Response(page(await gateway.administration.metrics()), media_type=CONTENT_TYPE)
 

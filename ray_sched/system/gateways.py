@@ -44,15 +44,13 @@ class GatewayProcess:
         return str(ray.get_runtime_context().get_actor_name() or GATEWAY)
 
     def _begin_serving(self, settings: Settings, where: str, drain_s: float) -> None:
-        from ray_sched.gateway.gateway import Gateway  # noqa: PLC0415  # the extra may not be installed
-        from ray_sched.gateway.serving import listen, serve  # noqa: PLC0415
-        from ray_sched.system.api import Client  # noqa: PLC0415  # as what only an actor needs
-        from ray_sched.system.start import Scheduler  # noqa: PLC0415
+        from ray_sched.gateway.serving import listen, serve  # noqa: PLC0415  # the extra may not be installed
+        from ray_sched.system.gateway_app import make_gateway  # noqa: PLC0415
 
         listening = listen(where, has_tokens=bool(settings.gateway.token_hashes))
         host, port = listening.getsockname()[:2]
         self._url = f"http://{host}:{port}"
-        gateway = Gateway(lambda tenant: Client(settings, tenant=tenant), settings.gateway, Scheduler(settings))
+        gateway = make_gateway(settings)
         self._serving = asyncio.ensure_future(serve(gateway, listening, self._until, drain_s))
         if settings.observe.metrics:
             self._writing = asyncio.create_task(keep_up("writing metrics", partial(_write_metrics, gateway)))

@@ -14,8 +14,8 @@ import pytest
 from ray_sched.data import samples
 from ray_sched.data.word_errors import word_error_rate
 from ray_sched.wire.samples import Samples
-from tests.cli.command import SPEECH, Command, Ended, ray_sched, script
-from tests.support.recordings import RATE, joined, repeated, shipped
+from tests.cli.command import SPEECH, Command, Ended, piped, ray_sched, script
+from tests.support.recordings import RATE, joined, repeated, shipped, silence
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("split")]
 
@@ -137,3 +137,18 @@ def test_ordinary_code_iterates_over_passages_too(folder: Path) -> None:
     )
     assert ended.status == 0, ended.err
     assert ended.out.splitlines() == [f"{n} {at} completed" for n, at in enumerate([0, 8, 12, 19, 25])]
+
+
+def test_talk_shows_what_comes_through_a_pipe_line_by_line_with_its_place(folder: Path) -> None:
+    spoken = shipped()[1]
+    (folder / "raw").write_bytes(np.concatenate([silence(0.5), spoken, silence(1)]).tobytes())
+    ended = piped(folder, folder / "raw", "talk", "-", "--from", "en")
+    assert ended.status == 0, ended.err
+    [line] = ended.out.splitlines()
+    place, said = line.split(maxsplit=1)
+    assert place.startswith("00:00:00.")
+    assert word_error_rate([(samples()[1].transcript, said)]) <= 0.3
+    lecture = ray_sched(folder, "talk", "lecture.wav", "--json")
+    assert [row["utterance_index"] for row in map(json.loads, lecture.out.splitlines())] == [0, 1, 2, 3, 4]
+    refused = ray_sched(folder, "talk", "lecture.wav", "--to", "xx")
+    assert refused.status == 7

@@ -37,6 +37,7 @@ RUN_BY_TESTS = {
     "ray-sched up": "tests/cli/test_up.py",
     "ray-sched down": "tests/cli/test_up.py",
     "ray-sched submit": "tests/cli/test_up.py",
+    "ray-sched talk": "tests/cli/test_split.py",
     "ray-sched audio": "tests/cli/test_audio.py",
     "ray-sched status": "tests/cli/test_up.py",
     "ray-sched story": "tests/cli/test_up.py",
