@@ -30,7 +30,8 @@ OPERATIONS = ROOT / "ray_sched/system/README.md"
 CONTRIBUTING = ROOT / ".github/CONTRIBUTING.md"
 ARCHITECTURE = ROOT / "ray_sched/README.md"
 METRICS = ROOT / "ray_sched/observe/README.md"
-DOCUMENTS = (FRONT, ARCHITECTURE, OPERATIONS, ROOT / "ray_sched/bench/README.md", METRICS, CONTRIBUTING)
+GATEWAY = ROOT / "ray_sched/gateway/README.md"
+DOCUMENTS = (FRONT, ARCHITECTURE, OPERATIONS, ROOT / "ray_sched/bench/README.md", METRICS, GATEWAY, CONTRIBUTING)
 
 RUN_BY_TESTS = {
     "ray-sched demo": "tests/cli/test_demo.py",
@@ -74,6 +75,7 @@ RUN_BY_A_PERSON = {
     "python -m tests.benchmarks.gateway": "minutes of two hundred who speak at once",
     "python -m tests.benchmarks.restart": "five times a minute of waiting, for one number",
     "python -m tests.benchmarks.commit": "a table of times, which a busy machine would spoil",
+    "python -m tests.benchmarks.rest": "a table of times, too",
     "python -m pytest": "it is what runs the tests",
     "python -m tests.mutation": "a quarter of an hour of both cores, before a release",
 }
