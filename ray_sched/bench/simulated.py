@@ -31,7 +31,7 @@ from ray_sched.core.messages.pool_dispatcher import NodeOffer, PoolOffer
 from ray_sched.core.node_status import NodeStatus
 from ray_sched.core.ports import Store
 from ray_sched.core.rules import CleanupRules, DeliveryRules, DispatchRules, SelectionRules
-from ray_sched.wire.auth import agent_key
+from ray_sched.wire.auth import agent_key, pool_key
 from ray_sched.wire.codec import decode, encode
 from ray_sched.wire.peers import Peer, PeerGoneError
 
@@ -149,6 +149,7 @@ class SimulatedCluster:
             yield encode(
                 PoolOffer(
                     pool=f"pool-{number}",
+                    key=pool_key(_SECRET, f"pool-{number}"),
                     epoch=1,
                     number=self._offer_number,
                     capability=Capability(engine="echo", asr=languages),
