@@ -11,6 +11,7 @@ import openai
 import pytest
 import soundfile
 
+from ray_sched.bench.serve_variables import free_ports
 from tests.cli.command import ECHO, SPEECH, Command, Ended, piped, ray_sched, script
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("up")]
@@ -277,3 +278,31 @@ def test_gateways_are_actors_of_it_and_are_drained_with_it(tmp_path: Path) -> No
         assert command.left_behind() == []
     finally:
         command.kill()
+
+
+def test_ray_serve_can_be_the_server_of_its_application(up: Running) -> None:
+    pytest.importorskip("ray.serve", reason="pip install 'ray-sched[bench]'")
+    (port,) = free_ports(1)
+    ended = script(
+        up.data_dir,
+        "import urllib.request, ray_sched\n"
+        "from ray import serve\n"
+        "from ray_sched.settings import load_settings\n"
+        "from ray_sched.system.gateway_app import gateway_app\n"
+        "with ray_sched.BlockingClient():\n"
+        f"    serve.start(http_options={{'port': {port}}})\n"
+        "    options = {'num_cpus': 0}\n"
+        "    door = serve.deployment(serve.ingress(gateway_app)(), ray_actor_options=options)\n"
+        "    serve.run(door.bind())\n"
+        f"    print(urllib.request.urlopen('http://127.0.0.1:{port}/readyz').read().decode())\n"
+        '    body = b\'--x\\r\\nContent-Disposition: form-data; name="file"; filename="a.wav"\\r\\n\\r\\n\'\n'
+        f"    body += open({str(AUDIO)!r}, 'rb').read() + b'\\r\\n--x--\\r\\n'\n"
+        "    head = {'Content-Type': 'multipart/form-data; boundary=x'}\n"
+        f"    asked = urllib.request.Request('http://127.0.0.1:{port}/v1/audio/transcriptions', body, head)\n"
+        "    print(urllib.request.urlopen(asked, timeout=30).read().decode())\n"
+        "    serve.shutdown()\n",
+    )
+    assert ended.status == 0, ended.err
+    ready, heard = [json.loads(line) for line in ended.out.splitlines() if line.startswith("{")]  # Serve says more
+    assert ready == {"status": "ready"}
+    assert heard["text"] == "echo of 47840 samples"
