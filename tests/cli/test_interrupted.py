@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +39,21 @@ class Cut:
         return made
 
 
-@pytest.fixture
-def cut(tmp_path: Path) -> Iterator[Cut]:
-    made = Cut(tmp_path)
+@contextmanager
+def running(folder: Path) -> Iterator[Cut]:
+    made = Cut(folder)
     try:
         made.up.wait_for_line("backlog: 0")
         yield made
     finally:
         made.up.kill()
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cut]:
+    """For a test that leaves the scheduler as it was, and for the one that ends it."""
+    with running(tmp_path_factory.mktemp("cut")) as made:
+        yield made
 
 
 def codes(ended: Ended) -> dict[str, str | None]:
@@ -67,16 +75,23 @@ def test_ctrl_c_leaves_what_had_ended_to_people_and_to_programs(cut: Cut) -> Non
     assert ended.status == 143
     assert sorted(line.split()[0] for line in ended.out.splitlines()) == ["a.wav", "b.wav", "c.wav", "file"]
     assert ended.out.count("echo of 3200 samples") == 3
+    assert ray_sched(cut.folder, "cleanup", "--max-age-s", "0").status == 0
 
 
-@pytest.mark.parametrize("how", ["down", "kill"])
-def test_the_end_of_the_scheduler_leaves_what_had_ended(cut: Cut, how: str) -> None:
+def test_an_operator_who_ends_the_scheduler_leaves_what_had_ended(cut: Cut) -> None:
     submitting = cut.submit("--json")
-    if how == "down":
-        assert ray_sched(cut.folder, "down", "--drain-s", "0").status == 0
-    else:
+    assert ray_sched(cut.folder, "down", "--drain-s", "0").status == 0
+    has_what_had_ended(submitting.end())
+
+
+def test_a_scheduler_that_is_killed_leaves_what_had_ended(tmp_path: Path) -> None:
+    with running(tmp_path) as cut:
+        submitting = cut.submit("--json")
         cut.up.signal(signal.SIGKILL)
-    ended = submitting.end()
+        has_what_had_ended(submitting.end())
+
+
+def has_what_had_ended(ended: Ended) -> None:
     assert codes(ended) == {"a.wav": None, "b.wav": None, "long.wav": "SCHEDULER_NOT_RUNNING", "c.wav": None}
     assert "ray-sched: the scheduler has ended; what had not ended has no result\n" in ended.err
     assert ended.status == 11

@@ -34,7 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 
 
 def test_three_times_the_capacity_is_refused_in_time_shared_fairly_and_leaves_nothing(cluster: RunningCluster) -> None:
-    report = cluster.run(run_load(cluster, seconds=20, factor=3, seed=7))
+    report = cluster.run(run_load(cluster, seconds=8, factor=3, seed=7))
     assert report.waiting_most <= MAX_WAITING
     assert report.completed + report.refused + sum(report.failed.values()) == report.offered
     assert report.refused > 0

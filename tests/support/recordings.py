@@ -27,9 +27,9 @@ def silence(seconds: float) -> Samples:
     return np.zeros(round(seconds * RATE), np.int16)
 
 
-def joined(pause_s: float) -> Samples:
-    """All shipped utterances, each with a pause behind it."""
-    return np.concatenate([part for audio in shipped() for part in (audio, silence(pause_s))])
+def joined(pause_s: float, audios: Sequence[Samples] = ()) -> Samples:
+    """These utterances, else all that are shipped, each with a pause behind it."""
+    return np.concatenate([part for audio in audios or shipped() for part in (audio, silence(pause_s))])
 
 
 def repeated(seconds: float, pause_s: float = 1.0) -> Iterator[Samples]:
