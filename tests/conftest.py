@@ -25,13 +25,17 @@ LONGEST_NAME = 2_000
 """Letters of a test's name with its parameters."""
 
 LONGEST_FIRST = (
-    "tests/chaos/test_chaos.py",
     "tests/bench_command/test_bench_command.py",
+    "tests/cli/test_up.py",
     "tests/observe/test_prometheus.py",
+    "tests/chaos/test_chaos.py",
+    "tests/cli/test_split.py",
+    "tests/cli/test_interrupted.py",
     "tests/deploy/",
-    "tests/cli/test_sigterm.py",
-    "tests/cluster/test_redis.py",
     "tests/cluster/test_drain.py",
+    "tests/cluster/test_failures.py",
+    "tests/cluster/test_redis.py",
+    "tests/cli/test_sigterm.py",
     "tests/cluster/test_overload.py",
 )
 """Where the tests are that take longest: they begin first, so that no worker is left alone with one at the end."""

@@ -25,7 +25,7 @@ def test_a_rival_nobody_knows_is_refused_before_anything_is_started(tmp_path: Pa
 @pytest.mark.timeout(420)
 def test_everything_is_measured_one_after_the_other_and_nothing_is_left(tmp_path: Path) -> None:
     picture = tmp_path / "throughput.svg"
-    args = "bench throughput --runs 1 --seconds 0.25 --warm-up 0.1 --nodes 2 --in-flight 8,16 --half-load --bulk 200"
+    args = "bench throughput --runs 1 --seconds 0.5 --warm-up 0.1 --nodes 2 --in-flight 8,16 --half-load --bulk 200"
     command = Command([*args.split(), "--json", "--plot", picture, "--compare", ",".join(RIVALS)], tmp_path)
     ended = command.end(timeout_s=400)
     assert ended.status == 0, ended.err
