@@ -27,7 +27,7 @@ class Cut:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.up = Command(["up", "--nodes", "1"], folder, **REAL_TIME)
+        self.up = Command(["up", "--nodes", "1", "--no-dashboard"], folder, **REAL_TIME)
         for name in FILES:
             seconds = 300 if name == "long.wav" else 0.2
             soundfile.write(folder / name, np.zeros(round(seconds * 16_000), np.int16), 16_000)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.cluster
 
 
 def test_sigterm_while_starting_leaves_nothing(tmp_path: Path) -> None:
-    command = Command(["up"], tmp_path, **ECHO)
+    command = Command(["up", "--no-dashboard"], tmp_path, **ECHO)
     try:
         command.wait_for_line("starting Ray")
         command.signal(signal.SIGTERM)
@@ -25,7 +25,7 @@ def test_sigterm_while_starting_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_up_that_nobody_has_stopped_does_not_end_as_if_somebody_had(tmp_path: Path) -> None:
-    up = Command(["up", "--nodes", "1"], tmp_path, **ECHO)
+    up = Command(["up", "--nodes", "1", "--no-dashboard"], tmp_path, **ECHO)
     end_it = """
 import ray
 from ray_sched.settings import load_settings
