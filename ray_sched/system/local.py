@@ -43,7 +43,8 @@ _DIR_PREFIX = "ray_sched-"
 _MAX_SOCKET_PATH_BYTES = 107
 """Linux allows no more for the path of a unix socket."""
 _LOOK_EVERY_S = 0.02
-_LOOK_FOR_S = 10.0
+_LOOK_FOR_S = 90.0
+"""On a machine that many share a raylet starts in more than the 30 s after which Ray itself looks no more."""
 _MAX_PORTS = 100
 
 
