@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -234,8 +234,9 @@ def _wait_for_node(gcs_address: str, node_id: str) -> None:
     state._initialize_global_state(_get_gcs_client_options(gcs_address))  # noqa: SLF001  # as Ray's own get_node does
     give_up_s = time.monotonic() + _LOOK_FOR_S
     while time.monotonic() < give_up_s:
-        if any(row["NodeID"] == node_id for row in state.node_table()):
-            return
+        with suppress(RuntimeError):  # a GCS that is slow to answer
+            if any(row["NodeID"] == node_id for row in state.node_table()):
+                return
         time.sleep(_LOOK_EVERY_S)
 
 
