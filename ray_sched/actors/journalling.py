@@ -3,9 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.views.journal import JournalRow, journal_rows
+
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +19,7 @@ WriteRows = Callable[[Sequence[JournalRow]], None]
 class Journalling:
     """Hands the writer what has happened since it was last asked to. What it cannot write is lost, and said once."""
 
-    def __init__(self, brain: DispatchBrain, write: WriteRows | None) -> None:
+    def __init__(self, brain: "DispatchBrain", write: WriteRows | None) -> None:
         """``write`` None: there is no journal."""
         self._brain = brain
         self._write = write

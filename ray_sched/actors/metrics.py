@@ -1,14 +1,17 @@
 """What every control actor exports of itself, beside what its brain tells: its store, its event loop, that it is up."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from ray_sched.actors.commits import Commits
 from ray_sched.actors.mailboxes import Mailboxes
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.distribution import SIZE_BOUNDARIES, Distribution
 from ray_sched.observe.dispatcher import call_samples, dispatcher_samples
 from ray_sched.observe.loop_lag import LoopLag
 from ray_sched.observe.samples import Sample, WriteSamples
+
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
 
 
 class ActorMetrics:
@@ -45,7 +48,7 @@ def call_sizes(**others: Distribution) -> dict[str, Distribution]:
 
 
 def samples_of_dispatcher(
-    brain: DispatchBrain, mailboxes: Mailboxes, sizes: Mapping[str, Distribution]
+    brain: "DispatchBrain", mailboxes: Mailboxes, sizes: Mapping[str, Distribution]
 ) -> Iterator[Sample]:
     """What the Dispatcher exports, beside what every actor does."""
     ledger = {"held": mailboxes.held_bytes, "stored": mailboxes.stored_bytes}

@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.messages.client_dispatcher import JobSpec
 from ray_sched.core.slices import Sliced
 from ray_sched.core.views.dry_run import dry_running
@@ -15,6 +14,9 @@ from ray_sched.core.views.story_rows import Story, Told
 from ray_sched.core.views.waiting import explaining_all
 from ray_sched.wire.clock import Clock
 
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
+
 T = TypeVar("T")
 
 _SLICE_S = 0.002
@@ -23,7 +25,7 @@ _SLICE_S = 0.002
 class Questions:
     """The part of the Dispatcher's actor that answers what takes long; it looks at the brain and changes nothing."""
 
-    def __init__(self, brain: DispatchBrain, clock: Clock) -> None:
+    def __init__(self, brain: "DispatchBrain", clock: Clock) -> None:
         self._asked = brain
         self._asked_clock = clock
         self._is_free = asyncio.Lock()

@@ -1,7 +1,8 @@
 """What would become of a job if somebody submitted it: refused, on a node at once, or kept waiting, and why."""
 
+from typing import TYPE_CHECKING
+
 from ray_sched.core.dispatch import admission
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job
 from ray_sched.core.messages.client_dispatcher import JobSpec
@@ -12,11 +13,14 @@ from ray_sched.core.views.explain import explaining_job
 from ray_sched.core.views.explanation import Explanation
 from ray_sched.core.views.jobs import job_view
 
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
+
 DRY_RUN = "dry-run"
 """Instead of a job's id."""
 
 
-def dry_running(brain: DispatchBrain, spec: JobSpec, now_ms: int) -> Sliced[Explanation]:
+def dry_running(brain: "DispatchBrain", spec: JobSpec, now_ms: int) -> Sliced[Explanation]:
     """What would become of this job if a new client submitted it now. Raises SchedError if it could not be a job."""
     invalid = admission.invalid(spec)
     if invalid:
@@ -37,7 +41,7 @@ def dry_running(brain: DispatchBrain, spec: JobSpec, now_ms: int) -> Sliced[Expl
     return (yield from explaining_job(brain, job, now_ms, is_dry=True))
 
 
-def _refusal(brain: DispatchBrain, spec: JobSpec) -> tuple[Tier | Code, str] | None:
+def _refusal(brain: "DispatchBrain", spec: JobSpec) -> tuple[Tier | Code, str] | None:
     """Why it would not be taken, as admission says it, and how many jobs would have to leave for it to be taken."""
     if brain.is_draining:
         return Code.SHUTTING_DOWN, "the scheduler is shutting down and takes no new jobs"
@@ -50,7 +54,7 @@ def _refusal(brain: DispatchBrain, spec: JobSpec) -> tuple[Tier | Code, str] | N
     return Tier.QUOTA, f"{refusal.message}; would be taken now if {jobs} had left"
 
 
-def _is_taken(brain: DispatchBrain, spec: JobSpec, backlog: Backlog, n_left: int) -> bool:
+def _is_taken(brain: "DispatchBrain", spec: JobSpec, backlog: Backlog, n_left: int) -> bool:
     """Whether admission would take it if so many of the jobs it is compared with had left the queue."""
     n_waiting, n_of_tenant, n_of_flow = (max(n - n_left, 0) for n in backlog)
     return admission.overloaded((n_waiting, n_of_tenant, n_of_flow), spec, brain.rules, 0.0) is None

@@ -6,10 +6,10 @@ in slices, between which the Dispatcher goes on.
 
 from collections import Counter
 from math import prod
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job, JobStatus
 from ray_sched.core.reasons import Reason
@@ -21,15 +21,18 @@ from ray_sched.core.views.situation import situation_of
 from ray_sched.core.views.verdicts import verdicts_of
 from ray_sched.core.views.what_if import what_if
 
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
+
 _TRIES = 3
 
 
-def explain(brain: DispatchBrain, job_id: str, now_ms: int, node: str = "") -> Explanation:
+def explain(brain: "DispatchBrain", job_id: str, now_ms: int, node: str = "") -> Explanation:
     """Why a job is where it is, at one moment. Raises SchedError UNKNOWN_JOB or UNKNOWN_NODE."""
     return whole(explaining(brain, job_id, now_ms, node))
 
 
-def explaining(brain: DispatchBrain, job_id: str, now_ms: int, node: str = "") -> Sliced[Explanation]:
+def explaining(brain: "DispatchBrain", job_id: str, now_ms: int, node: str = "") -> Sliced[Explanation]:
     """Why a job is where it is; with a node's name what would have to be otherwise for it to start there.
 
     If the job moves on meanwhile it is looked at again. Raises SchedError UNKNOWN_JOB for one that is not known (any
@@ -49,7 +52,7 @@ def explaining(brain: DispatchBrain, job_id: str, now_ms: int, node: str = "") -
 
 
 def explaining_job(
-    brain: DispatchBrain, job: Job, now_ms: int, node: str = "", *, is_dry: bool = False
+    brain: "DispatchBrain", job: Job, now_ms: int, node: str = "", *, is_dry: bool = False
 ) -> Sliced[Explanation]:
     """The same of a job at hand; ``is_dry``: of one that nobody has submitted."""
     if node and node not in brain.node_states:
@@ -91,7 +94,7 @@ def explaining_job(
     )
 
 
-def _then(brain: DispatchBrain, job: Job, now_ms: int) -> Then | None:
+def _then(brain: "DispatchBrain", job: Job, now_ms: int) -> Then | None:
     decision = brain.decisions.of(job.job_id)
     if decision is None:
         return None

@@ -3,19 +3,22 @@
 from collections.abc import Iterable
 from heapq import heapify, heapreplace
 from math import sqrt
+from typing import TYPE_CHECKING
 
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.job import Job
 from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.slices import Sliced
 from ray_sched.core.views.explanation import Forecast
+
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
 
 _AT_ONCE = 50
 _JOBS_AT_ONCE = 500
 
 
 def foresee(
-    brain: DispatchBrain, job: Job, node_states: Iterable[NodeState], ahead_ms: Iterable[int], now_ms: int
+    brain: "DispatchBrain", job: Job, node_states: Iterable[NodeState], ahead_ms: Iterable[int], now_ms: int
 ) -> Sliced[Forecast | None]:
     """The forecast for a job that may use these nodes' slots after the jobs ahead have used them. None without a slot.
 
@@ -65,7 +68,7 @@ def foresee(
 class _Runs:
     """How long attempts will hold their slots."""
 
-    def __init__(self, brain: DispatchBrain, now_ms: int) -> None:
+    def __init__(self, brain: "DispatchBrain", now_ms: int) -> None:
         self._jobs = brain.jobs
         self._speeds = brain.speeds
         self._now_ms = now_ms

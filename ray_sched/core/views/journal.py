@@ -1,9 +1,13 @@
 """What happens, as it is written down for programs: enough to replay the jobs that came, and what they met."""
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.dispatch.history import HistoryLine, What
+
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
 
 LOST = "lost"
 """Instead of a kind: so many lines, by ``text``, came faster than they were written."""
@@ -46,7 +50,7 @@ class JournalRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """With ``submitted`` and ``ended``, unless the job is forgotten already."""
 
 
-def journal_rows(brain: DispatchBrain, after: int) -> list[JournalRow]:
+def journal_rows(brain: "DispatchBrain", after: int) -> list[JournalRow]:
     """What has happened after the line of this number."""
     lines = brain.history.after(after)
     rows = [_row(brain, number, line) for number, line in lines]
@@ -55,7 +59,7 @@ def journal_rows(brain: DispatchBrain, after: int) -> list[JournalRow]:
     return rows
 
 
-def _row(brain: DispatchBrain, number: int, line: HistoryLine) -> JournalRow:
+def _row(brain: "DispatchBrain", number: int, line: HistoryLine) -> JournalRow:
     has_job = line.what in {What.SUBMITTED, What.ENDED}
     return JournalRow(
         number=number,
@@ -71,7 +75,7 @@ def _row(brain: DispatchBrain, number: int, line: HistoryLine) -> JournalRow:
     )
 
 
-def _job(brain: DispatchBrain, line: HistoryLine) -> JournalJob | None:
+def _job(brain: "DispatchBrain", line: HistoryLine) -> JournalJob | None:
     job = brain.jobs.get(line.job_id)
     if job is None:
         return None

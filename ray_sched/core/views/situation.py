@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable
 from heapq import nsmallest
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
 from ray_sched.core.capability import Demand
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.job import Job
 from ray_sched.core.placement.candidates import Candidates
 from ray_sched.core.placement.node_state import NodeState
@@ -18,6 +18,9 @@ from ray_sched.core.slices import Sliced
 from ray_sched.core.views.explanation import Forecast, WhatIf
 from ray_sched.core.views.forecast import foresee
 from ray_sched.core.views.what_if import what_if
+
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
 
 _TRIED_PER_REASON = 2
 _SHOWN = 3
@@ -40,7 +43,7 @@ class Situation(Struct, frozen=True, kw_only=True):
 
 
 def situation_of(
-    brain: DispatchBrain,
+    brain: "DispatchBrain",
     job: Job,
     q: Question,
     candidates: Candidates,
@@ -79,7 +82,7 @@ def situation_of(
 class _Rivals:
     """Whether a demand can be served by one of the nodes that can serve the job's."""
 
-    def __init__(self, brain: DispatchBrain, candidates: Candidates) -> None:
+    def __init__(self, brain: "DispatchBrain", candidates: Candidates) -> None:
         self._brain = brain
         self._groups = {id(group) for group in candidates.groups}
 
@@ -87,7 +90,7 @@ class _Rivals:
         return any(id(group) in self._groups for group in self._brain.candidates(demand).groups)
 
 
-def _usable(brain: DispatchBrain, nodes: Iterable[str], reasons: dict[str, Reason]) -> list[NodeState]:
+def _usable(brain: "DispatchBrain", nodes: Iterable[str], reasons: dict[str, Reason]) -> list[NodeState]:
     """The nodes that will take the job as soon as it is its turn and a slot is free."""
     return [
         node_state
@@ -98,7 +101,7 @@ def _usable(brain: DispatchBrain, nodes: Iterable[str], reasons: dict[str, Reaso
 
 
 def _if_not_held_up(
-    brain: DispatchBrain, q: Question, candidates: Candidates, tier: Tier, ahead: list[int]
+    brain: "DispatchBrain", q: Question, candidates: Candidates, tier: Tier, ahead: list[int]
 ) -> tuple[WhatIf, ...]:
     """What the policy would do now if the one fact that holds the job up were otherwise."""
     found = brain.policy.place(q, candidates).node_state
@@ -108,7 +111,7 @@ def _if_not_held_up(
 
 
 def _otherwise(
-    brain: DispatchBrain, q: Question, candidates: Candidates, reasons: dict[str, Reason], tier: Tier, n_ahead: int
+    brain: "DispatchBrain", q: Question, candidates: Candidates, reasons: dict[str, Reason], tier: Tier, n_ahead: int
 ) -> Sliced[list[tuple[WhatIf, NodeState]]]:
     """Of each reason the nodes that have most room, tried out; the fewest facts first, and what people can do soonest.
 
@@ -134,7 +137,7 @@ def _otherwise(
 
 
 def _foreseen(  # what was found out of the job so far
-    brain: DispatchBrain,
+    brain: "DispatchBrain",
     job: Job,
     tried: list[tuple[WhatIf, NodeState]],
     ahead: list[int],

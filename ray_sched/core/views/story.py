@@ -1,13 +1,17 @@
 """What has happened to a job, in a session, on a node, or in all: the lines that people ask for."""
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.dispatch.history import HistoryLine, What
 from ray_sched.core.errors import Code, SchedError
 from ray_sched.core.job import Job
 from ray_sched.core.slices import Sliced
 from ray_sched.core.views.story_rows import Story, StoryRow, Told
+
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
 
 _AT_ONCE = 1_000
 
@@ -28,7 +32,7 @@ class _Match(Struct, frozen=True):
         )
 
 
-def telling(brain: DispatchBrain, told: Told, now_ms: int) -> Sliced[Story]:
+def telling(brain: "DispatchBrain", told: Told, now_ms: int) -> Sliced[Story]:
     """The newest lines that agree with what was said, the oldest of them first. Raises SchedError UNKNOWN_JOB.
 
     Of a job that is known what happened before the history reaches back is told from its own record.

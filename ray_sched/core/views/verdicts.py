@@ -1,12 +1,16 @@
 """What the placement policy says of each node for one job."""
 
-from ray_sched.core.dispatch.brain import DispatchBrain
+from typing import TYPE_CHECKING
+
 from ray_sched.core.placement.candidates import Candidates
 from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.question import Question
 from ray_sched.core.reasons import SENTENCE, Reason
 from ray_sched.core.slices import Sliced
 from ray_sched.core.views.explanation import NodeVerdict
+
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
 
 _AT_ONCE = 40
 """Nodes that the policy is asked of in one slice."""
@@ -15,7 +19,7 @@ _SAID_BY_POOL = frozenset({Reason.NOT_READY, Reason.RESOURCE_THRESHOLD})
 
 
 def verdicts_of(
-    brain: DispatchBrain, q: Question, candidates: Candidates, node_states: list[NodeState]
+    brain: "DispatchBrain", q: Question, candidates: Candidates, node_states: list[NodeState]
 ) -> Sliced[list[NodeVerdict]]:
     """The verdicts on these nodes, in their order."""
     found = []

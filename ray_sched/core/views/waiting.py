@@ -1,13 +1,16 @@
 """All that waits, by why: how many jobs, how many nodes have that against them, and how long the oldest waits."""
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.job import Job
 from ray_sched.core.reasons import Reason, Tier, nearest, tier_of
 from ray_sched.core.slices import Sliced
 from ray_sched.core.views.explanation import WaitingRow
 from ray_sched.core.views.verdicts import verdicts_of
+
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
 
 _AT_ONCE = 500
 _MOST_GROUPS = 100
@@ -22,7 +25,7 @@ class _Group:
         self.n_jobs = 0
 
 
-def explaining_all(brain: DispatchBrain, now_ms: int) -> Sliced[list[WaitingRow]]:
+def explaining_all(brain: "DispatchBrain", now_ms: int) -> Sliced[list[WaitingRow]]:
     """The rows, the one with the most jobs first.
 
     For jobs that need the same the policy is asked once; of more than a hundred such kinds the smallest are told
@@ -54,7 +57,7 @@ def explaining_all(brain: DispatchBrain, now_ms: int) -> Sliced[list[WaitingRow]
     return sorted(rows.values(), key=lambda row: -row.jobs)
 
 
-def _reason(brain: DispatchBrain, job: Job, now_ms: int) -> Sliced[tuple[str, str, int]]:
+def _reason(brain: "DispatchBrain", job: Job, now_ms: int) -> Sliced[tuple[str, str, int]]:
     node_states = list(brain.node_states.values())
     verdicts = yield from verdicts_of(brain, brain.question(job, now_ms), brain.candidates(job.demand), node_states)
     counts = Counter(Reason(verdict.reason) for verdict in verdicts if verdict.reason)

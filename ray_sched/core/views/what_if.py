@@ -4,17 +4,20 @@ The node's reason is taken away from a twin of it, and the policy is asked again
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ray_sched.core.capability import ASR, AUTO, MT, TTS, Capability, Demand
-from ray_sched.core.dispatch.brain import DispatchBrain
 from ray_sched.core.placement.candidates import Candidates
 from ray_sched.core.placement.node_state import NodeState
 from ray_sched.core.placement.question import Question
 from ray_sched.core.reasons import Reason
 from ray_sched.core.units import shown_ms
 from ray_sched.core.views.explanation import WhatIf
+
+if TYPE_CHECKING:  # who calls the Dispatcher imports this, too, and needs no brain
+    from ray_sched.core.dispatch.brain import DispatchBrain
 
 _MOST_FACTS = 8
 _FOR_EVER_MS = 10**9
@@ -23,7 +26,7 @@ _FOR_EVER_MS = 10**9
 class _Twin:
     """A node as it might be, and the question as it might be asked."""
 
-    def __init__(self, brain: DispatchBrain, node_state: NodeState, q: Question) -> None:
+    def __init__(self, brain: "DispatchBrain", node_state: NodeState, q: Question) -> None:
         self.brain = brain
         self.really = node_state
         self.node_state = node_state.twin()
@@ -47,7 +50,7 @@ class _Twin:
 
 
 def what_if(
-    brain: DispatchBrain, q: Question, candidates: Candidates, node_state: NodeState
+    brain: "DispatchBrain", q: Question, candidates: Candidates, node_state: NodeState
 ) -> tuple[WhatIf, NodeState]:
     """What would have to be otherwise for the job to start on this node, and the node as it would be then."""
     twin = _Twin(brain, node_state, q)
