@@ -41,3 +41,12 @@ class Length(Struct, frozen=True, kw_only=True):
     jobs: int = 0
     """This many jobs; 0: as many as there is time for."""
     seconds: float = 3.0
+
+
+class EngineLoad(Struct, frozen=True, kw_only=True):
+    """The engine that everybody runs, with the same options."""
+
+    name: str
+    options: dict[str, str]
+    slots: int
+    """Utterances that it serves at the same time."""

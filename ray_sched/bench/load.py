@@ -9,6 +9,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -37,6 +38,18 @@ def bytes_of(audio_s: float) -> int:
     return samples_of(audio_s) * np.dtype(np.int16).itemsize
 
 
+class Utterances(Protocol):
+    """What is recognised, and what has to come back."""
+
+    def __getitem__(self, number: int) -> Samples:
+        """The utterance of this number, from 1."""
+        ...
+
+    def check(self, text: str) -> None:
+        """Look at what came back. Raises WrongEchoError if it cannot be right."""
+        ...
+
+
 class Audio:
     """Distinct utterances of one length, made before anything is measured."""
 
@@ -49,11 +62,16 @@ class Audio:
     def __getitem__(self, number: int) -> Samples:
         return self._utterances[number % _DISTINCT]
 
+    def check(self, text: str) -> None:
+        """Raises WrongEchoError unless it is the echo."""
+        if text != self.text:
+            raise WrongEchoError(f"{text!r} came back instead of {self.text!r}")
+
 
 class Supply:
     """Hands out utterances until the number or the time is used up, and notes how long each took."""
 
-    def __init__(self, audio: Audio, *, jobs: int, seconds: float) -> None:
+    def __init__(self, audio: Utterances, *, jobs: int, seconds: float) -> None:
         """``jobs``: this many, whatever time they take; 0: as many as are handed out in ``seconds``."""
         self._audio = audio
         self._jobs = jobs
@@ -62,20 +80,23 @@ class Supply:
         self._began_s = time.perf_counter()
         self._ended_s = self._began_s
         self.took_ms: list[float] = []
+        self.n_samples = 0
+        """Of all that was handed out."""
 
     def take(self) -> Samples | None:
         """The next utterance, or None when there are no more."""
         if self._given >= self._jobs if self._jobs else time.perf_counter() - self._began_s >= self._seconds:
             return None
         self._given += 1
-        return self._audio[self._given]
+        audio = self._audio[self._given]
+        self.n_samples += len(audio)
+        return audio
 
     def done(self, began_s: float, text: str) -> None:
         """A job that began then (``time.perf_counter``) has come back with this text."""
         self._ended_s = time.perf_counter()
         self.took_ms.append((self._ended_s - began_s) * 1000)
-        if text != self._audio.text:
-            raise WrongEchoError(f"{text!r} came back instead of {self._audio.text!r}")
+        self._audio.check(text)
 
     @property
     def took_s(self) -> float:

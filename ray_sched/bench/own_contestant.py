@@ -1,6 +1,7 @@
 """The scheduler as a contestant: the client that users import, everything on."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 from ray_sched.bench.load import Awaited
 from ray_sched.settings import Settings
@@ -14,6 +15,8 @@ class OwnContestant(Awaited):
 
     name = "ray_sched"
     note = "ray_sched's Client; order, ledger, leases, fences and the commit to Redis are on"
+    engine_options: ClassVar[dict[str, str]] = {}
+    """Of its node's engine, beside those that everybody has."""
 
     def __init__(self, settings: Settings) -> None:
         from ray_sched.system.api import Client  # noqa: PLC0415  # imports Ray, which reads its environment then
@@ -41,3 +44,23 @@ class InCallContestant(OwnContestant):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.model_copy(update={"client": replace(settings.client, inline_bytes=_IN_CALL_BYTES)}))
+
+
+class BatchedContestant(OwnContestant):
+    """The same, whose engine takes as many utterances into a pass as there are slots."""
+
+    name = "batched"
+    note = "ray_sched with option max-batch: what waits for the model shares its next pass"
+    engine_options: ClassVar[dict[str, str]] = {"max-batch": "64"}
+
+
+class CopiesContestant(OwnContestant):
+    """The same, with a process and a copy of the model for each slot."""
+
+    name = "copies"
+    note = "ray_sched with option isolation=process_per_slot: a copy of the model for each slot"
+    engine_options: ClassVar[dict[str, str]] = {"isolation": "process_per_slot", "cpu-threads": "1"}
+
+
+OWN = {kind.name: kind for kind in (OwnContestant, InCallContestant, BatchedContestant, CopiesContestant)}
+"""All that are the scheduler itself."""

@@ -25,7 +25,7 @@ TINY_BYTES = 2 * _TINY_SAMPLES
 Drive = Callable[[Supply], Awaitable[None]]
 
 
-class Trial(Struct, frozen=True, kw_only=True):
+class Trial(Struct, frozen=True, kw_only=True, tag=True):
     """What is measured in one trial, the same for everybody."""
 
     in_flight: tuple[int, ...]
@@ -45,7 +45,7 @@ class HalfRun(Struct, frozen=True, kw_only=True):
     run: Run
 
 
-class TrialResult(Struct, frozen=True, kw_only=True):
+class TrialResult(Struct, frozen=True, kw_only=True, tag=True):
     """The result of a trial."""
 
     note: str

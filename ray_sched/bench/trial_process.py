@@ -12,12 +12,13 @@ import threading
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, overload
 
 import msgspec
 from msgspec import Struct
 
 from ray_sched.bench.contest import Notify
+from ray_sched.bench.engine_trial import EngineRun, EngineTrial, run_engine_trial
 from ray_sched.bench.environment import EnvironmentPlan, isolated_contestant
 from ray_sched.bench.trial import Trial, TrialResult, run_trial
 from ray_sched.core.errors import Code, SchedError
@@ -33,7 +34,7 @@ class Order(Struct, frozen=True, kw_only=True):
 
     contestant: str
     environment: EnvironmentPlan
-    trial: Trial
+    trial: Trial | EngineTrial
     settings: dict[str, Any]
 
 
@@ -46,7 +47,7 @@ class Step(Struct, frozen=True, tag=True):
 class Done(Struct, frozen=True, tag=True):
     """Process to parent, last: the result of the trial."""
 
-    results: TrialResult
+    results: TrialResult | EngineRun
 
 
 class Failed(Struct, frozen=True, tag=True):
@@ -64,9 +65,17 @@ class TrialFailedError(Exception):
     """The process ended without an answer; what it printed is on stderr."""
 
 
+@overload
 async def in_a_process(
     settings: Settings, contestant: str, environment: EnvironmentPlan, trial: Trial, notify: Notify
-) -> TrialResult:
+) -> TrialResult: ...
+@overload
+async def in_a_process(
+    settings: Settings, contestant: str, environment: EnvironmentPlan, trial: EngineTrial, notify: Notify
+) -> EngineRun: ...
+async def in_a_process(
+    settings: Settings, contestant: str, environment: EnvironmentPlan, trial: Trial | EngineTrial, notify: Notify
+) -> TrialResult | EngineRun:
     """Start the process, pass on its steps, and wait for its end. Raises SchedError, TrialFailedError."""
     order = Order(
         contestant=contestant, environment=environment, trial=trial, settings=settings.model_dump(mode="json")
@@ -84,7 +93,7 @@ async def in_a_process(
         await _end(process)
 
 
-async def _result(process: Process, order: Order, notify: Notify) -> TrialResult:
+async def _result(process: Process, order: Order, notify: Notify) -> TrialResult | EngineRun:
     assert process.stdin is not None  # noqa: S101  it was made with pipes
     assert process.stdout is not None  # noqa: S101
     process.stdin.write(msgspec.json.encode(order) + b"\n")
@@ -136,7 +145,11 @@ async def _obey(order: Order, answer: Callable[[Answer], None]) -> None:
     try:
         settings = checked_settings(order.settings, "the order")
         async with isolated_contestant(settings, order.environment, order.contestant, notify) as one:
-            results = await run_trial(one, order.trial, notify)
+            match order.trial:
+                case EngineTrial() as trial:
+                    results: TrialResult | EngineRun = await run_engine_trial(one, trial, notify)
+                case Trial() as trial:
+                    results = await run_trial(one, trial, notify)
     except SchedError as error:
         answer(Failed(error.code, error.message))
     else:

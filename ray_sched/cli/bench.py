@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ray_sched.cli.call import Call, verb
+from ray_sched.cli.engine_options import Options, absolute
+from ray_sched.cli.named_values import named_values
 from ray_sched.cli.output import add_row, table
 
 if TYPE_CHECKING:
+    from ray_sched.bench.engine import EngineResult
     from ray_sched.bench.memory import MemoryReport
     from ray_sched.bench.report import Best, Result, Setting
     from ray_sched.bench.throughput import HalfLoad
@@ -237,6 +240,68 @@ async def explain(
     return 0
 
 
+async def engine(  # noqa: PLR0913  # one parameter per option
+    call: Call,
+    *,
+    asr_model: Annotated[
+        str, typer.Option("--asr-model", metavar="NAME|PATH", help="Whisper; else the one of the extra weights.")
+    ] = "",
+    option: Options = None,
+    slots: Annotated[str, typer.Option(help="Utterances served at the same time; several numbers in turn.")] = "1,4,16",
+    replicas: Annotated[
+        str, typer.Option(help="Processes that share the cores for four slots; several numbers in turn.")
+    ] = "",
+    compare: Annotated[
+        str, typer.Option(help="Measure these, too: batched, copies, bare, bare-batched, serve-batch.")
+    ] = "bare",
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of a run.")] = 20.0,
+    runs: Runs = 1,
+    warm_up_s: WarmUp = 5.0,
+) -> int:
+    """A real model behind the scheduler, beside the same model without it: Whisper, the shipped recordings."""
+    from ray_sched.bench.engine import EnginePlan, default_model, measure_engine
+
+    call.last_words = _LAST_WORDS
+    plan = EnginePlan(
+        options={"asr-model": absolute(asr_model) if asr_model else default_model()} | named_values(option),
+        slots=_numbers(slots),
+        replicas=_numbers(replicas) if replicas else (),
+        rivals=_names(compare),
+        runs=runs,
+        seconds=seconds,
+        warm_up_s=warm_up_s,
+    )
+    with call.out.steps():
+        report = await measure_engine(call.settings, plan, call.out.step)
+    pages = [_engines(f"{n} slots", each) for n, each in report.by_slots.items()]
+    if report.by_replicas:
+        pages.append(_engines("ray_sched, four slots, by replicas", report.by_replicas, has_own=False))
+    call.out.show(report, *pages, *_closing(report.setting, report.notes))
+    return 0
+
+
+def _engines(title: str, results: "Mapping[str, EngineResult]", *, has_own: bool = True) -> Any:
+    """A row for each contestant; ``ray_sched is`` so many times as fast."""
+    times = ("p50 ms", "p99 ms")
+    figures = ("audio s/s", "audio s/model CPU s", "cores beside", *times, "model MB", "word errors", "ray_sched is")
+    page = table("", *figures, title=title, right=figures)
+    own = next(iter(results.values()))
+    for name, one in results.items():
+        add_row(
+            page,
+            name,
+            f"{one.audio_s_per_s:.1f}",
+            f"{one.audio_s_per_cpu_s:.1f}",
+            f"{one.beside_cores:.2f}",
+            f"{one.p50_ms:,.0f}",
+            f"{one.p99_ms:,.0f}",
+            f"{one.model_mb:,.0f}",
+            f"{one.word_errors_percent:.1f} %",
+            f"{own.audio_s_per_s / one.audio_s_per_s:.2f} x" if has_own and one is not own else "",
+        )
+    return page
+
+
 def _results(title: str, results: "Mapping[str, Result]") -> Any:
     """A row for each contestant; ``ray_sched is`` so many times as fast."""
     figures = ("jobs/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU ms/job", "peak RSS MB", "store peak MB", "ray_sched is")
@@ -304,5 +369,5 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 _MOST_IN_FLIGHT = 1_000
 
-for measurement in (latency, throughput, memory, scale, explain):
+for measurement in (latency, throughput, memory, scale, explain, engine):
     bench.command()(verb(measurement))

@@ -50,7 +50,7 @@ def with_engine(
     A model without ``--engine`` means the neural one. Paths become absolute: nodes have other working directories.
     """
     options = {name: value for name, value in named.items() if value} | named_values(pairs)
-    options = {name: _absolute(value) if name.endswith("-model") else value for name, value in options.items()}
+    options = {name: absolute(value) if name.endswith("-model") else value for name, value in options.items()}
     has_model = any(name.endswith("-model") for name in options)
     name = engine or ("neural" if has_model else settings.local.engine)
     local = replace(settings.local, engine=name, slots_per_node=slots or settings.local.slots_per_node)
@@ -58,6 +58,7 @@ def with_engine(
     return settings.model_copy(update={"local": local, "engines": engines})
 
 
-def _absolute(value: str) -> str:
+def absolute(value: str) -> str:
+    """What is there becomes an absolute path."""
     path = Path(value).expanduser()
     return str(path.absolute()) if path.exists() else value

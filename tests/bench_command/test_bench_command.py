@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import Command, ray_sched
+from tests.support.weights import whisper_tiny_en
 
 SERVE = ("serve", "serve-value", "serve-http-tuned") if find_spec("grpc_reflection") else ()
 RIVALS = ("in-call", "raw", "actorpool", *SERVE)
@@ -120,3 +121,34 @@ def test_explaining_is_measured_with_its_longest_part(tmp_path: Path) -> None:
     report = ended.json
     assert (report["nodes"], report["waiting"], report["questions"]) == (5, 30, 4)
     assert 0 < report["longest_slice_p50_ms"] <= report["p50_ms"] <= report["p99_ms"]
+
+
+def test_an_engine_is_compared_with_what_is_known_and_needs_weights(tmp_path: Path) -> None:
+    ended = ray_sched(tmp_path, "bench", "engine", "--asr-model", "tiny.en", "--compare", "celery")
+    assert ended.status == 14
+    assert "known are batched, copies, bare, bare-batched, serve-batch" in ended.err
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(420)
+def test_a_real_model_is_measured_beside_the_same_without_the_scheduler(tmp_path: Path) -> None:
+    rivals = ("bare", "bare-batched", "batched", "copies", *(("serve-batch",) if SERVE else ()))
+    args = "bench engine --runs 1 --seconds 0.5 --warm-up 0.5 --slots 2 --replicas 2 --json --option beam-size=1"
+    args += f" --asr-model {whisper_tiny_en()}"
+    command = Command([*args.split(), "--compare", ",".join(rivals)], tmp_path)
+    ended = command.end(timeout_s=400)
+    assert ended.status == 0, ended.err
+    assert command.left_behind() == []
+    results = ended.json["by_slots"]["2"]
+    assert list(results) == ["ray_sched", *rivals]
+    assert list(ended.json["by_replicas"]) == ["2"]
+    for name, result in [*results.items(), ("replicas", ended.json["by_replicas"]["2"])]:
+        assert result["audio_s_per_s"] > 0, name
+        assert result["audio_s_per_cpu_s"] > 0, name
+        assert 0 < result["p50_ms"] <= result["p99_ms"], name
+        assert result["model_mb"] > 75, f"the weights of {name}"
+        assert result["word_errors_percent"] < 15, name
+        assert result["runs"][0]["jobs"] >= 4, name
+    assert results["bare"]["beside_cores"] == 0.0
+    assert results["copies"]["model_mb"] > results["ray_sched"]["model_mb"]
+    assert set(ended.json["own_is"]["2"]) == set(ended.json["own_model_is"]["2"]) == set(rivals)

@@ -62,6 +62,7 @@ RUN_BY_TESTS = {
     "ray-sched bench memory": "tests/bench_command/test_bench_command.py",
     "ray-sched bench scale": "tests/bench_command/test_bench_command.py",
     "ray-sched bench explain": "tests/bench_command/test_bench_command.py",
+    "ray-sched bench engine": "tests/bench_command/test_bench_command.py",
     "python -m ray_sched up": "tests/deploy/test_job_submit.py",
     "python -m tests.observe.grafana": "tests/observe/test_dashboards.py",
     "python -m tests.simulation": "tests/simulation/test_simulation.py",
