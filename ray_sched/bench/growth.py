@@ -83,13 +83,16 @@ async def _run(cluster: SimulatedCluster, n_jobs: int, notify: Notify) -> list[G
 
 
 async def _weigh(cluster: SimulatedCluster) -> tuple[int, dict[str, int]]:
-    """Bytes of Python objects per finished job, and the lines of code that made most of them."""
-    await cluster.run(_SIZED)
-    await cluster.drain()
-    await cluster.dispatcher.cleanup(0)
-    gc.collect()
+    """Bytes of Python objects per finished job, and the lines of code that made most of them.
+
+    What is kept of the latest only, however many jobs there are, is full and traced before the jobs that are weighed.
+    """
     tracemalloc.start()
     try:
+        await cluster.run(_SIZED)
+        await cluster.drain()
+        await cluster.dispatcher.cleanup(0)
+        gc.collect()
         before = tracemalloc.take_snapshot()
         await cluster.run(_SIZED)
         await cluster.drain()
