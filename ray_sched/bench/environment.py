@@ -41,6 +41,8 @@ ENGINE_RIVALS = {"serve-batch": ("ray_sched.bench.rivals.serve_engine", "ServeBa
 
 _NEVER = 101.0
 _MANY = 1_000_000
+_LONGEST_WAIT_MS = 600_000
+"""A closed load waits for whatever is in flight, however slow the model: no rival gives a job up either."""
 _NAMESPACE = "rivals"
 
 
@@ -118,12 +120,18 @@ async def isolated_scheduler(
 
 def own_settings(settings: Settings, home: Path) -> Settings:
     """The user's settings, but for a cluster of its own on one machine whose load is no sign of any node's."""
+    dispatch = replace(
+        settings.dispatch,
+        max_waiting_jobs=_MANY,
+        max_waiting_jobs_per_session=_MANY,
+        pending_timeout_ms=_LONGEST_WAIT_MS,
+    )
     return settings.model_copy(
         update={
             "address": "",
             "data_dir": home,
             "store": StoreRules(),
-            "dispatch": replace(settings.dispatch, max_waiting_jobs=_MANY, max_waiting_jobs_per_session=_MANY),
+            "dispatch": dispatch,
             "pools": replace(settings.pools, cpu_threshold_percent=_NEVER, memory_threshold_percent=_NEVER),
         }
     )
