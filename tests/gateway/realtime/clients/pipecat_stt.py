@@ -40,6 +40,9 @@ async def main(url: str, utterances: list[bytes]) -> list[str]:
     sink = Texts()
     task = PipelineTask(Pipeline([service, sink]), params=PipelineParams(audio_in_sample_rate=_RATE))
     running = asyncio.ensure_future(PipelineRunner(handle_sigint=False).run(task))
+    # people speak later than this; what comes before it has said that it commits by itself is cut by the server
+    while not service._session_ready:  # noqa: ASYNC110  # Pipecat has no event for it
+        await asyncio.sleep(0.02)
     texts = []
     for audio in utterances:
         for first in range(0, len(audio), _CHUNK):
