@@ -6,7 +6,7 @@ is for none of this client. What the same session delivers meanwhile is held beh
 all other events pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ray_sched.core.client.effects import ClientEffect, DiscardResult, SendMessage
 from ray_sched.core.messages.client_dispatcher import (
@@ -31,15 +31,16 @@ class HeldEvents:
 
     def add(
         self, events: Sequence[ClientEvent], last_asked: int, may_handle: Callable[[ClientEvent, int], bool]
-    ) -> list[ClientEvent]:
-        """Add events that have come. Returns those that may be handled now, earlier held ones first.
+    ) -> Iterator[ClientEvent]:
+        """Add events that have come. Gives those that may be handled now, earlier held ones first.
+
+        Each is to be handled before the next is asked for: it may be the last one that its submission waits for.
 
         ``last_asked``: number of the newest question to the Dispatcher, see ``Submission.asked``.
         ``may_handle(event, last_asked)``: whether an event that came after that question need not be held.
         """
         came = [*self._held, *((event, last_asked) for event in events)]
         self._held = []
-        ready: list[ClientEvent] = []
         sessions: set[str] = set()
         for event, asked in came:
             session = event.session if isinstance(event, Delivered | MissingResult) else ""
@@ -48,8 +49,7 @@ class HeldEvents:
                 if session:
                     sessions.add(session)
             else:
-                ready.append(event)
-        return ready
+                yield event
 
 
 def unclaimed(event: Assigned | PartialText | SpeechReady | Delivered) -> list[ClientEffect]:

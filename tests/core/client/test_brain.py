@@ -362,6 +362,18 @@ def test_what_was_given_up_is_cancelled_when_the_same_request_has_become_another
     assert harness.reply([later], [Accepted(job_id="j3")])[1:] == [SendMessage(Cancel(job_id="j4"))]
 
 
+def test_a_result_that_comes_twice_is_that_of_the_call_whose_answer_is_still_on_its_way_too() -> None:
+    harness = ClientHarness()
+    first = harness.submit("r")
+    harness.reply([first], [Accepted(job_id="j1")])
+    again = harness.submit("r")
+    (result,) = harness.poll(delivered("j1"), delivered("j1"))
+    assert isinstance(result, NotifyResult)
+    assert result.numbers == (1,)
+    effects = harness.reply([again], [Accepted(job_id="j1", is_duplicate=True)])
+    assert effects[1:] == [NotifyResult((2,), delivered("j1"))]
+
+
 def test_followers_are_refused_with_the_one_they_follow() -> None:
     harness = ClientHarness()
     first, second = harness.submit("r"), harness.submit("r")
