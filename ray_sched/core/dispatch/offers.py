@@ -33,7 +33,8 @@ def _adopt_running(state: DispatchState, step: Step, node_state: NodeState) -> N
     """Attempts that an earlier life of the Dispatcher put on this node hold a slot there, or are lost with it."""
     for job in state.index.on_node(node_state.node):
         is_there = job.incarnation == node_state.incarnation
-        if is_there and job.speech:
+        is_of_before = job.incarnation > node_state.incarnation  # the offer was late; a newer one of that node follows
+        if is_of_before or (is_there and job.speech):
             continue
         if is_there and node_state.adopt((job.job_id, job.attempt), state.expected_ms(job)):
             job.agent = node_state.agent

@@ -75,6 +75,18 @@ def test_the_end_of_an_incarnation_takes_no_job_from_the_one_after_it() -> None:
     assert (harness.job(job).attempt, harness.job(job).incarnation) == (1, 2)
 
 
+def test_a_late_offer_of_an_earlier_incarnation_takes_no_job_from_the_one_that_runs_it() -> None:
+    harness = SavingHarness()
+    harness.offer(a_node("node-a", incarnation=2))
+    job = harness.submit("r1")
+    harness.crash()
+    harness.offer(a_node("node-a", incarnation=1, slots=0))
+    assert (harness.job(job).status, harness.job(job).attempt) == (JobStatus.ASSIGNED, 1)
+    harness.offer(a_node("node-a", incarnation=2))
+    assert harness.brain.node_states["node-a"].holds((job, 1))
+    assert (harness.job(job).status, harness.job(job).attempt) == (JobStatus.ASSIGNED, 1)
+
+
 def test_jobs_of_a_node_that_came_back_as_a_new_incarnation_are_run_again() -> None:
     harness = SavingHarness()
     harness.offer(a_node("node-a"))
